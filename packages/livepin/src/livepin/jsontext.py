@@ -1,0 +1,67 @@
+"""JSON as Livepin's documents use it: bounded before it is parsed, and without ambiguity.
+
+RFC 8259 leaves duplicate names and NaN to the parser; two parsers that disagree are an attack.
+Both are refused here. Nothing is canonicalised: signatures cover the bytes as sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+from .errors import MalformedError
+
+MAX_DEPTH = 8
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def check_depth(data: bytes, *, limit: int = MAX_DEPTH) -> None:
+    """Refuse JSON text that nests deeper than `limit`, without parsing it.
+
+    Raises:
+        MalformedError: too deep, or brackets that do not pair.
+    """
+    brackets = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
+    for _ in range(limit):
+        if not brackets:
+            return
+        # Each pass removes the innermost level of every branch.
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    if brackets:
+        raise MalformedError(f"expected JSON of at most {limit} levels")
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Return the JSON object in `data`.
+
+    Raises:
+        MalformedError: not UTF-8, not JSON, not an object, a duplicate member name, or a number
+            that JSON does not have. The depth is checked by `check_depth` before.
+    """
+    try:
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+    except (UnicodeDecodeError, ValueError, RecursionError) as exc:
+        raise MalformedError(f"expected JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise MalformedError(f"expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def dump(value: object) -> bytes:
+    """Return `value` as compact JSON in ASCII."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member name stands twice in one object")
+    return found
+
+
+def _no_constants(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
