@@ -12,6 +12,8 @@ from functools import lru_cache
 
 from .errors import MalformedError
 
+# What nearly every host looks like already; the rest goes the long way.
+_CANONICAL = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}\Z")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
 _MAX_NAME = 253
 # U+00DF, U+03C2, U+200C, U+200D map to different hosts in IDNA 2003 and 2008 (RFC 5894, 7.2).
@@ -29,6 +31,8 @@ def normalise(host: str) -> str:
         MalformedError: not a host name and not an address; a scope id; a name that IDNA 2003
             and 2008 send to different hosts.
     """
+    if len(host) <= _MAX_NAME and _CANONICAL.match(host):
+        return host
     if len(host) > 4 * _MAX_NAME:
         raise MalformedError(f"expected a host name, found {len(host)} characters")
     address = _address(host)

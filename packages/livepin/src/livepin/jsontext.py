@@ -24,7 +24,9 @@ def check_depth(data: bytes, *, limit: int = MAX_DEPTH) -> None:
     Raises:
         MalformedError: too deep, or brackets that do not pair.
     """
-    brackets = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
+    # Without escapes, every second piece between quotation marks is a string.
+    bare = _STRING.sub(b"", data) if b"\\" in data else b"".join(data.split(b'"')[::2])
+    brackets = bare.translate(None, _NOT_BRACKETS)
     for _ in range(limit):
         if not brackets:
             return
