@@ -1,0 +1,49 @@
+# Each target does its own set-up on a fresh clone; it needs Python 3.11 or newer, and never sudo.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell scripts/find_python)
+BIN := .venv/bin
+PACKAGES := packages/livepin packages/livepin-server
+
+.PHONY: help setup lint test demo serve bench wheel-test wheels lock clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+.venv/.ready: requirements/dev.txt $(PACKAGES:=/pyproject.toml)
+	@scripts/make_venv "$(PYTHON)"
+	@touch $@
+
+setup: .venv/.ready  ## a virtual environment in .venv with locked dependencies
+
+lint: setup  ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup  ## all tests; the coverage gates are part of it
+	@rm -rf .coverage
+	$(BIN)/python -m pytest -n 2 --cov --cov-report= $(ARGS)
+
+demo: setup  ## see every promise kept; ARGS=--exit ends at once
+	$(BIN)/livepin demo $(ARGS)
+
+serve: setup  ## run a server on ./livepin-data
+	$(BIN)/livepin serve $(ARGS)
+
+bench: setup  ## measure, and write benchmarks/README.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+wheels: setup  ## build both wheels into dist/
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist packages/livepin
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist packages/livepin-server
+
+wheel-test: setup  ## install the livepin wheel alone, and run its tests there
+	scripts/wheel_alone
+
+lock: setup  ## resolve requirements/*.in anew
+	scripts/lock
+
+clean:  ## remove what make made
+	rm -rf .venv dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
