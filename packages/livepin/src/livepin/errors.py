@@ -19,6 +19,9 @@ class LivepinError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    def __str__(self) -> str:
+        return str(self.args[0])
+
 
 class MalformedError(LivepinError):
     """An input is not what it claims to be: a pin, a host name, a certificate, a bootstrap."""
@@ -102,7 +105,7 @@ class StaleConfigError(PinningError):
 
 
 class UnverifiedChainError(PinningError):
-    """The TLS stack gave no verified chain, so there is nothing that pins may be matched against."""
+    """The TLS stack gave no verified chain, so there is nothing to match pins against."""
 
 
 class CleartextError(PinningError):

@@ -98,7 +98,7 @@ class PublicKey:
         return b64url_encode(sha256(jsontext.dump(self.jwk())).digest()).decode()
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
-        """Tell whether `signature`, 64 bytes r||s (RFC 7518, section 3.4), is this key's on `data`."""
+        """Tell whether `signature`, 64 bytes r||s (RFC 7518, 3.4), is this key's on `data`."""
         if len(signature) != 2 * _COORDINATE:
             return False
         r = int.from_bytes(signature[:_COORDINATE], "big")
@@ -272,9 +272,7 @@ def _signature(protected: bytes, payload: bytes, value: bytes, typ: str) -> Sign
     kid = header.get("kid")
     if not isinstance(kid, str):
         raise MalformedError("expected a kid in the header")
-    return Signature(
-        kid=kid, signing_input=protected + b"." + payload, value=b64url_decode(value)
-    )
+    return Signature(kid=kid, signing_input=protected + b"." + payload, value=b64url_decode(value))
 
 
 def _ascii(value: object, name: str) -> bytes:

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta, timezone
 from . import jsontext
 from .bootstrap import Bootstrap
 from .documents import Config, Domain, Override, Root, config, override, root
+from .documents.members import Members
 from .errors import MalformedError, RollbackError, VerificationError
 from .hostnames import normalise, pattern_covers
-from .documents.members import Members
 from .jose import Jws, PublicKey, Signature, parse_compact, parse_general
 
 MAX_ROOT_STEPS = 32  # in one update (rule 1)
@@ -23,6 +23,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 STORE_FORMAT = "livepin-state/1"
 MAX_STORED = 64 * 1024 * 1024  # bytes; a config, an override, and a life of roots
 
+_NOT_STORED = (MalformedError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -80,7 +81,9 @@ class TrustedState:
         _verify_online(jws, first.document, "config")
         document = Config.parse(jws.payload)
         if document.account != first.document.account:
-            raise VerificationError(5, _expected("account", first.document.account, document.account))
+            raise VerificationError(
+                5, _expected("account", first.document.account, document.account)
+            )
         if document.root_version != first.document.version:
             found = document.root_version
             raise VerificationError(6, _expected("root_version", first.document.version, found))
@@ -178,7 +181,7 @@ class TrustedState:
                 f"expected a config under root {self.root.version}, found root {found[0]}"
             )
         if found < self.order:
-            raise RollbackError(f"expected a config from {_pair(self.order)} on, found {_pair(found)}")
+            raise RollbackError(f"expected {_pair(self.order)} or later, found {_pair(found)}")
         if found == self.order:
             if jws.payload != self.trusted_config.payload:
                 raise RollbackError(f"config {_pair(found)} has other content than the trusted one")
@@ -363,7 +366,9 @@ class TrustedState:
     ) -> TrustedState:
         floor = self.override_floor
         raw = members.override or b""
-        state = replace(self, override_floor=0).advance_override(raw, thumbprint=thumbprint, now=now)
+        state = replace(self, override_floor=0).advance_override(
+            raw, thumbprint=thumbprint, now=now
+        )
         state = replace(state, override_floor=max(floor, state.override_floor))
         return state.with_run_time(members.override_used, now=now)
 
@@ -395,7 +400,14 @@ class _Stored:
                 override_used=timedelta(seconds=int(found["override_used"])),
                 override_floor=int(found["override_floor"]),
             )
-        except (MalformedError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as exc:
+        except (
+            MalformedError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+        ) as exc:
             raise VerificationError(4, f"expected a stored state: {exc}") from exc
 
 
@@ -443,9 +455,7 @@ def _check_kids(signatures: Iterable[Signature], *known: dict[str, PublicKey]) -
             raise VerificationError(2, f"the kid {signature.kid[:64]!r} has no such role")
 
 
-def _require(
-    signatures: Iterable[Signature], keys: dict[str, PublicKey], threshold: int
-) -> None:
+def _require(signatures: Iterable[Signature], keys: dict[str, PublicKey], threshold: int) -> None:
     """Apply rule 3: `threshold` distinct keys, each with a valid signature."""
     valid: set[str] = set()
     for signature in signatures:

@@ -82,7 +82,7 @@ class Root:
         for kid in self._kids():
             if kid in seen:
                 # A stolen online key must never be able to act in another role.
-                raise VerificationError(4, f"root: expected one role for each key, found {kid} twice")
+                raise VerificationError(4, f"root: expected one role a key, found {kid} twice")
             seen.add(kid)
 
     def _kids(self) -> Iterator[str]:

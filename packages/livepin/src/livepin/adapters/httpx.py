@@ -1,0 +1,80 @@
+"""httpx: transports that pin every hop, sync and async.
+
+    with httpx.Client(transport=PinnedTransport(pins)) as http: ...
+
+Pass a proxy to the transport, not to `httpx.Client`: httpx gives proxies that it is told about
+itself a TLS context of its own. Not covered: `trust_env` proxies, for the same reason httpx
+ignores them when a transport is given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from livepin.client import Client
+from livepin.client.context import PinnedObject
+from livepin.errors import CleartextError, PinMismatchError, find
+
+from .cleartext import check_cleartext
+
+
+class PinnedTransport(httpx.HTTPTransport):
+    """A transport whose connections are pinned by `pins`; other arguments are httpx's own."""
+
+    def __init__(self, pins: Client, **options: Any) -> None:
+        super().__init__(verify=pins.context(), **_without_verify(options))
+        self._pins = pins
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; cleartext to a listed host is refused."""
+        _check(self._pins, request)
+        return super().handle_request(request)
+
+
+class AsyncPinnedTransport(httpx.AsyncHTTPTransport):
+    """The same for `httpx.AsyncClient`. A mismatch waits for newer pins off the event loop."""
+
+    def __init__(self, pins: Client, **options: Any) -> None:
+        super().__init__(verify=pins.context(), **_without_verify(options))
+        self._pins = pins
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; after an emergency certificate change, once more with newer pins."""
+        _check(self._pins, request)
+        try:
+            response = await super().handle_async_request(request)
+        except httpx.ConnectError as exc:
+            # The handshake failed, so nothing of the request was sent or read.
+            error = find(exc)
+            if not isinstance(error, PinMismatchError) or not await self._pins.aheal(error):
+                raise
+            response = await super().handle_async_request(request)
+        _attach(response)
+        return response
+
+
+def _attach(response: httpx.Response) -> None:
+    stream = response.extensions.get("network_stream")
+    if stream is None:
+        return
+    connection = stream.get_extra_info("ssl_object")
+    if isinstance(connection, PinnedObject):
+        connection.attach(stream.get_extra_info("socket"))
+
+
+def _check(pins: Client, request: httpx.Request) -> None:
+    try:
+        check_cleartext(pins, request.url.scheme, request.url.host)
+    except CleartextError as exc:
+        raise httpx.UnsupportedProtocol(str(exc), request=request) from exc
+
+
+def _without_verify(options: dict[str, Any]) -> dict[str, Any]:
+    if "verify" in options:
+        raise TypeError("verify is set by Livepin; a private CA goes into livepin.Client(ca=...)")
+    return options
+
+
+__all__ = ["AsyncPinnedTransport", "PinnedTransport"]

@@ -1,0 +1,19 @@
+"""The client SDK: everything of `livepin` that does I/O for an app."""
+
+from .client import Client, Status
+from .context import PinnedContext
+from .fetcher import Answer, Fetcher, HTTPFetcher, Request
+from .store import FileStore, MemoryStore, Store
+
+__all__ = [
+    "Answer",
+    "Client",
+    "Fetcher",
+    "FileStore",
+    "HTTPFetcher",
+    "MemoryStore",
+    "PinnedContext",
+    "Request",
+    "Status",
+    "Store",
+]

@@ -1,0 +1,375 @@
+"""`Client`: what an app holds. It wires trust, store, updater, push and the pinned context."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+
+from livepin.bootstrap import MAX_SIZE, Bootstrap
+from livepin.documents import Domain
+from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, VerificationError
+from livepin.pins import parse_fingerprint
+
+from .context import PinnedContext, passes
+from .fetcher import Fetcher, HTTPFetcher, Request
+from .healing import Healing
+from .judge import Clock, ConfigJudge, Unlisted
+from .push import PushListener
+from .reports import Reports
+from .store import FileStore, MemoryStore, Store
+from .trusted import Trusted
+from .updater import DEADLINE, Updater
+
+logger = logging.getLogger("livepin")
+
+_RETRY = 30.0  # seconds between background attempts while updates fail
+_REPORT_SIZE = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What a client trusts and how it fares; made for logs and support."""
+
+    account: str
+    stream: str
+    root_version: int
+    version: int
+    issued: datetime
+    expires: datetime
+    stale: bool
+    clock_wrong: bool
+    domains: int
+    last_refresh: float | None
+    last_error: str | None
+    last_error_rule: int | None
+    store_problem: str | None
+    push: bool
+    unlisted_hosts: tuple[str, ...]
+    open_connections: int
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class Client:
+    """Pins the connections of an app by configs that its owner signs.
+
+    `bootstrap` is a path, the JSON text, the one-string form, or a `Bootstrap`. `store` is where
+    newer configs outlive the process: a path, a `Store`, or None for this process only. `ca` is
+    PEM with the only trust anchors for the app's hosts, None for the system's. Hosts that no
+    domain covers are ordinary TLS (`unlisted="system"`) or refused (`"refuse"`).
+
+    Pinning is active as soon as the client exists, by what the store or the bootstrap holds.
+
+    Raises:
+        MalformedError, VerificationError: the bootstrap cannot be used.
+        ConfigurationError: a file cannot be read.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str | os.PathLike[str] | bytes | Bootstrap,
+        *,
+        store: str | os.PathLike[str] | Store | None = None,
+        unlisted: Unlisted = "system",
+        ca: str | None = None,
+        push: bool = True,
+        reports: bool = True,
+        clock: Clock = _utc_now,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        if unlisted not in ("system", "refuse"):
+            raise ConfigurationError(f'expected unlisted "system" or "refuse", found {unlisted!r}')
+        self._clock = clock
+        self._fetcher = fetcher or HTTPFetcher()
+        self._trusted = Trusted(
+            load_bootstrap(bootstrap), _store(store), clock=clock, on_change=self._on_change
+        )
+        self._judge = ConfigJudge(self._trusted, clock=clock, unlisted=unlisted)
+        self._updater = Updater(self._trusted, self._fetcher, clock=clock)
+        self._reports = Reports() if reports else None
+        self._use_push = push
+        self._closed = False
+        self._start_fresh()
+        self._context = PinnedContext(
+            self._judge,
+            anchors=ca,
+            healer=self._heal,
+            reporter=self._mismatched,
+            wanted=self._wanted,
+        )
+        _clients.add(self)
+
+    # -- for apps -------------------------------------------------------------------------------
+
+    def context(self) -> PinnedContext:
+        """Return the pinned `SSLContext`: use it wherever a library takes one."""
+        return self._context
+
+    def refresh(self, *, timeout: float = DEADLINE) -> None:
+        """Fetch the newest config now.
+
+        Raises:
+            FetchError: neither delivery nor recovery URLs answered.
+            VerificationError: what they answered was refused; the active config stays.
+        """
+        error = self._updater.update(timeout=timeout).error
+        if error is not None:
+            raise error
+
+    async def arefresh(self, *, timeout: float = DEADLINE) -> None:
+        """Fetch the newest config now, without blocking the event loop; see `refresh`."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, lambda: self.refresh(timeout=timeout))
+
+    async def aheal(self, error: PinMismatchError) -> bool:
+        """Wait for pins that make the chain of `error` right, without blocking the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, self.heal, error)
+
+    def heal(self, error: PinMismatchError) -> bool:
+        """Wait for pins that make the chain of `error` right, at most five seconds."""
+        chain = tuple(parse_fingerprint(text) for text in error.chain)
+        return self._heal(error, lambda: passes(self._judge, error.host, chain))
+
+    def domain(self, host: str) -> Domain | None:
+        """Return what the active config says of `host`, in any spelling; None if nothing."""
+        return self._trusted().lookup(host)
+
+    def pins(self, kind: str = "public-key-sha256") -> dict[str, list[str]]:
+        """Return the pins in force by pattern, as base64, for other pinning layers."""
+        if kind != "public-key-sha256":
+            raise ConfigurationError(f"expected public-key-sha256, found {kind[:80]!r}")
+        state = self._trusted()
+        now = state.trusted_now(now=self._clock())
+        return {
+            domain.pattern: [text.removeprefix("sha256/") for text in domain.pins.texts(now=now)]
+            for domain in state.config.domains
+            if domain.mode.value != "off"
+        }
+
+    def status(self) -> Status:
+        """Return what the client trusts and how it fares."""
+        state, now, last = self._trusted(), self._clock(), self._updater.last
+        error = None if last is None else last.error
+        success = self._updater.last_success
+        return Status(
+            account=state.account,
+            stream=state.stream,
+            root_version=state.root.version,
+            version=state.config.version,
+            issued=state.config.issued,
+            expires=state.config.expires,
+            stale=state.is_stale(now=now),
+            clock_wrong=state.clock_is_wrong(now=now),
+            domains=len(state.config.domains),
+            last_refresh=None if success is None else time.monotonic() - success,
+            last_error=None if error is None else str(error),
+            last_error_rule=error.rule if isinstance(error, VerificationError) else None,
+            store_problem=self._trusted.problem,
+            push=self._push is not None and self._push.connected.is_set(),
+            unlisted_hosts=self._judge.unlisted_hosts,
+            open_connections=self._context.open_connections,
+        )
+
+    def wait_for(self, version: int, *, timeout: float) -> bool:
+        """Wait until a config of at least `version` is active; tell whether it is."""
+        changed = self._trusted.changed
+        with changed:
+            return changed.wait_for(
+                lambda: self._trusted().config.version >= version, timeout=timeout
+            )
+
+    def close(self) -> None:
+        """Stop the background threads. Connections stay pinned."""
+        self._closed = True
+        with self._wake:
+            self._wake.notify_all()
+        if self._push is not None:
+            self._push.stop()
+        if self._worker is not None and self._worker is not threading.current_thread():
+            self._worker.join(timeout=5)
+        _clients.discard(self)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- what happens by itself -----------------------------------------------------------------
+
+    def _start_fresh(self) -> None:
+        """Set up threads and locks: at first, and in a forked child."""
+        self._wake = threading.Condition()
+        self._due = True
+        self._attempted: float | None = None
+        self._worker: threading.Thread | None = None
+        self._push: PushListener | None = None
+        self._healing = Healing(
+            lambda timeout: self._updater.update(timeout=timeout, fresh=True),
+            self._trusted.changed,
+        )
+
+    def _after_fork(self) -> None:
+        self._trusted.reset_lock()
+        self._updater = Updater(self._trusted, self._fetcher, clock=self._clock)
+        if self._reports is not None:
+            self._reports = Reports()
+        self._context.reset_lock()
+        self._start_fresh()
+
+    def _wanted(self) -> None:
+        """A connection is wanted: start the threads, and refresh if that is due."""
+        if self._worker is None and not self._closed:
+            self._start_threads()
+        elif self._is_due() and not self._due:
+            with self._wake:
+                self._due = True
+                self._wake.notify()
+
+    def _start_threads(self) -> None:
+        with self._wake:
+            if self._worker is not None:
+                return
+            self._worker = threading.Thread(target=self._work, name="livepin", daemon=True)
+            self._worker.start()
+        if self._use_push:
+            self._push = PushListener(
+                self._updater,
+                url=self._events_url,
+                stream=self._trusted().stream,
+                known=lambda: self._trusted().order,
+                newer=self._updater.update,
+            )
+            self._push.start()
+
+    def _work(self) -> None:
+        """Refresh when due, and while connections are open; send reports."""
+        while True:
+            with self._wake:
+                if not (self._due or self._closed):
+                    self._wake.wait(self._until_due())
+                due, self._due = self._due, False
+                if self._closed:
+                    return
+            if due or (self._is_due() and self._context.open_connections):
+                self._attempted = time.monotonic()
+                self._log_outcome(self._updater.update().error)
+            self._send_reports()
+
+    def _interval(self) -> float:
+        interval = self._trusted().config.refresh_interval.total_seconds()
+        last = self._updater.last
+        failed = last is not None and last.error is not None
+        return min(interval, _RETRY) if failed else interval
+
+    def _until_due(self) -> float:
+        if self._attempted is None:
+            return self._interval()
+        passed = time.monotonic() - self._attempted
+        return max(self._interval() - passed, 0.05)
+
+    def _is_due(self) -> bool:
+        if self._attempted is None:
+            return True
+        return time.monotonic() - self._attempted >= self._interval()
+
+    def _log_outcome(self, error: LivepinError | None) -> None:
+        if error is not None:
+            logger.warning("the config could not be refreshed: %s", error)
+
+    def _on_change(self) -> None:
+        self._judge.generation += 1
+        closed = self._context.rejudge()
+        state = self._trusted()
+        logger.info(
+            "config version %d is active, %d connections closed", state.config.version, closed
+        )
+
+    def _heal(self, error: PinMismatchError, check: Callable[[], bool]) -> bool:
+        return self._healing.heal(error, check)
+
+    def _mismatched(self, error: PinMismatchError) -> None:
+        if self._reports is not None and self._reports.add(error, now=self._clock()):
+            logger.warning("%s", error)
+            with self._wake:
+                self._wake.notify()
+
+    def _events_url(self) -> str:
+        state = self._trusted()
+        return f"{state.config.delivery.urls[0].rstrip('/')}/v1/{state.account}/events"
+
+    def _send_reports(self) -> None:
+        if self._reports is None:
+            return
+        state = self._trusted()
+        url = f"{state.config.delivery.urls[0].rstrip('/')}/v1/{state.account}/reports"
+        for report in self._reports.take():
+            request = Request(
+                url=url,
+                context=self._updater.delivery_context(),
+                max_bytes=_REPORT_SIZE,
+                max_compressed=_REPORT_SIZE,
+                timeout=5.0,
+                headers={"Content-Type": "application/json"},
+                body=json.dumps({**report, "stream": state.stream}).encode(),
+            )
+            try:
+                self._fetcher.fetch(request)
+            except LivepinError as exc:
+                logger.debug("a report could not be sent: %s", exc)
+                return
+
+
+def load_bootstrap(source: str | os.PathLike[str] | bytes | Bootstrap) -> Bootstrap:
+    """Return the bootstrap from a path, its JSON text, or its one-string form."""
+    if isinstance(source, Bootstrap):
+        return source
+    if isinstance(source, bytes) or _is_text(source):
+        return Bootstrap.parse(source)  # type: ignore[arg-type]
+    try:
+        with Path(source).open("rb") as file:
+            return Bootstrap.parse(file.read(MAX_SIZE + 1))
+    except OSError as exc:
+        raise ConfigurationError(
+            f"cannot read the bootstrap {os.fspath(source)}: {exc.strerror or exc}",
+            hint="make one with: livepin bootstrap --out bootstrap.json",
+        ) from exc
+
+
+def _is_text(source: object) -> bool:
+    return isinstance(source, str) and source.lstrip().startswith(("{", "livepin:"))
+
+
+def _store(store: str | os.PathLike[str] | Store | None) -> Store:
+    if store is None:
+        return MemoryStore()
+    return FileStore(store) if isinstance(store, (str, os.PathLike)) else store
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _reset_clients() -> None:
+    for client in list(_clients):
+        client._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_clients)

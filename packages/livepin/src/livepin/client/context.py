@@ -1,0 +1,463 @@
+"""The pinned TLS context: every handshake is judged before the first application byte.
+
+It adds to PKIX and host name verification, never replaces them, and looks at the chain that
+OpenSSL *verified*: a pinned certificate that an attacker appended to a chain of another CA is
+presented, but not verified (CVE-2016-2402). Servers and unverified contexts cannot be made.
+
+OpenSSL also runs a handshake inside the first read or write. So these are guarded too; checking
+in `do_handshake` alone lets the first request leave.
+"""
+
+from __future__ import annotations
+
+import _ssl
+import asyncio
+import socket
+import ssl
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from livepin.certificates import spki_fingerprint
+from livepin.errors import (
+    ConfigurationError,
+    MalformedError,
+    PinMismatchError,
+    PinningError,
+    StaleConfigError,
+    UnlistedHostError,
+    UnverifiedChainError,
+)
+from livepin.hostnames import normalise
+
+from .judge import Judge
+
+_DER: Any = getattr(_ssl, "ENCODING_DER", 2)
+_MOST_REMEMBERED = 1024  # certificates; an app sees a few
+_UNJUDGED = -1
+
+Healer = Callable[[PinMismatchError, Callable[[], bool]], bool]
+
+_TLS_ERRORS: dict[type[PinningError], type[PinningError]] = {
+    # HTTP libraries know what to do with a certificate error, and keep it in the chain of causes.
+    kind: type(kind.__name__, (kind, ssl.SSLCertVerificationError), {"__module__": kind.__module__})
+    for kind in (PinMismatchError, UnlistedHostError, StaleConfigError, UnverifiedChainError)
+}
+
+
+class PinnedContext(ssl.SSLContext):
+    """A client `SSLContext` whose connections are judged by pins; it cannot be weakened.
+
+    Use it wherever a library takes an `SSLContext`. `Client.context()` makes it. `anchors` is PEM
+    with the only trust anchors, or None for the system's. `healer`, given the error and a check
+    to repeat, tries for newer pins while a blocking handshake waits; `reporter` hears of each
+    mismatch, the reported and the refused; `wanted` is called for each new connection.
+    """
+
+    sslsocket_class: type[ssl.SSLSocket]
+    sslobject_class: type[ssl.SSLObject]
+
+    def __new__(cls, *_: Any, **__: Any) -> PinnedContext:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(
+        self,
+        judge: Judge,
+        *,
+        anchors: str | None = None,
+        healer: Healer | None = None,
+        reporter: Callable[[PinMismatchError], None] = lambda _: None,
+        wanted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._judge = judge
+        self._wanted = wanted
+        self._healer = healer
+        self._reporter = reporter
+        self._fingerprints: dict[bytes, bytes] = {}
+        self._verified: dict[tuple[str, bytes], tuple[bytes, ...] | None] = {}
+        self._live: dict[int, weakref.ref[PinnedSocket | PinnedObject]] = {}
+        self._lock = threading.Lock()
+        self.minimum_version = ssl.TLSVersion.TLSv1_2
+        # A chain that may stop at any anchor would not hold the root whose key is pinned.
+        self.verify_flags &= ~ssl.VerifyFlags(0x80000)  # X509_V_FLAG_PARTIAL_CHAIN
+        if anchors is None:
+            self.load_default_certs()
+        else:
+            self.load_verify_locations(cadata=anchors)
+
+    # -- what may not be undone -----------------------------------------------------------------
+
+    @property  # type: ignore[override]
+    def verify_mode(self) -> ssl.VerifyMode:
+        """Always `CERT_REQUIRED`."""
+        return super().verify_mode
+
+    @verify_mode.setter
+    def verify_mode(self, value: ssl.VerifyMode) -> None:
+        if value != ssl.CERT_REQUIRED:
+            raise _weakened("verify_mode must stay CERT_REQUIRED")
+
+    @property
+    def check_hostname(self) -> bool:
+        """Always true."""
+        return True
+
+    @check_hostname.setter
+    def check_hostname(self, value: bool) -> None:
+        if not value:
+            raise _weakened("check_hostname must stay true")
+
+    @property  # type: ignore[override]
+    def minimum_version(self) -> ssl.TLSVersion:
+        """TLS 1.2 or later."""
+        return super().minimum_version
+
+    @minimum_version.setter
+    def minimum_version(self, value: ssl.TLSVersion) -> None:
+        if value not in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            raise _weakened("minimum_version must be TLS 1.2 or 1.3")
+        _set(ssl.SSLContext.minimum_version, self, value)
+
+    def wrap_socket(
+        self, sock: socket.socket, server_side: bool = False, *args: Any, **kwargs: Any
+    ) -> ssl.SSLSocket:
+        """Wrap a client socket; `server_hostname` is required."""
+        _only_clients(server_side)
+        self._wanted()
+        return super().wrap_socket(sock, server_side, *args, **kwargs)
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        *args: Any,
+        **kwargs: Any,
+    ) -> ssl.SSLObject:
+        """Wrap a pair of memory buffers for a client; `server_hostname` is required."""
+        _only_clients(server_side)
+        self._wanted()
+        return super().wrap_bio(incoming, outgoing, server_side, *args, **kwargs)
+
+    # -- judging --------------------------------------------------------------------------------
+
+    @property
+    def generation(self) -> int:
+        """Changes whenever connections must be judged again."""
+        return self._judge.generation
+
+    def judge(self, connection: PinnedSocket | PinnedObject) -> None:
+        """Return if the connection is right by the pins of now, else raise `PinningError`."""
+        generation = self._judge.generation
+        host, leaf, chain = self._identity(connection)
+        try:
+            mismatch = self._judge.check(host, leaf, chain)
+            if mismatch is not None:
+                self._reporter(mismatch)
+        except PinningError as error:
+            if not self._healed(connection, error, host, chain):
+                if isinstance(error, PinMismatchError):
+                    self._reporter(error)
+                raise as_tls_error(error) from None
+        if connection._generation == _UNJUDGED:
+            self._register(connection)
+        connection._generation = generation
+
+    def rejudge(self) -> int:
+        """Judge all open connections by the pins of now; return how many were shut down.
+
+        Called when the pins changed. A connection that does not match can write nothing more,
+        and a plain socket is shut down so that pools see it as closed.
+        """
+        with self._lock:
+            live = list(self._live.items())
+        closed = 0
+        for key, reference in live:
+            connection = reference()
+            if connection is None:
+                with self._lock:
+                    self._live.pop(key, None)
+            elif not self._still_right(connection):
+                connection._cut()
+                closed += 1
+        return closed
+
+    def reset_lock(self) -> None:
+        """Forget a lock that another thread held when this process was forked."""
+        self._lock = threading.Lock()
+
+    @property
+    def open_connections(self) -> int:
+        """How many judged connections are still referenced and not closed."""
+        with self._lock:
+            live = list(self._live.values())
+        return sum(1 for each in live if (found := each()) is not None and found._is_open())
+
+    def _still_right(self, connection: PinnedSocket | PinnedObject) -> bool:
+        generation = self._judge.generation
+        try:
+            self._judge.check(*self._identity(connection))
+        except (PinningError, OSError, ValueError):
+            return False
+        connection._generation = generation
+        return True
+
+    def _register(self, connection: PinnedSocket | PinnedObject) -> None:
+        key = id(connection)
+        live = self._live
+        live[key] = weakref.ref(connection, lambda _: live.pop(key, None) and None)
+
+    def _healed(
+        self,
+        connection: PinnedSocket | PinnedObject,
+        error: PinningError,
+        host: str,
+        chain: Callable[[], Sequence[bytes]],
+    ) -> bool:
+        """Wait for newer pins, where a blocking handshake can wait: not on an event loop."""
+        if not isinstance(error, PinMismatchError) or self._healer is None:
+            return False
+        if not connection._can_wait() or _on_event_loop():
+            return False
+        found = tuple(chain())
+        return self._healer(error, lambda: passes(self._judge, host, found))
+
+    def _identity(
+        self, connection: PinnedSocket | PinnedObject
+    ) -> tuple[str, bytes, Callable[[], Sequence[bytes]]]:
+        """Return the verified host, the leaf's fingerprint, and a way to the chain's."""
+        host = _verified_host(connection)
+        der = connection.getpeercert(True)
+        if not der:
+            raise as_tls_error(_unverified(host, "the peer showed no certificate"))
+        key = host, der
+        if connection.session_reused and key not in self._verified:
+            # On resumption nothing is verified anew, neither the chain nor the host name.
+            reason = "the resumed TLS session was not verified for this host by this context"
+            raise as_tls_error(_unverified(host, reason))
+        if key not in self._verified:
+            _make_room(self._verified)
+            self._verified[key] = None
+        return host, self._fingerprint(der), lambda: self._chain(connection, key)
+
+    def _chain(
+        self, connection: PinnedSocket | PinnedObject, key: tuple[str, bytes]
+    ) -> tuple[bytes, ...]:
+        remembered = self._verified.get(key)
+        ders = () if connection.session_reused else verified_chain(connection)
+        if ders:
+            found = tuple(self._fingerprint(der) for der in ders)
+            if remembered != found:
+                self._verified[key] = found
+            return found
+        if remembered is None:
+            raise as_tls_error(_unverified(key[0], "the TLS stack gave no verified chain"))
+        return remembered
+
+    def _fingerprint(self, der: bytes) -> bytes:
+        found = self._fingerprints.get(der)
+        if found is None:
+            try:
+                found = spki_fingerprint(der)
+            except MalformedError as exc:
+                raise as_tls_error(_unverified("the peer", str(exc))) from exc
+            _make_room(self._fingerprints)
+            self._fingerprints[der] = found
+        return found
+
+
+class _Guarded:
+    """What both kinds of connection share: nothing is read or written unjudged."""
+
+    _generation = _UNJUDGED
+
+    def _guard(self) -> None:
+        connection = cast("PinnedSocket | PinnedObject", self)
+        context = cast("PinnedContext", connection.context)
+        if cast("Any", connection)._sslobj is None:
+            # After a shutdown the standard library would go on in cleartext.
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the TLS connection is closed")
+        if self._generation == context.generation:
+            return
+        if self._generation == _UNJUDGED:
+            connection.do_handshake()
+        else:
+            context.judge(connection)
+
+
+class PinnedSocket(_Guarded, ssl.SSLSocket):
+    """A TLS socket of a `PinnedContext`."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Handshake, then judge; a mismatch raises before anything can be written."""
+        super().do_handshake(block)
+        cast("PinnedContext", self.context).judge(self)
+
+    def read(self, *args: Any, **kwargs: Any) -> Any:
+        """Read, once judged."""
+        self._guard()
+        return super().read(*args, **kwargs)
+
+    def write(self, data: Any) -> int:
+        """Write, once judged."""
+        self._guard()
+        return super().write(data)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send, once judged."""
+        self._guard()
+        return super().send(data, flags)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all, once judged."""
+        self._guard()
+        super().sendall(data, flags)
+
+    def sendfile(self, *args: Any, **kwargs: Any) -> int:
+        """Send a file, once judged."""
+        self._guard()
+        return super().sendfile(*args, **kwargs)
+
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        """Receive, once judged."""
+        self._guard()
+        return super().recv(*args, **kwargs)
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        """Receive into a buffer, once judged."""
+        self._guard()
+        return super().recv_into(*args, **kwargs)
+
+    def _cut(self) -> None:
+        try:
+            socket.socket.shutdown(self, socket.SHUT_RDWR)
+        except OSError:
+            return  # closed already
+
+    def _can_wait(self) -> bool:
+        return self.gettimeout() != 0.0
+
+    def _is_open(self) -> bool:
+        return self.fileno() != -1
+
+
+class PinnedObject(_Guarded, ssl.SSLObject):
+    """The TLS half of an asynchronous connection of a `PinnedContext`."""
+
+    def do_handshake(self) -> None:
+        """Handshake, then judge; a mismatch raises before anything can be written."""
+        super().do_handshake()
+        cast("PinnedContext", self.context).judge(self)
+
+    def read(self, *args: Any, **kwargs: Any) -> Any:
+        """Read, once judged."""
+        self._guard()
+        return super().read(*args, **kwargs)
+
+    def write(self, data: Any) -> int:
+        """Write, once judged."""
+        self._guard()
+        return super().write(data)
+
+    _socket: socket.socket | None = None
+
+    def attach(self, sock: socket.socket | None) -> None:
+        """Tell which socket carries this connection, so that pools notice when it is cut."""
+        self._socket = sock
+
+    def _cut(self) -> None:
+        """Shut the socket down where it is known; the guard refuses the next write anyhow."""
+        if self._socket is not None:
+            try:
+                self._socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # closed already
+
+    def _can_wait(self) -> bool:
+        return False
+
+    def _is_open(self) -> bool:
+        return self._socket is None or self._socket.fileno() != -1
+
+
+PinnedContext.sslsocket_class = PinnedSocket
+PinnedContext.sslobject_class = PinnedObject
+
+
+def verified_chain(connection: Any) -> Sequence[bytes]:
+    """Return the chain that OpenSSL verified, DER, leaf first; empty where there is none.
+
+    Python 3.13 has a method for it; before, the object underneath does. A Python that has
+    neither gets no connection.
+    """
+    public = getattr(connection, "get_verified_chain", None)
+    if public is not None:
+        return cast("Sequence[bytes]", public())
+    private = getattr(connection._sslobj, "get_verified_chain", None)
+    if private is None:
+        return ()
+    return [certificate.public_bytes(_DER) for certificate in private() or ()]
+
+
+def passes(judge: Judge, host: str, chain: Sequence[bytes]) -> bool:
+    """Tell whether a chain that was refused before is right by the pins of now."""
+    try:
+        judge.check(host, chain[0], lambda: chain)
+    except PinningError:
+        return False
+    return True
+
+
+def _verified_host(connection: PinnedSocket | PinnedObject) -> str:
+    name = connection.server_hostname
+    if not name:
+        raise as_tls_error(_unverified("the peer", "no server_hostname was verified"))
+    try:
+        return normalise(name)
+    except MalformedError as exc:
+        raise as_tls_error(_unverified(name, str(exc))) from exc
+
+
+def _unverified(host: str, reason: str) -> UnverifiedChainError:
+    return UnverifiedChainError(f"{host}: {reason}, so pins cannot be checked", host=host)
+
+
+def as_tls_error(error: PinningError) -> PinningError:
+    """Return the error as one that TLS stacks raise, which HTTP libraries know how to wrap."""
+    kind = _TLS_ERRORS.get(type(error))
+    if kind is None:
+        return error
+    found = kind.__new__(kind, *error.args)
+    found.args = error.args
+    found.__dict__.update(error.__dict__)
+    return found
+
+
+def _weakened(message: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"a pinned context cannot be weakened: {message}",
+        hint="leave the library's verify setting on; a private CA goes into Client(ca=...)",
+    )
+
+
+def _only_clients(server_side: bool) -> None:
+    if server_side:
+        raise _weakened("it is for clients only")
+
+
+def _set(attribute: Any, target: object, value: object) -> None:
+    attribute.__set__(target, value)
+
+
+def _make_room(remembered: dict[Any, Any]) -> None:
+    while len(remembered) >= _MOST_REMEMBERED:
+        remembered.pop(next(iter(remembered)), None)
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

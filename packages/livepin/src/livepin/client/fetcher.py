@@ -1,0 +1,158 @@
+"""Fetching documents over HTTP, with every byte and every second bounded.
+
+It is the standard library's client: Livepin's own channel must not depend on what the app uses.
+Redirects are not followed; a document comes from where the config says, or not at all.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from livepin.errors import FetchError, find
+
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An HTTP answer, its body expanded."""
+
+    status: int
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be fetched, and the bounds on it.
+
+    `context` is None for cleartext URLs. `timeout` is in seconds and covers everything. `body`
+    makes it a POST of JSON.
+    """
+
+    url: str
+    context: ssl.SSLContext | None
+    max_bytes: int
+    max_compressed: int
+    timeout: float
+    headers: Mapping[str, str]
+    body: bytes | None = None
+
+
+class Fetcher(Protocol):
+    """Fetches one document; the real one is `HTTPFetcher`."""
+
+    def fetch(self, request: Request) -> Answer:
+        """Return the answer to `request`.
+
+        Raises:
+            FetchError: no connection, no answer in time, too large, or not HTTP.
+            PinningError: the connection was refused.
+        """
+
+
+class HTTPFetcher:
+    """The fetcher that apps use: HTTP/1.1 on a connection of its own."""
+
+    def fetch(self, request: Request) -> Answer:
+        """Return the answer to `request`; see `Fetcher`."""
+        deadline = time.monotonic() + request.timeout
+        connection = connect(request.url, request.context, timeout=request.timeout)
+        # A server that drips single bytes never runs into a socket timeout.
+        watchdog = threading.Timer(request.timeout, _cut, (connection,))
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            return _exchange(connection, request, deadline)
+        except (OSError, http.client.HTTPException, ValueError, zlib.error) as exc:
+            refused = find(exc)
+            if refused is not None:
+                raise refused from exc
+            raise FetchError(f"{_origin(request.url)}: {_reason(exc, deadline)}") from exc
+        finally:
+            watchdog.cancel()
+            connection.close()
+
+
+def connect(
+    url: str, context: ssl.SSLContext | None, *, timeout: float
+) -> http.client.HTTPConnection:
+    """Return an unopened connection to the host of `url`; cleartext only without a context."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if context is not None:
+        return http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
+    if parts.scheme != "http":
+        raise FetchError(f"{_origin(url)}: an https URL needs a TLS context")
+    return http.client.HTTPConnection(host, parts.port, timeout=timeout)
+
+
+def path_of(url: str) -> str:
+    """Return the path of a URL, as it stands in a request line."""
+    return urlsplit(url).path or "/"
+
+
+def _exchange(connection: http.client.HTTPConnection, request: Request, deadline: float) -> Answer:
+    headers = {"Accept-Encoding": "gzip", "Connection": "close", **request.headers}
+    method = "GET" if request.body is None else "POST"
+    connection.request(method, path_of(request.url), body=request.body, headers=headers)
+    response = connection.getresponse()
+    if response.status != 200:
+        return Answer(status=response.status)
+    gzip = (response.getheader("Content-Encoding") or "identity").lower()
+    if gzip not in ("identity", "gzip"):
+        raise FetchError(f"{_origin(request.url)}: expected gzip or no encoding, found {gzip[:40]}")
+    return Answer(status=200, body=_read(response, request, deadline, gzip=gzip == "gzip"))
+
+
+def _read(
+    response: http.client.HTTPResponse, request: Request, deadline: float, *, gzip: bool
+) -> bytes:
+    expander = zlib.decompressobj(wbits=31) if gzip else None
+    limit = request.max_compressed if gzip else request.max_bytes
+    received, body = 0, bytearray()
+    while chunk := response.read1(_CHUNK):
+        if time.monotonic() > deadline:
+            raise TimeoutError("the time was up")
+        received += len(chunk)
+        # A decompression bomb stops at the bound, not after it.
+        room = request.max_bytes - len(body) + 1
+        body += chunk if expander is None else expander.decompress(chunk, room)
+        if received > limit or len(body) > request.max_bytes:
+            raise FetchError(
+                f"{_origin(request.url)}: expected at most {request.max_bytes} bytes "
+                f"({request.max_compressed} compressed)"
+            )
+    if expander is not None and not expander.eof:
+        raise FetchError(f"{_origin(request.url)}: the compressed answer ends early")
+    if response.length:
+        raise FetchError(f"{_origin(request.url)}: the answer ends early")
+    return bytes(body)
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    sock = connection.sock
+    if sock is not None:
+        try:
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        except OSError:
+            return  # closed already
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _reason(exc: Exception, deadline: float) -> str:
+    if isinstance(exc, TimeoutError) or time.monotonic() >= deadline:
+        return "no complete answer in time"
+    return str(exc) or type(exc).__name__

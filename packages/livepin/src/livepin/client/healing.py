@@ -1,0 +1,83 @@
+"""Self-healing: after an emergency certificate change the very first request succeeds.
+
+A mismatch may be an attack or a certificate that changed before its pin was published. So the
+newest config is fetched, past all caches, until the same chain passes or five seconds are over.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from livepin.errors import PinMismatchError
+
+DEADLINE = 5.0  # seconds that a handshake waits at most
+_PAUSE = 0.5  # seconds between fetches, for all waiting handshakes together
+_BURST, _PER_SECOND = 20.0, 0.2  # fetches: an attacker cannot make the app hammer the service
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 5.0, 300.0  # seconds, per host and chain
+_MOST_REMEMBERED = 256
+
+
+class Healing:
+    """Waits for pins that make a refused chain right.
+
+    `refresh(timeout)` fetches the newest config past all caches, or joins a fetch under way.
+    `changed` is notified whenever the trusted state changes.
+    """
+
+    def __init__(self, refresh: Callable[[float], object], changed: threading.Condition) -> None:
+        self._refresh = refresh
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._tokens, self._filled = _BURST, time.monotonic()
+        self._next_fetch = 0.0
+        self._blocked: dict[tuple[str, str], tuple[float, float]] = {}
+
+    def heal(self, error: PinMismatchError, passes: Callable[[], bool]) -> bool:
+        """Return whether the chain of `error` passes by newer pins, within the deadline.
+
+        A chain that stayed wrong is not waited for again until its back-off is over: another
+        host or another chain is not held back by it.
+        """
+        key = error.host, error.chain[0]
+        if self._is_blocked(key):
+            return passes()
+        deadline = time.monotonic() + DEADLINE
+        while not passes():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                self._block(key)
+                return False
+            if self._may_fetch():
+                self._refresh(remaining)
+            else:
+                with self._changed:
+                    self._changed.wait(min(_PAUSE / 2, remaining))
+        with self._lock:
+            self._blocked.pop(key, None)
+        return True
+
+    def _may_fetch(self) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            self._tokens = min(_BURST, self._tokens + (now - self._filled) * _PER_SECOND)
+            self._filled = now
+            if now < self._next_fetch or self._tokens < 1:
+                return False
+            self._tokens -= 1
+            self._next_fetch = now + _PAUSE
+            return True
+
+    def _is_blocked(self, key: tuple[str, str]) -> bool:
+        with self._lock:
+            until, _ = self._blocked.get(key, (0.0, 0.0))
+            return time.monotonic() < until
+
+    def _block(self, key: tuple[str, str]) -> None:
+        with self._lock:
+            _, last = self._blocked.get(key, (0.0, 0.0))
+            while len(self._blocked) >= _MOST_REMEMBERED:
+                self._blocked.pop(next(iter(self._blocked)))
+            backoff = min(max(2 * last, _FIRST_BACKOFF), _LONGEST_BACKOFF)
+            self._blocked[key] = time.monotonic() + backoff, backoff

@@ -1,0 +1,208 @@
+"""Bringing the trusted state up to date: which URLs, in which order, within which time.
+
+The rules themselves are in `livepin.trust`. Only root and config may come over the recovery
+channel, which is unpinned on purpose: their signatures protect them, so a man in the middle can
+at most delay them.
+"""
+
+from __future__ import annotations
+
+import queue
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from livepin.documents import config, root
+from livepin.errors import FetchError, LivepinError
+from livepin.hostnames import normalise
+
+from .context import PinnedContext
+from .fetcher import Fetcher, Request
+from .judge import Clock, DeliveryJudge
+from .trusted import Trusted
+
+DEADLINE = 15.0  # seconds for one update, roots and both channels included
+RECOVERY_AFTER = 1.0  # seconds without an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an update ended: over which URL, or with which error (the first channel's)."""
+
+    url: str | None
+    error: LivepinError | None
+
+
+class Updater:
+    """Fetches newer documents and has them adopted. Concurrent updates are one."""
+
+    def __init__(self, trusted: Trusted, fetcher: Fetcher, *, clock: Clock) -> None:
+        self._trusted = trusted
+        self._fetcher = fetcher
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._flight: _Flight | None = None
+        self._delivery: tuple[config.Delivery, PinnedContext] | None = None
+        self.last: Outcome | None = None
+        self.last_success: float | None = None  # time.monotonic()
+
+    def update(self, *, timeout: float = DEADLINE, fresh: bool = False) -> Outcome:
+        """Fetch what is newer, or wait for the update under way; `fresh` passes all caches."""
+        with self._lock:
+            flight = self._flight
+            leading = flight is None
+            if flight is None:
+                flight = self._flight = _Flight()
+        if not leading:
+            flight.done.wait(timeout)
+            return flight.outcome or Outcome(None, FetchError("no answer in time"))
+        try:
+            flight.outcome = self.last = self._run(timeout, fresh=fresh)
+            if flight.outcome.error is None:
+                self.last_success = time.monotonic()
+            return flight.outcome
+        finally:
+            with self._lock:
+                self._flight = None
+            flight.done.set()
+
+    def delivery_context(self) -> PinnedContext:
+        """Return the context of Livepin's own channel: its CA alone, its pins, its hosts."""
+        delivery = self._trusted().config.delivery
+        held = self._delivery
+        if held is None or held[0] != delivery:
+            hosts = frozenset(normalise(urlsplit(url).hostname or "") for url in delivery.urls)
+            judge = DeliveryJudge(self._trusted, hosts, clock=self._clock)
+            held = self._delivery = delivery, PinnedContext(judge, anchors=delivery.ca)
+        return held[1]
+
+    def _run(self, timeout: float, *, fresh: bool) -> Outcome:
+        """Try the pinned channel; if it fails, or after a second, the recovery channel too."""
+        deadline = time.monotonic() + timeout
+        delivery = self._trusted().config.delivery
+        ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._start(delivery.urls, self.delivery_context, deadline, ended, fresh=fresh)
+        under_way, first = 1, _get(ended, min(RECOVERY_AFTER, timeout))
+        if first is not None:
+            under_way -= 1
+            if first.error is None:
+                return first
+        if delivery.recovery_urls:
+            self._start(delivery.recovery_urls, _ordinary, deadline, ended, fresh=fresh)
+            under_way += 1
+        while under_way:
+            found = _get(ended, deadline - time.monotonic())
+            if found is None:
+                return first or Outcome(None, FetchError("no answer in time"))
+            if found.error is None:
+                return found
+            first = first or found
+            under_way -= 1
+        return first or Outcome(None, FetchError("no delivery URL"))
+
+    def _start(
+        self,
+        urls: tuple[str, ...],
+        context: Callable[[], ssl.SSLContext],
+        deadline: float,
+        ended: queue.SimpleQueue[Outcome],
+        *,
+        fresh: bool,
+    ) -> None:
+        def run() -> None:
+            ended.put(self._try_each(urls, context, deadline, fresh=fresh))
+
+        threading.Thread(target=run, name="livepin-fetch", daemon=True).start()
+
+    def _try_each(
+        self,
+        urls: tuple[str, ...],
+        context: Callable[[], ssl.SSLContext],
+        deadline: float,
+        *,
+        fresh: bool,
+    ) -> Outcome:
+        first: Outcome | None = None
+        for url in urls:
+            try:
+                chosen = context() if url.startswith("https:") else None
+                self._walk(url.rstrip("/"), chosen, deadline, fresh=fresh)
+            except LivepinError as exc:
+                first = first or Outcome(url, exc)
+            except Exception as exc:  # noqa: BLE001 - a thread must not end without an outcome
+                first = first or Outcome(url, FetchError(f"{url}: {exc}"))
+            else:
+                return Outcome(url, None)
+        return first or Outcome(None, FetchError("no URL to fetch from"))
+
+    def _walk(
+        self, base: str, context: ssl.SSLContext | None, deadline: float, *, fresh: bool
+    ) -> None:
+        """Fetch the config and, before it, the roots that it needs; adopt each step."""
+        state = self._trusted()
+        headers = {"If-None-Match": f'"{state.config.version}"'}
+        if fresh:
+            headers |= {"Cache-Control": "no-cache", "Pragma": "no-cache"}
+        path = f"{base}/v1/{state.account}"
+        raw = self._fetch(f"{path}/config/{state.stream}", context, deadline, _CONFIG, headers)
+        if raw is None:
+            return
+        for version in state.missing_roots(raw):
+            found = self._fetch(f"{path}/root/{version}", context, deadline, _ROOT, {})
+            if found is None:
+                raise FetchError(f"{base}: root {version} is not there")
+            state = state.advance_root(found)
+            self._trusted.adopt(state)
+        self._trusted.adopt(state.advance_config(raw))
+
+    def _fetch(
+        self,
+        url: str,
+        context: ssl.SSLContext | None,
+        deadline: float,
+        bounds: tuple[int, int],
+        headers: Mapping[str, str],
+    ) -> bytes | None:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise FetchError(f"{url}: no answer in time")
+        request = Request(
+            url=url,
+            context=context,
+            max_bytes=bounds[0],
+            max_compressed=bounds[1],
+            timeout=remaining,
+            headers=headers,
+        )
+        answer = self._fetcher.fetch(request)
+        if answer.status == 304:
+            return None
+        if answer.status != 200:
+            raise FetchError(f"{url}: expected status 200, found {answer.status}")
+        return answer.body
+
+
+class _Flight:
+    """An update under way, for those who wait for it."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.outcome: Outcome | None = None
+
+
+_CONFIG = config.MAX_SIZE, config.MAX_COMPRESSED
+_ROOT = root.MAX_SIZE, root.MAX_SIZE
+
+
+def _ordinary() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _get(ended: queue.SimpleQueue[Outcome], timeout: float) -> Outcome | None:
+    try:
+        return ended.get(timeout=max(timeout, 0.001))
+    except queue.Empty:
+        return None

@@ -1,0 +1,519 @@
+"""What tests need, Livepin's own and yours: chains, a recording server, a delivery service.
+
+Nothing here pretends: the certificates are real, the server speaks TLS on a loopback socket, and
+the delivery simulator signs real documents. It is not imported by anything but tests.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from .bootstrap import Bootstrap
+from .certificates import spki_fingerprint
+from .client import Answer, Client, Request
+from .client.store import MemoryStore
+from .documents import Config, Delivery, Domain, Role, Root, config, root
+from .errors import FetchError
+from .hostnames import is_address
+from .jose import PrivateKey, sign_compact, sign_general
+from .pins import Pin, PinSet
+
+PrivateTLSKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+UTC = dt.timezone.utc
+
+
+class FakeClock:
+    """A clock that stands still until it is told to move."""
+
+    def __init__(self, now: dt.datetime | None = None) -> None:
+        self.now = now or dt.datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def advance(self, **delta: float) -> None:
+        """Move by `timedelta(**delta)`, backwards too."""
+        self.now += dt.timedelta(**delta)
+
+
+# -- certificates ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA certificate with its key."""
+
+    certificate: x509.Certificate
+    key: PrivateTLSKey
+
+    @property
+    def pem(self) -> str:
+        """The certificate in PEM."""
+        return self.certificate.public_bytes(Encoding.PEM).decode()
+
+    @property
+    def pin(self) -> Pin:
+        """The pin of its key."""
+        return pin_of(self.certificate)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A leaf with its key, and what a server presents: leaf first, without the root."""
+
+    key: PrivateTLSKey
+    presented: tuple[x509.Certificate, ...]
+    authority: Authority
+    intermediate: Authority | None = None
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The leaf certificate."""
+        return self.presented[0]
+
+    @property
+    def pin(self) -> Pin:
+        """The pin of the leaf's key."""
+        return pin_of(self.leaf)
+
+    def also_presenting(self, *certificates: x509.Certificate) -> Chain:
+        """Return the chain with more certificates appended, as an attacker may."""
+        return replace(self, presented=(*self.presented, *certificates))
+
+
+def pin_of(certificate: x509.Certificate) -> Pin:
+    """Return the pin of a certificate's key."""
+    return Pin(spki_fingerprint(certificate.public_bytes(Encoding.DER)))
+
+
+def make_key(kind: str = "ec") -> PrivateTLSKey:
+    """Return a new P-256 (`ec`) or RSA-2048 (`rsa`) key."""
+    if kind == "rsa":
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def make_authority(
+    name: str = "Test Root CA",
+    *,
+    issuer: Authority | None = None,
+    key: PrivateTLSKey | None = None,
+    not_after: dt.datetime | None = None,
+) -> Authority:
+    """Return a root CA, or an intermediate where an issuer is given."""
+    key = key or make_key()
+    builder = _builder(name, issuer.certificate.subject if issuer else _name(name), key, not_after)
+    builder = builder.add_extension(
+        x509.BasicConstraints(ca=True, path_length=None), critical=True
+    ).add_extension(_key_usage(ca=True), critical=True)
+    return Authority(_signed(builder, key, issuer.key if issuer else key, issuer), key)
+
+
+def make_chain(
+    *hosts: str,
+    authority: Authority | None = None,
+    intermediate: bool | Authority = False,
+    key: PrivateTLSKey | None = None,
+    not_after: dt.datetime | None = None,
+) -> Chain:
+    """Return a real chain for `hosts` (names, wildcards, addresses) under a root CA.
+
+    `intermediate` puts a new or a given CA between. `not_after` in the past makes it expired.
+    """
+    authority = authority or make_authority()
+    between: Authority | None = None
+    if intermediate:
+        between = (
+            intermediate
+            if isinstance(intermediate, Authority)
+            else make_authority("Test Intermediate CA", issuer=authority)
+        )
+    issuer = between or authority
+    key = key or make_key()
+    builder = _builder(hosts[0], issuer.certificate.subject, key, not_after)
+    builder = (
+        builder.add_extension(x509.SubjectAlternativeName(_names(hosts)), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(ca=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    )
+    leaf = _signed(builder, key, issuer.key, issuer)
+    presented = (leaf, between.certificate) if between else (leaf,)
+    return Chain(key=key, presented=presented, authority=authority, intermediate=between)
+
+
+def _builder(
+    name: str, issuer: x509.Name, key: PrivateTLSKey, not_after: dt.datetime | None
+) -> x509.CertificateBuilder:
+    end = not_after or dt.datetime.now(UTC) + dt.timedelta(days=100)
+    start = min(dt.datetime.now(UTC) - dt.timedelta(days=1), end - dt.timedelta(days=30))
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _signed(
+    builder: x509.CertificateBuilder,
+    key: PrivateTLSKey,
+    issuer_key: PrivateTLSKey,
+    issuer: Authority | None,
+) -> x509.Certificate:
+    public = issuer.certificate.public_key() if issuer else key.public_key()
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)  # type: ignore[arg-type]
+    return builder.add_extension(identifier, critical=False).sign(issuer_key, hashes.SHA256())
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+
+
+def _names(hosts: Iterable[str]) -> list[x509.GeneralName]:
+    return [
+        x509.IPAddress(ipaddress.ip_address(host)) if is_address(host) else x509.DNSName(host)
+        for host in hosts
+    ]
+
+
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=not ca,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def server_context(chain: Chain, *, tls12: bool = False) -> ssl.SSLContext:
+    """Return a server's `SSLContext` that presents `chain`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls12:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    load_chain(context, chain)
+    return context
+
+
+def load_chain(context: ssl.SSLContext, chain: Chain) -> None:
+    """Make a server's context present `chain` from now on."""
+    with tempfile.TemporaryDirectory() as folder:
+        certificates, key = Path(folder, "chain.pem"), Path(folder, "key.pem")
+        certificates.write_bytes(b"".join(c.public_bytes(Encoding.PEM) for c in chain.presented))
+        key.write_bytes(chain.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        context.load_cert_chain(certificates, key)
+
+
+# -- a server that records ---------------------------------------------------------------------
+
+
+class RecordingServer:
+    """An HTTPS server on loopback that remembers every application byte it was sent.
+
+    `respond` maps a request path and its headers to (status, headers, body); by default
+    everything is 200 with `ok`. Several connections are served at once.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        *,
+        tls12: bool = False,
+        respond: Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]] | None = None,
+    ) -> None:
+        self.context = server_context(chain, tls12=tls12)
+        self.received = bytearray()
+        self.handshakes = 0
+        self.connections = 0
+        self._respond = respond or (lambda _path, _headers: (200, {}, b"ok"))
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, name="recording", daemon=True)
+        self._thread.start()
+
+    @property
+    def requests(self) -> int:
+        """How many requests arrived."""
+        return bytes(self.received).count(b" HTTP/1.1\r\n")
+
+    def present(self, chain: Chain) -> None:
+        """Present another chain to connections made from now on."""
+        load_chain(self.context, chain)
+
+    def close(self) -> None:
+        """Stop listening and close what is open."""
+        _shutdown(self._listener)  # closing alone does not wake accept()
+        self._listener.close()
+        with self._lock:
+            for each in self._open:
+                _shutdown(each)
+        self._thread.join(timeout=5)
+
+    def __enter__(self) -> RecordingServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._open.add(sock)
+                self.connections += 1
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        try:
+            with self.context.wrap_socket(sock, server_side=True) as tls:
+                with self._lock:
+                    self._open.discard(sock)
+                    self._open.add(tls)
+                    self.handshakes += 1
+                while self._serve_one(tls):
+                    pass
+        except (OSError, ValueError):
+            sock.close()
+
+    def _serve_one(self, tls: ssl.SSLSocket) -> bool:
+        head = self._until(tls, b"\r\n\r\n")
+        if head is None:
+            return False
+        start, _, rest = head.partition(b"\r\n\r\n")
+        lines = start.decode("latin-1").split("\r\n")
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+        if "chunked" in headers.get("transfer-encoding", "") and not rest.endswith(b"0\r\n\r\n"):
+            self._until(tls, b"0\r\n\r\n")
+        missing = int(headers.get("content-length", 0)) - len(rest)
+        while missing > 0:
+            data = self._receive(tls)
+            if not data:
+                return False
+            missing -= len(data)
+        status, extra, body = self._respond(lines[0].split(" ")[1], headers)
+        fields = {"Content-Length": str(len(body)), **extra}
+        text = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        tls.sendall(f"HTTP/1.1 {status} X\r\n{text}\r\n".encode() + body)
+        return True
+
+    def _until(self, tls: ssl.SSLSocket, end: bytes) -> bytes | None:
+        data = b""
+        while end not in data:
+            more = self._receive(tls)
+            if not more:
+                return None
+            data += more
+        return data
+
+    def _receive(self, tls: ssl.SSLSocket) -> bytes:
+        data = tls.recv(65536)
+        with self._lock:
+            self.received += data
+        return data
+
+
+def _shutdown(sock: socket.socket) -> None:
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        return  # closed already
+
+
+# -- a delivery service ------------------------------------------------------------------------
+
+
+@dataclass
+class DeliverySimulator:
+    """An account that signs real roots and configs, and answers as the delivery service does.
+
+    It is a `Fetcher` in memory; `respond` is the same for a `RecordingServer`, over real TLS.
+    `change` alters the next config and publishes it as a new version.
+    """
+
+    account: str = "acme"
+    stream: str = "main"
+    clock: Callable[[], dt.datetime] = field(default_factory=FakeClock)
+    urls: tuple[str, ...] = ("https://pins.example.com",)
+    recovery_urls: tuple[str, ...] = ()
+    delivery_pins: tuple[Pin, ...] = (Pin(b"\0" * 32),)
+    ca: str | None = None
+    lifetime: dt.timedelta = dt.timedelta(days=14)
+    reachable: bool = True
+
+    def __post_init__(self) -> None:
+        self.keys = {role: PrivateKey.generate() for role in root.ROLES}
+        self.roots: dict[int, bytes] = {}
+        self.fetched: list[str] = []
+        self.version = 0
+        self.refresh_interval = config.REFRESH_INTERVAL
+        self.pin_sets: dict[str, PinSet] = {}
+        self.domains: dict[str, Domain] = {}
+        self.publish_root(signers=[self.keys["root"]])
+        self.config = self.publish()
+
+    @property
+    def root_version(self) -> int:
+        """The version of the newest root."""
+        return max(self.roots, default=0)
+
+    def publish_root(self, *, signers: Sequence[PrivateKey] | None = None) -> bytes:
+        """Publish root N+1 with the keys of `keys`, signed by them or by `signers`."""
+        now = self.clock()
+        document = Root(
+            account=self.account,
+            version=self.root_version + 1,
+            issued=now,
+            expires=now + dt.timedelta(days=3 * 365),
+            roles={name: Role(keys={k.public.kid: k.public}) for name, k in self.keys.items()},
+        )
+        signers = signers or [self.keys["root"]]
+        raw = sign_general(document.payload(), typ=root.TYP, signers=signers)
+        self.roots[document.version] = raw
+        return raw
+
+    def pin(self, host: str, *pins: Pin, **settings: Any) -> bytes:
+        """Pin a host to these keys, instead of what it had, and publish."""
+        self.pin_sets[host] = PinSet(pins)
+        self.domains[host] = Domain(
+            pattern=host, pin_set=host, pins=self.pin_sets[host], **settings
+        )
+        return self.publish()
+
+    def document(self, **changes: Any) -> Config:
+        """Return the config of now, unsigned, with some members changed."""
+        now = self.clock()
+        members: dict[str, Any] = {
+            "account": self.account,
+            "stream": self.stream,
+            "root_version": self.root_version,
+            "version": self.version,
+            "issued": now,
+            "expires": now + self.lifetime,
+            "refresh_interval": self.refresh_interval,
+            "pin_sets": dict(self.pin_sets),
+            "domains": tuple(self.domains.values()),
+            "delivery": Delivery(
+                urls=self.urls,
+                pins=PinSet(self.delivery_pins),
+                ca=self.ca,
+                recovery_urls=self.recovery_urls,
+            ),
+        }
+        return Config(**(members | changes))
+
+    def publish(self, **changes: Any) -> bytes:
+        """Sign the config of now as a new version, and serve it."""
+        self.version += 1
+        self.config = self.sign(self.document(**changes))
+        return self.config
+
+    def sign(self, document: Config, *, key: PrivateKey | None = None) -> bytes:
+        """Return a config signed by the config key, or by another."""
+        signer = key or self.keys["config"]
+        return sign_compact(document.payload(), typ=config.TYP, signer=signer)
+
+    def bootstrap(self) -> Bootstrap:
+        """Return the bootstrap of now."""
+        return Bootstrap(root=self.roots[self.root_version], config=self.config)
+
+    def client(self, **options: Any) -> Client:
+        """Return a client of this account without push and reports, on the simulator's clock."""
+        settings: dict[str, Any] = {
+            "clock": self.clock,
+            "push": False,
+            "reports": False,
+            "fetcher": self,
+            "store": MemoryStore(),
+        }
+        return Client(self.bootstrap(), **(settings | options))
+
+    def fetch(self, request: Request) -> Answer:
+        """Answer in memory, as a `Fetcher`."""
+        self.fetched.append(request.url)
+        if not self.reachable:
+            raise FetchError(f"{request.url}: no network")
+        path = "/" + request.url.split("://", 1)[1].partition("/")[2]
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        status, _, body = self.respond(path, headers)
+        return Answer(status=status, body=body)
+
+    def respond(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Answer a path as the delivery service does."""
+        base = f"/v1/{self.account}"
+        if path == f"{base}/config/{self.stream}":
+            etag = f'"{self.version}"'
+            if headers.get("if-none-match") == etag:
+                return 304, {"ETag": etag}, b""
+            return 200, {"ETag": etag, "Content-Type": "application/jose"}, self.config
+        for version, raw in self.roots.items():
+            if path == f"{base}/root/{version}":
+                return 200, {"Content-Type": "application/jose+json"}, raw
+        if path == f"{base}/reports":
+            return 202, {}, b""
+        return 404, {"Content-Type": "application/problem+json"}, b"{}"
+
+
+def assert_pinned(pins: Client, host: str) -> None:
+    """Fail unless a domain of the active config enforces pins for `host`.
+
+    Raises:
+        AssertionError: no domain covers it, or its mode is not `enforce`.
+    """
+    domain = pins.domain(host)
+    if domain is None:
+        raise AssertionError(f"{host} is not pinned: no domain of the config covers it")
+    if domain.mode.value != "enforce":
+        raise AssertionError(f"{host} is not pinned: its mode is {domain.mode.value}")
+
+
+__all__ = [
+    "Authority",
+    "Chain",
+    "DeliverySimulator",
+    "FakeClock",
+    "MemoryStore",
+    "RecordingServer",
+    "assert_pinned",
+    "load_chain",
+    "make_authority",
+    "make_chain",
+    "make_key",
+    "pin_of",
+    "server_context",
+]
