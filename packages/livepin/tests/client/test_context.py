@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
-import http.client
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 
 import livepin
 import pytest
-from livepin.errors import ConfigurationError
 from livepin.pins import Pin
 from livepin.testing import (
     Chain,
     DeliverySimulator,
     RecordingServer,
-    make_authority,
     make_chain,
-    make_key,
-    pin_of,
 )
 
 HOST = "localhost"

@@ -1,0 +1,1 @@
+"""Announcements: a newer config version is there."""

@@ -1,0 +1,58 @@
+"""The bus of one process. What crosses processes comes with the databases that several share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """A config version was committed, or a new account's first documents."""
+
+    account: str
+    stream: str
+    root_version: int
+    version: int
+
+
+Subscriber = Callable[[Announcement], None]
+
+
+class Bus(Protocol):
+    """Carries announcements; a lost one is repaired by the next, so they hold no content."""
+
+    def announce(self, announcement: Announcement) -> None:
+        """Tell every subscriber."""
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` for each announcement, on the announcing thread; return the end."""
+
+
+class MemoryBus:
+    """A bus within one process; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscribers: list[Subscriber] = []
+
+    def announce(self, announcement: Announcement) -> None:
+        """Tell every subscriber, in the order of their subscription."""
+        with self._lock:
+            subscribers = list(self._subscribers)
+        for each in subscribers:
+            each(announcement)
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` for each announcement until the returned function is called."""
+        with self._lock:
+            self._subscribers.append(subscriber)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if subscriber in self._subscribers:
+                    self._subscribers.remove(subscriber)
+
+        return unsubscribe

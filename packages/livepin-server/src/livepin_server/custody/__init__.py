@@ -1,0 +1,1 @@
+"""Private keys: sealed on the server, encrypted under a passphrase off it."""

@@ -1,0 +1,1 @@
+"""The use cases: plain synchronous functions over storage, custody and bus."""

@@ -1,0 +1,31 @@
+"""What a use case may refuse with. The web layer makes problems of these, the commands lines."""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """A use case was refused; nothing was changed. `hint` says what to do."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class NotFoundError(ServiceError):
+    """What was named is not there."""
+
+
+class ConflictError(ServiceError):
+    """It is there already, or its state does not allow this."""
+
+
+class InvalidError(ServiceError):
+    """The input is not what was expected."""
+
+
+class ForbiddenError(ServiceError):
+    """The caller may not do this."""
+
+
+class UnavailableError(ServiceError):
+    """The storage cannot do it now: locked, full, read-only or gone. Nothing was acknowledged."""

@@ -1,0 +1,133 @@
+"""The values that use cases take and return; msgspec structs, so that the edge validates them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]
+Text = Annotated[str, Meta(max_length=500)]
+Mode = Literal["enforce", "report", "off"]
+Stale = Literal["enforce", "refuse"]
+
+
+class Role(str, Enum):
+    """What an API key may do. `pentest` stands beside the others, not among them."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+    PENTEST = "pentest"
+
+
+class Principal(Struct, frozen=True, kw_only=True):
+    """Who calls: an API key. `account` limits it to one account; None is all of them."""
+
+    key_id: str
+    name: str
+    role: Role
+    account: str | None = None
+
+
+class ApiKeyView(Struct, frozen=True, kw_only=True):
+    """An API key without its secret."""
+
+    id: str
+    name: str
+    role: Role
+    account: str | None
+    created: datetime
+    revoked: datetime | None = None
+
+
+class NewPin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A pin to add: `sha256/BASE64`, and what people want to remember of it."""
+
+    sha256: Annotated[str, Meta(max_length=100)]
+    label: Text = ""
+    backup: bool = False
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+
+class PinView(Struct, frozen=True, kw_only=True):
+    """A pin as it is kept."""
+
+    sha256: str
+    label: str
+    backup: bool
+    not_before: datetime | None
+    not_after: datetime | None
+    created: datetime
+    author: str
+
+
+class NewDomain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A domain to add, with its first pins. `connect` is HOST:PORT for probes, `ca` PEM."""
+
+    pattern: Annotated[str, Meta(max_length=1100)]
+    pins: Annotated[list[NewPin], Meta(max_length=100)]
+    stream: Name = "main"
+    mode: Mode = "enforce"
+    token: bool = False
+    stale: Stale = "enforce"
+    connect: Annotated[str, Meta(max_length=300)] | None = None
+    ca: Annotated[str, Meta(max_length=65536)] | None = None
+
+
+class DomainView(Struct, frozen=True, kw_only=True):
+    """A domain as it is kept."""
+
+    pattern: str
+    stream: str
+    pin_set: str
+    mode: str
+    token: bool
+    stale: str
+    connect: str | None
+    ca: str | None
+    pins: list[PinView]
+    created: datetime
+
+
+class Publication(Struct, frozen=True, kw_only=True):
+    """One config version: what was published, by whom, and why."""
+
+    account: str
+    stream: str
+    root_version: int
+    version: int
+    issued: datetime
+    expires: datetime
+    author: str
+    reason: str
+    changed: list[str]
+
+
+class AccountView(Struct, frozen=True, kw_only=True):
+    """An account. `root_online` warns that its root key is on the server."""
+
+    name: str
+    root_version: int
+    root_expires: datetime
+    root_online: bool
+    streams: list[str]
+    created: datetime
+
+
+class ConfigDocument(Struct, frozen=True, kw_only=True):
+    """A signed config as it is delivered."""
+
+    root_version: int
+    version: int
+    raw: bytes
+
+
+class AccountDocuments(Struct, frozen=True, kw_only=True):
+    """Everything that delivery serves for one account."""
+
+    configs: dict[str, ConfigDocument]
+    roots: dict[int, bytes]

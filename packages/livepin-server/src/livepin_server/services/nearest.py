@@ -1,0 +1,21 @@
+"""A wrong name suggests the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from .errors import NotFoundError
+
+
+def not_found(what: str, name: str, known: Iterable[str]) -> NotFoundError:
+    """Return the error for a name that is not among `known`."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        hint = f"did you mean {close[0]}?"
+    elif names:
+        hint = f"there is {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+    else:
+        hint = f"there is no {what} yet"
+    return NotFoundError(f"there is no {what} {name[:255]!r}", hint=hint)

@@ -1,0 +1,5 @@
+"""Publishing: build the config from the rows, sign it, check it, keep it, announce it."""
+
+from .publisher import Publisher
+
+__all__ = ["Publisher"]

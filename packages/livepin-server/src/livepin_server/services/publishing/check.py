@@ -1,0 +1,47 @@
+"""The guard before every publish: what would clients say to exactly these bytes?"""
+
+from __future__ import annotations
+
+from livepin.bootstrap import Bootstrap
+from livepin.errors import VerificationError
+from livepin.trust import TrustedState
+from sqlalchemy import Connection, select
+
+from livepin_server.services.errors import ConflictError
+from livepin_server.storage.schema import configs, roots
+
+
+def check(connection: Connection, account: str, stream: str, raw: bytes) -> None:
+    """Run the rules of trust on `raw`, from the previous config and from the oldest bootstrap.
+
+    Raises:
+        ConflictError: a client would refuse it; nothing may be published.
+    """
+    chain = _roots(connection, account)
+    try:
+        for document, root_version in _starts(connection, account, stream) or [(raw, max(chain))]:
+            start = Bootstrap(root=chain[root_version], config=document)
+            state = TrustedState.from_bootstrap(start)
+            for version in range(root_version + 1, max(chain) + 1):
+                state = state.advance_root(chain[version])
+            state.advance_config(raw)
+    except VerificationError as exc:
+        raise ConflictError(
+            f"clients would refuse this config: {exc}", hint="nothing was published"
+        ) from exc
+
+
+def _roots(connection: Connection, account: str) -> dict[int, bytes]:
+    rows = connection.execute(
+        select(roots.c.version, roots.c.document).where(roots.c.account == account)
+    )
+    return {row.version: row.document for row in rows}
+
+
+def _starts(connection: Connection, account: str, stream: str) -> list[tuple[bytes, int]]:
+    """Return the newest and the oldest config of the stream, each with its root's version."""
+    of_stream = (configs.c.account == account, configs.c.stream == stream)
+    columns = select(configs.c.document, configs.c.root_version).where(*of_stream)
+    newest = connection.execute(columns.order_by(configs.c.version.desc()).limit(1)).first()
+    oldest = connection.execute(columns.order_by(configs.c.version).limit(1)).first()
+    return [(row.document, row.root_version) for row in (newest, oldest) if row is not None]

@@ -1,0 +1,294 @@
+"""`Publisher`: every change of pins becomes a new, immutable, signed config version.
+
+Rows, version number, signature, check and record are one transaction; the announcement comes
+after the commit. A document is never changed, only followed by another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+from livepin.bootstrap import Bootstrap
+from livepin.documents import Root, config
+from livepin.documents.root import TYP as ROOT_TYP
+from livepin.jose import PrivateKey, parse_general, sign_compact
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.engine import Row
+
+from livepin_server.bus.memory import Announcement, Bus
+from livepin_server.custody.sealed import Label, Vault
+from livepin_server.services.delivery_settings import DeliverySettings
+from livepin_server.services.errors import ConflictError, NotFoundError
+from livepin_server.services.model import AccountDocuments, ConfigDocument, Publication
+from livepin_server.services.nearest import not_found
+from livepin_server.storage.database import Database
+from livepin_server.storage.schema import accounts, configs, keys, roots, streams
+
+from .build import build
+from .check import check
+
+LIFETIME = timedelta(days=14)
+
+Change = Callable[[Connection, datetime], list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """Who changes something, and why."""
+
+    author: str
+    reason: str = ""
+
+
+class Publisher:
+    """Publishes configs, and gives out what was published."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        bus: Bus,
+        *,
+        clock: Callable[[], datetime],
+        lifetime: timedelta = LIFETIME,
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._bus = bus
+        self._clock = clock
+        self._lifetime = lifetime
+
+    def publish(self, account: str, stream: str, change: Change, intent: Intent) -> Publication:
+        """Apply `change` to the rows of a stream and publish the config that they say then.
+
+        `change` returns what it changed, in lines for people.
+
+        Raises:
+            ServiceError: refused; nothing was changed.
+        """
+        now = self._clock()
+
+        def transaction(connection: Connection) -> Publication:
+            require_stream(connection, account, stream)
+            changed = change(connection, now)
+            return self.issue(connection, account, stream, changed, intent, now=now)
+
+        return self._announced(self._database.write(transaction))
+
+    def set_delivery(
+        self, account: str, settings: DeliverySettings, intent: Intent
+    ) -> list[Publication]:
+        """Change where documents are delivered, in every stream of the account."""
+        now, checked = self._clock(), settings.checked()
+
+        def transaction(connection: Connection) -> list[Publication]:
+            names = require_account(connection, account)
+            connection.execute(
+                update(accounts)
+                .where(accounts.c.name == account)
+                .values(delivery=msgspec.json.encode(checked).decode())
+            )
+            lines = [f"delivery is now {', '.join(checked.urls)}"]
+            return [self.issue(connection, account, name, lines, intent, now=now) for name in names]
+
+        return [self._announced(each) for each in self._database.write(transaction)]
+
+    def resign_due(self) -> list[Publication]:
+        """Publish again, unchanged, each config that has lived half its time."""
+        now = self._clock()
+        intent = Intent(author="livepin", reason="re-signed at half its lifetime")
+
+        def transaction(connection: Connection) -> list[Publication]:
+            return [
+                self.issue(connection, row.account, row.stream, [], intent, now=now)
+                for row in _newest(connection)
+                if now >= row.issued + (row.expires - row.issued) / 2
+            ]
+
+        return [self._announced(each) for each in self._database.write(transaction)]
+
+    def issue(
+        self,
+        connection: Connection,
+        account: str,
+        stream: str,
+        changed: list[str],
+        intent: Intent,
+        *,
+        now: datetime,
+    ) -> Publication:
+        """Sign, check and keep the next version, inside the caller's transaction."""
+        root = self.newest_root(connection, account)
+        version = connection.execute(
+            update(accounts)
+            .where(accounts.c.name == account)
+            .values(last_version=accounts.c.last_version + 1)
+            .returning(accounts.c.last_version)
+        ).scalar_one()
+        document = build(
+            connection,
+            account,
+            stream,
+            root_version=root.version,
+            version=version,
+            now=now,
+            lifetime=self._lifetime,
+        )
+        signer = self._signer(connection, account, root)
+        raw = sign_compact(document.payload(), typ=config.TYP, signer=signer)
+        check(connection, account, stream, raw)
+        row = {
+            "account": account,
+            "stream": stream,
+            "version": version,
+            "root_version": root.version,
+            "issued": document.issued,
+            "expires": document.expires,
+            "author": intent.author,
+            "reason": intent.reason,
+        }
+        connection.execute(insert(configs).values(**row, document=raw, changed=json.dumps(changed)))
+        return Publication(**row, changed=changed)
+
+    def newest_root(self, connection: Connection, account: str) -> Root:
+        """Return the newest root of an account."""
+        raw = connection.scalars(
+            select(roots.c.document)
+            .where(roots.c.account == account)
+            .order_by(roots.c.version.desc())
+            .limit(1)
+        ).one()
+        return Root.parse(parse_general(raw, typ=ROOT_TYP).payload)
+
+    def announce(self, publication: Publication) -> None:
+        """Tell delivery that a version was committed."""
+        self._bus.announce(
+            Announcement(
+                account=publication.account,
+                stream=publication.stream,
+                root_version=publication.root_version,
+                version=publication.version,
+            )
+        )
+
+    # -- what was published ---------------------------------------------------------------------
+
+    def history(self, account: str, stream: str, *, limit: int = 50) -> list[Publication]:
+        """Return the versions of a stream, the newest first."""
+        with self._database.reading() as connection:
+            require_stream(connection, account, stream)
+            rows = connection.execute(
+                select(configs)
+                .where(configs.c.account == account, configs.c.stream == stream)
+                .order_by(configs.c.version.desc())
+                .limit(limit)
+            ).all()
+        return [_publication(row) for row in rows]
+
+    def version(
+        self, account: str, stream: str, version: int | None = None
+    ) -> tuple[Publication, bytes]:
+        """Return one version of a stream, the newest unless said, and its signed bytes."""
+        with self._database.reading() as connection:
+            require_stream(connection, account, stream)
+            query = select(configs).where(configs.c.account == account, configs.c.stream == stream)
+            if version is not None:
+                query = query.where(configs.c.version == version)
+            row = connection.execute(query.order_by(configs.c.version.desc()).limit(1)).first()
+        if row is None:
+            raise NotFoundError(
+                f"there is no config version {version} in {account}/{stream}",
+                hint="livepin config log shows which there are",
+            )
+        return _publication(row), row.document
+
+    def bootstrap(self, account: str, stream: str) -> Bootstrap:
+        """Return what an app built today embeds."""
+        publication, raw = self.version(account, stream)
+        documents = self.documents(account)
+        return Bootstrap(root=documents.roots[publication.root_version], config=raw)
+
+    def documents(self, account: str) -> AccountDocuments:
+        """Return everything that delivery serves for an account."""
+        with self._database.reading() as connection:
+            names = require_account(connection, account)
+            found = connection.execute(
+                select(roots.c.version, roots.c.document).where(roots.c.account == account)
+            ).all()
+            newest = [row for row in _newest(connection) if row.account == account]
+        return AccountDocuments(
+            configs={
+                row.stream: ConfigDocument(
+                    root_version=row.root_version, version=row.version, raw=row.document
+                )
+                for row in newest
+                if row.stream in names
+            },
+            roots={row.version: row.document for row in found},
+        )
+
+    def _announced(self, publication: Publication) -> Publication:
+        self.announce(publication)
+        return publication
+
+    def _signer(self, connection: Connection, account: str, root: Root) -> PrivateKey:
+        rows = connection.execute(
+            select(keys).where(keys.c.account == account, keys.c.role == "config")
+        ).all()
+        for row in rows:
+            if row.kid in root.roles["config"].keys:
+                return self._vault.open(row.sealed, Label(account, "config", row.kid))
+        raise ConflictError(
+            f"the server holds no config key that root {root.version} of {account} names",
+            hint="publish a new root that names the server's keys",
+        )
+
+
+def require_account(connection: Connection, account: str) -> list[str]:
+    """Return the streams of an account.
+
+    Raises:
+        NotFoundError: no such account, or none with a root yet.
+    """
+    active = connection.scalars(select(accounts.c.name).where(accounts.c.active)).all()
+    if account not in active:
+        raise not_found("account", account, active)
+    return list(connection.scalars(select(streams.c.name).where(streams.c.account == account)))
+
+
+def require_stream(connection: Connection, account: str, stream: str) -> None:
+    """Refuse a stream that an account does not have."""
+    names = require_account(connection, account)
+    if stream not in names:
+        raise not_found("stream", stream, names)
+
+
+def _newest(connection: Connection) -> list[Row[tuple[object, ...]]]:
+    """Return the newest config of each stream of each account."""
+    others = configs.alias()
+    newest = (
+        select(others.c.version)
+        .where(others.c.account == configs.c.account, others.c.stream == configs.c.stream)
+        .order_by(others.c.version.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return list(connection.execute(select(configs).where(configs.c.version == newest)).all())
+
+
+def _publication(row: Row[tuple[object, ...]]) -> Publication:
+    return Publication(
+        account=row.account,
+        stream=row.stream,
+        root_version=row.root_version,
+        version=row.version,
+        issued=row.issued,
+        expires=row.expires,
+        author=row.author,
+        reason=row.reason,
+        changed=json.loads(row.changed),
+    )

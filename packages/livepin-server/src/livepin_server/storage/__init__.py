@@ -1,0 +1,1 @@
+"""Data: the schema, its migrations, and the one way to read and to write it."""

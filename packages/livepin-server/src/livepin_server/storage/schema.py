@@ -1,0 +1,178 @@
+"""The tables, for SQLite and PostgreSQL alike. Migrations are in `migrations/`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, kept as microseconds since 1970: exact, and the same everywhere."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Return microseconds."""
+        if value is None:
+            return None
+        delta = value - _EPOCH
+        return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return an aware datetime in UTC."""
+        if value is None:
+            return None
+        seconds, micros = divmod(value, 1_000_000)
+        return datetime.fromtimestamp(seconds, tz=timezone.utc).replace(microsecond=micros)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("created", Moment, nullable=False),
+    # One counter for configs and overrides: changing streams never looks like a rollback.
+    Column("last_version", BigInteger, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("delivery", Text, nullable=False),
+)
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("name", String(63), primary_key=True),
+    Column("created", Moment, nullable=False),
+)
+
+roots = Table(
+    "roots",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Column("created", Moment, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("kid", String(43), primary_key=True),
+    Column("account", ForeignKey("accounts.name"), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", Moment, nullable=False),
+    Index("ix_keys_account_role", "account", "role"),
+)
+
+pin_sets = Table(
+    "pin_sets",
+    metadata,
+    Column("account", String(63), primary_key=True),
+    Column("stream", String(63), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    ForeignKeyConstraint(["account", "stream"], ["streams.account", "streams.name"]),
+)
+
+pins = Table(
+    "pins",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("account", String(63), nullable=False),
+    Column("stream", String(63), nullable=False),
+    Column("pin_set", String(255), nullable=False),
+    Column("sha256", String(44), nullable=False),
+    Column("label", Text, nullable=False),
+    Column("backup", Boolean, nullable=False),
+    Column("not_before", Moment),
+    Column("not_after", Moment),
+    Column("created", Moment, nullable=False),
+    Column("author", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["account", "stream", "pin_set"],
+        ["pin_sets.account", "pin_sets.stream", "pin_sets.name"],
+        ondelete="CASCADE",
+        name="fk_pins_pin_set",
+    ),
+    UniqueConstraint("account", "stream", "pin_set", "sha256", name="uq_pins_sha256"),
+)
+
+domains = Table(
+    "domains",
+    metadata,
+    Column("account", String(63), primary_key=True),
+    Column("stream", String(63), primary_key=True),
+    Column("pattern", String(255), primary_key=True),
+    Column("pin_set", String(255), nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("token", Boolean, nullable=False),
+    Column("stale", String(16), nullable=False),
+    Column("connect", String(300)),
+    Column("ca", Text),
+    Column("created", Moment, nullable=False),
+    ForeignKeyConstraint(
+        ["account", "stream", "pin_set"],
+        ["pin_sets.account", "pin_sets.stream", "pin_sets.name"],
+        name="fk_domains_pin_set",
+    ),
+)
+
+configs = Table(
+    "configs",
+    metadata,
+    Column("account", String(63), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("stream", String(63), nullable=False),
+    Column("root_version", BigInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("issued", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("changed", Text, nullable=False),
+    ForeignKeyConstraint(["account", "stream"], ["streams.account", "streams.name"]),
+    Index("ix_configs_stream", "account", "stream", "version"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("account", ForeignKey("accounts.name")),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("revoked", Moment),
+)

@@ -1,0 +1,88 @@
+"""Which schema a database has, which one this version needs, and the way from one to the other."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from .database import Database
+
+
+class SchemaError(Exception):
+    """The database has another schema than this version needs."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def head() -> str:
+    """Return the revision that this version needs."""
+    found = ScriptDirectory.from_config(_config()).get_current_head()
+    if found is None:
+        raise SchemaError("this installation has no migrations", hint="install it again")
+    return found
+
+
+def current(database: Database) -> str | None:
+    """Return the revision of a database, or None where it has no tables yet."""
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def require_current(database: Database) -> None:
+    """Refuse a database of another schema.
+
+    Raises:
+        SchemaError: older, newer, or empty.
+    """
+    found, needed = current(database), head()
+    if found == needed:
+        return
+    known = {each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if found is None or found in known:
+        raise SchemaError(
+            f"the database has the schema {found or 'of no version'}, this version needs {needed}",
+            hint="run: livepin upgrade",
+        )
+    raise SchemaError(
+        f"the database has the schema {found}, which this version does not know",
+        hint="it was made by a newer version of livepin-server: install that one",
+    )
+
+
+def upgrade(database: Database, *, now: datetime) -> Path | None:
+    """Bring a database to the schema of this version; return the backup made before, if any."""
+    backup = None
+    if database.path is not None and current(database) not in (None, head()):
+        backup = database.path.with_name(f"{database.path.name}.{now:%Y%m%dT%H%M%SZ}.backup")
+        _back_up(database.path, backup)
+    config = _config()
+    with database.engine.connect() as connection:
+        if database.path is not None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # all tables or none
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+    return backup
+
+
+def _back_up(source: Path, target: Path) -> None:
+    with sqlite3.connect(source) as old, sqlite3.connect(target) as new:
+        old.backup(new)
+    target.chmod(0o600)
+    old.close()
+    new.close()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
