@@ -118,7 +118,7 @@ class Accounts:
         now = self._clock()
         self._database.write(lambda each: self._keep(each, account, "root", key, now))
 
-    def list(self) -> list[AccountView]:
+    def all(self) -> list[AccountView]:
         """Return the accounts that have a root."""
         with self._database.reading() as connection:
             rows = connection.execute(

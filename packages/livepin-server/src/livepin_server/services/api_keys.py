@@ -63,7 +63,7 @@ class ApiKeys:
             raise ForbiddenError("the API key is not valid", hint="ask an admin for a new one")
         return Principal(key_id=row.id, name=row.name, role=Role(row.role), account=row.account)
 
-    def list(self) -> list[ApiKeyView]:
+    def all(self) -> list[ApiKeyView]:
         """Return all keys, without secrets."""
         with self._database.reading() as connection:
             rows = connection.execute(select(api_keys).order_by(api_keys.c.created)).all()
@@ -77,7 +77,7 @@ class ApiKeys:
         """
         now = self._clock()
         self._database.write(lambda connection: _revoke(connection, identity, now))
-        return next(view for view in self.list() if view.id == identity)
+        return next(view for view in self.all() if view.id == identity)
 
 
 def _insert(connection: Connection, view: ApiKeyView, digest: bytes) -> None:

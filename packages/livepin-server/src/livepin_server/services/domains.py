@@ -32,7 +32,7 @@ class Domains:
         self._publisher = publisher
         self._clock = clock
 
-    def list(self, account: str, stream: str = "main") -> list[DomainView]:
+    def all(self, account: str, stream: str = "main") -> list[DomainView]:
         """Return the domains of a stream by pattern."""
         with self._database.reading() as connection:
             require_stream(connection, account, stream)
@@ -44,7 +44,7 @@ class Domains:
         Raises:
             NotFoundError: no such domain; the hint names the nearest.
         """
-        found = self.list(account, stream)
+        found = self.all(account, stream)
         name = canonical(pattern)
         for view in found:
             if view.pattern == name:

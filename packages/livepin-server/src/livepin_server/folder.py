@@ -1,0 +1,168 @@
+"""The data folder: what is in it, how it is made, and how a server's parts come out of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from livepin.documents import root
+from livepin.errors import ConfigurationError
+from livepin.jose import PrivateKey, sign_general
+
+from livepin_server import settings as settings_file
+from livepin_server.bus.memory import MemoryBus
+from livepin_server.custody import root_file, sealed, tls_identity
+from livepin_server.custody.errors import CustodyError
+from livepin_server.custody.files import write_secret
+from livepin_server.services.composition import Services, compose
+from livepin_server.services.delivery_settings import DeliverySettings, pin_texts
+from livepin_server.services.model import Role
+from livepin_server.settings import Settings
+from livepin_server.storage import schema_version
+from livepin_server.storage.database import Database
+
+OPERATOR_KEY = "operator.key"
+_MASTER_KEY = "master.key"
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What `livepin init` is to make. Without `root_key` the root key stays on the server."""
+
+    data: Path
+    account: str
+    settings: Settings
+    hosts: list[str]
+    root_key: Path | None
+    passphrase: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """An opened data folder."""
+
+    data: Path
+    settings: Settings
+    services: Services
+    identity: tls_identity.TLSIdentity
+
+
+def initialise(plan: Plan, *, clock: Clock) -> None:
+    """Make a data folder with a first account, or leave nothing behind.
+
+    Raises:
+        ConfigurationError, CustodyError, ServiceError: it cannot be made; the message says why.
+    """
+    data = plan.data.absolute()
+    if data.exists() and (not data.is_dir() or any(data.iterdir())):
+        raise ConfigurationError(f"{data} exists already", hint="name a new folder")
+    if plan.root_key is not None:
+        _check_root_path(plan.root_key.absolute(), data)
+    try:
+        data.parent.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(prefix=f".{data.name}.", dir=data.parent))
+    except OSError as exc:
+        raise ConfigurationError(f"cannot make {data}: {exc.strerror}") from exc
+    try:
+        _fill(making, plan, clock=clock)
+        if data.exists():
+            data.rmdir()
+        making.rename(data)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        if plan.root_key is not None:
+            plan.root_key.unlink(missing_ok=True)
+        raise
+
+
+def create_account(
+    services: Services, account: str, *, root_key: Path | None, passphrase: str | None
+) -> None:
+    """Make a root key and an account under it, all in this process.
+
+    Raises:
+        ServiceError, CustodyError: it cannot be made.
+    """
+    key = PrivateKey.generate()
+    payload = services.accounts.prepare(account, [dict(key.public.jwk())])
+    if root_key is None:
+        services.accounts.keep_root_key(account, key)
+    else:
+        root_file.write_root_key(root_key, key, account=account, passphrase=passphrase or "")
+    document = sign_general(payload, typ=root.TYP, signers=[key])
+    services.accounts.create(account, document, author="livepin init")
+
+
+@contextmanager
+def opened(
+    data: Path, environment: Mapping[str, str], *, clock: Clock, upgrading: bool = False
+) -> Iterator[Folder]:
+    """Give the parts of a data folder whose lock the caller holds.
+
+    Raises:
+        ConfigurationError, CustodyError, SchemaError: it cannot be used; the message says why.
+    """
+    try:
+        text = (data / settings_file.FILE).read_text()
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{data} is not a Livepin data folder: {exc.strerror}",
+            hint=f"make one with: livepin init {data}",
+        ) from exc
+    settings = settings_file.parse(text, environment)
+    database = Database(settings_file.database_url(settings, data))
+    try:
+        if not upgrading:
+            schema_version.require_current(database)
+        vault = sealed.load_master_key(data / _MASTER_KEY, environment.get("LIVEPIN_MASTER_KEY"))
+        identity = tls_identity.load(data / "tls")
+        delivery = _delivery(settings, identity)
+        services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
+        yield Folder(data=data, settings=settings, services=services, identity=identity)
+    finally:
+        database.close()
+
+
+def _fill(making: Path, plan: Plan, *, clock: Clock) -> None:
+    (making / settings_file.FILE).write_text(settings_file.render(plan.settings))
+    vault = sealed.new_master_key(making / _MASTER_KEY)
+    identity = tls_identity.create(making / "tls", plan.hosts, now=clock())
+    delivery = _delivery(plan.settings, identity)
+    database = Database(settings_file.database_url(plan.settings, making))
+    try:
+        schema_version.upgrade(database, now=clock())
+        services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
+        create_account(services, plan.account, root_key=plan.root_key, passphrase=plan.passphrase)
+        _, text = services.api_keys.create("operator", Role.ADMIN, None)
+        write_secret(making / OPERATOR_KEY, text.encode() + b"\n")
+    finally:
+        database.close()
+
+
+def _delivery(settings: Settings, identity: tls_identity.TLSIdentity) -> DeliverySettings:
+    return DeliverySettings(
+        urls=settings.delivery_urls,
+        recovery_urls=settings.recovery_urls,
+        pins=pin_texts(identity.pins),
+        ca=identity.ca,
+        refresh_interval=settings.refresh_interval,
+    )
+
+
+def _check_root_path(path: Path, data: Path) -> None:
+    if path.is_relative_to(data):
+        raise ConfigurationError(
+            f"the root key must not be in the data folder {data}",
+            hint="who steals the server would have it; name a file elsewhere",
+        )
+    if path.exists():
+        raise CustodyError(f"{path} exists already", hint="name a new file")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{path.parent} is not a folder")

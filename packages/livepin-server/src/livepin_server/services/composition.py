@@ -1,0 +1,51 @@
+"""All use cases of one server, wired together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from livepin_server.bus.memory import Bus
+from livepin_server.custody.sealed import Vault
+from livepin_server.storage.database import Database
+
+from .accounts import Accounts
+from .api_keys import ApiKeys
+from .delivery_settings import DeliverySettings
+from .domains import Domains
+from .publishing.publisher import Publisher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What the front ends call."""
+
+    accounts: Accounts
+    domains: Domains
+    publisher: Publisher
+    api_keys: ApiKeys
+    bus: Bus
+    database: Database
+    clock: Callable[[], datetime]
+
+
+def compose(
+    database: Database,
+    vault: Vault,
+    bus: Bus,
+    *,
+    clock: Callable[[], datetime],
+    delivery: Callable[[], DeliverySettings],
+) -> Services:
+    """Return the use cases over a database, a vault and a bus."""
+    publisher = Publisher(database, vault, bus, clock=clock)
+    return Services(
+        accounts=Accounts(database, vault, publisher, clock=clock, delivery=delivery),
+        domains=Domains(database, publisher, clock=clock),
+        publisher=publisher,
+        api_keys=ApiKeys(database, clock=clock),
+        bus=bus,
+        database=database,
+        clock=clock,
+    )

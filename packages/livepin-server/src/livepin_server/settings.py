@@ -1,0 +1,103 @@
+"""Settings: one TOML file in the data folder, and LIVEPIN_* variables that win over it.
+
+Nothing here reads a file or the environment; `main` does, and passes both in.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import tomllib
+from livepin.documents.config import check_url
+from livepin.errors import ConfigurationError, MalformedError
+
+FILE = "livepin.toml"
+_PREFIX = "LIVEPIN_"
+# Variables of the commands and of custody, which are no settings.
+_OTHERS = {
+    "DATA", "URL", "API_KEY", "CA", "MASTER_KEY", "ROOT_PASSPHRASE", "DEBUG",
+}  # fmt: skip
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a server needs to know; every field has a safe default, or is required.
+
+    `delivery_urls` are the public base URLs that clients use. Port 0 lets the system choose.
+    """
+
+    delivery_urls: list[str]
+    recovery_urls: list[str] = []
+    delivery_host: str = "0.0.0.0"  # noqa: S104 - delivery is the public listener
+    delivery_port: Port = 8443
+    management_host: str = "127.0.0.1"
+    management_port: Port = 8444
+    database: str | None = None  # an SQLAlchemy URL; None is livepin.db in the data folder
+    refresh_interval: Annotated[int, msgspec.Meta(ge=1, le=604800)] = 300  # seconds
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+    requests_per_second: Annotated[float, msgspec.Meta(gt=0)] = 50.0  # per address
+    max_streams: Annotated[int, msgspec.Meta(ge=1)] = 20_000  # open event streams
+    max_streams_per_address: Annotated[int, msgspec.Meta(ge=1)] = 20_000  # carriers share addresses
+
+
+def parse(text: str, environment: Mapping[str, str]) -> Settings:
+    """Return the settings of a TOML text and the environment.
+
+    Raises:
+        ConfigurationError: not TOML, an unknown name, or a value of another kind.
+    """
+    try:
+        members: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(f"{FILE}: {exc}") from exc
+    members |= _from_environment(environment)
+    _refuse_unknown(members)
+    try:
+        settings = msgspec.convert(members, Settings, strict=False)
+        for url in settings.delivery_urls:
+            check_url(url, schemes=("https",))
+        for url in settings.recovery_urls:
+            check_url(url, schemes=("https", "http"))
+    except (msgspec.ValidationError, MalformedError) as exc:
+        raise ConfigurationError(f"{FILE}: {exc}", hint="mend the file, then try again") from exc
+    return settings
+
+
+def render(settings: Settings) -> str:
+    """Return the TOML text that `init` writes: what was chosen, nothing that is a default."""
+    lines = ["# Settings of this Livepin server; LIVEPIN_* variables win over them.", ""]
+    for name, value in msgspec.to_builtins(settings).items():
+        field = next(f for f in msgspec.structs.fields(Settings) if f.name == name)
+        if value is not None and (field.required or value != field.default):
+            lines.append(f"{name} = {msgspec.json.encode(value).decode()}")
+    return "\n".join(lines) + "\n"
+
+
+def database_url(settings: Settings, data: Path) -> str:
+    """Return the URL of the database."""
+    return settings.database or f"sqlite:///{data / 'livepin.db'}"
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for variable, value in environment.items():
+        name = variable.removeprefix(_PREFIX)
+        if variable.startswith(_PREFIX) and name not in _OTHERS:
+            listed = name.endswith("_URLS")
+            found[name.lower()] = value.split() if listed else value
+    return found
+
+
+def _refuse_unknown(members: Mapping[str, Any]) -> None:
+    known = [field.name for field in msgspec.structs.fields(Settings)]
+    for name in members:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
+            raise ConfigurationError(f"{FILE}: there is no setting {name!r}", hint=hint)

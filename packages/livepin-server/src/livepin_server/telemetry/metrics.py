@@ -1,0 +1,51 @@
+"""Prometheus metrics of one server; a registry of its own, so that several live in one process."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_MOST_VERSIONS = 200
+
+
+class Metrics:
+    """The counters and gauges of a server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._counter(
+            "livepin_requests_total", "Answers by front end and status", ["front", "status"]
+        )
+        self.fetches = self._counter(
+            "livepin_config_fetches_total",
+            "Config fetches by the version that the client held before (none: unconditional)",
+            ["account", "held"],
+        )
+        self.reports = self._counter("livepin_reports_total", "Mismatch reports", ["account"])
+        self.versions = Gauge(
+            "livepin_config_version",
+            "Newest config version delivered",
+            ["account", "stream"],
+            registry=self.registry,
+        )
+        self.streams = Gauge("livepin_event_streams", "Open event streams", registry=self.registry)
+        self.publications = self._counter(
+            "livepin_publications_total", "Config versions published", ["account", "stream"]
+        )
+        self._held: set[tuple[str, str]] = set()
+
+    def fetched(self, account: str, held: str) -> None:
+        """Count a config fetch; the number of distinct labels is bounded."""
+        key = account, held
+        if key not in self._held:
+            if len(self._held) >= _MOST_VERSIONS:
+                key = account, "other"
+            self._held.add(key)
+        self.fetches.labels(*key).inc()
+
+    def text(self) -> bytes:
+        """Return everything in the exposition format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
