@@ -7,14 +7,13 @@ Both are refused here. Nothing is canonicalised: signatures cover the bytes as s
 from __future__ import annotations
 
 import json
-import re
+import math
 from typing import Any, NoReturn
 
 from .errors import MalformedError
 
 MAX_DEPTH = 8
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -24,8 +23,11 @@ def check_depth(data: bytes, *, limit: int = MAX_DEPTH) -> None:
     Raises:
         MalformedError: too deep, or brackets that do not pair.
     """
+    if b"\\" in data:
+        # In time that is linear: whoever is on the path writes what comes here.
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Without escapes, every second piece between quotation marks is a string.
-    bare = _STRING.sub(b"", data) if b"\\" in data else b"".join(data.split(b'"')[::2])
+    bare = b"".join(data.split(b'"')[::2])
     brackets = bare.translate(None, _NOT_BRACKETS)
     for _ in range(limit):
         if not brackets:
@@ -45,7 +47,12 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """
     try:
         text = data.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+        value = json.loads(
+            text,
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constants,
+            parse_float=_finite,
+        )
     except (UnicodeDecodeError, ValueError, RecursionError) as exc:
         raise MalformedError(f"expected JSON: {exc}") from exc
     if not isinstance(value, dict):
@@ -63,6 +70,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a member name stands twice in one object")
     return found
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _no_constants(name: str) -> NoReturn:
