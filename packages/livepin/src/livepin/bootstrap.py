@@ -33,7 +33,8 @@ class Bootstrap:
         Raises:
             MalformedError: neither of them, or too large.
         """
-        data = text.encode() if isinstance(text, str) else text
+        # What is no UTF-8 becomes question marks, which no bootstrap holds.
+        data = text.encode(errors="replace") if isinstance(text, str) else text
         data = data.strip()
         if len(data) > MAX_SIZE:
             raise MalformedError(f"expected a bootstrap of at most {MAX_SIZE} bytes", hint=_HINT)
@@ -49,6 +50,8 @@ class Bootstrap:
             raise MalformedError(f"expected a bootstrap of the format {FORMAT}", hint=_HINT)
         if not isinstance(found_root, dict) or not isinstance(found_config, str):
             raise MalformedError("expected a bootstrap with a root and a config", hint=_HINT)
+        if not found_config.isascii():
+            raise MalformedError("expected the config of a bootstrap as compact JWS", hint=_HINT)
         return cls(root=jsontext.dump(found_root), config=found_config.encode())
 
     def to_json(self) -> bytes:

@@ -22,6 +22,13 @@ MAX_CERTIFICATE = 64 * 1024  # bytes; OpenSSL itself stops at 100 KiB for a whol
 
 _SEQUENCE = 0x30
 _EXPLICIT_VERSION = 0xA0
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def spki_fingerprint(der: bytes) -> bytes:
@@ -45,6 +52,8 @@ def spki(der: bytes) -> bytes:
         raise MalformedError(f"expected a certificate of at most 64 KiB, found {len(der)} bytes")
     try:
         at, end = _enter(der, 0, len(der))  # Certificate
+        if end != len(der):
+            raise IndexError
         at, end = _enter(der, at, end)  # TBSCertificate
         if der[at] == _EXPLICIT_VERSION:
             at = _skip(der, at, end)
@@ -88,10 +97,10 @@ def pem_to_ders(text: str | bytes) -> list[bytes]:
     Raises:
         MalformedError: no certificate, or one that cannot be read.
     """
-    data = text.encode() if isinstance(text, str) else text
     try:
+        data = text.encode() if isinstance(text, str) else text
         found = x509.load_pem_x509_certificates(data)
-    except ValueError as exc:
+    except _UNREADABLE as exc:
         raise MalformedError("expected PEM certificates") from exc
     return [certificate.public_bytes(Encoding.DER) for certificate in found]
 
@@ -129,7 +138,7 @@ def describe(der: bytes) -> CertificateInfo:
             key_type=_key_type(certificate),
             fingerprint=fingerprint,
         )
-    except ValueError as exc:
+    except _UNREADABLE as exc:
         raise MalformedError("expected a DER certificate") from exc
 
 
