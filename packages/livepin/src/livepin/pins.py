@@ -92,11 +92,11 @@ class PinSet:
     pins: tuple[Pin, ...]
 
     @cached_property
-    def _index(self) -> dict[bytes, tuple[Pin, ...]]:
-        index: dict[bytes, tuple[Pin, ...]] = {}
+    def _index(self) -> dict[bytes, list[Pin]]:
+        index: dict[bytes, list[Pin]] = {}
         for pin in self.pins:
             if pin.sha256 is not None:
-                index[pin.sha256] = (*index.get(pin.sha256, ()), pin)
+                index.setdefault(pin.sha256, []).append(pin)
         return index
 
     def match(self, fingerprints: Iterable[bytes], *, now: datetime) -> Pin | None:
