@@ -38,7 +38,7 @@ def normalise(host: str) -> str:
     address = _address(host)
     if address is not None:
         return address
-    name = _to_ascii(host.removesuffix("."), host)
+    name = _to_ascii(host).removesuffix(".")
     labels = name.split(".")
     if not name or len(name) > _MAX_NAME or not all(_LABEL.match(label) for label in labels):
         raise _not_a_host(host)
@@ -103,19 +103,21 @@ def _address(host: str) -> str | None:
         return None
     if "%" in text:
         raise MalformedError(f"expected an IP address without a scope id, found {host[:80]!r}")
-    return str(address)
+    # An IPv4-mapped address reaches the IPv4 host, whose pins must hold; its text differs, too,
+    # between versions of Python.
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _to_ascii(name: str, host: str) -> str:
-    if name.isascii():
-        return name.lower()
-    if _DEVIATIONS.search(name):
+def _to_ascii(host: str) -> str:
+    if host.isascii():
+        return host.lower()
+    if _DEVIATIONS.search(host):
         raise MalformedError(
             f"{host[:80]!r} means different hosts in IDNA 2003 and IDNA 2008",
             hint="give the name in its ASCII form, xn--...",
         )
     try:
-        return name.encode("idna").decode("ascii").lower()
+        return host.encode("idna").decode("ascii").lower()
     except UnicodeError as exc:
         raise _not_a_host(host) from exc
 
