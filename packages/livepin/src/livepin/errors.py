@@ -116,17 +116,20 @@ def find(error: BaseException | None) -> LivepinError | None:
     """Return the Livepin error in the chain of causes of `error`, or None.
 
     HTTP libraries wrap what the TLS layer raises; this walks `__cause__`, `__context__`, `reason`
-    (urllib, urllib3) and exception arguments, each once.
+    (urllib, urllib3), exception arguments and the members of exception groups, each once.
     """
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:
         current = waiting.pop(0)
-        if not isinstance(current, BaseException) or id(current) in seen:
+        if id(current) in seen:
             continue
+        seen.add(id(current))
         if isinstance(current, LivepinError):
             return current
-        seen.add(id(current))
-        waiting += [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        waiting += list(current.args)
+        if isinstance(current, (list, tuple)):
+            waiting += current
+        elif isinstance(current, BaseException):
+            waiting += [current.__cause__, current.__context__, current.args]
+            waiting += [getattr(current, name, None) for name in ("reason", "exceptions")]
     return None
