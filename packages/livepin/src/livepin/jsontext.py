@@ -14,7 +14,7 @@ from .errors import MalformedError
 
 MAX_DEPTH = 8
 
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 def check_depth(data: bytes, *, limit: int = MAX_DEPTH) -> None:
@@ -26,9 +26,9 @@ def check_depth(data: bytes, *, limit: int = MAX_DEPTH) -> None:
     if b"\\" in data:
         # In time that is linear: whoever is on the path writes what comes here.
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    structure = data.translate(None, _NOT_STRUCTURE).replace(b'""', b"")
     # Without escapes, every second piece between quotation marks is a string.
-    bare = b"".join(data.split(b'"')[::2])
-    brackets = bare.translate(None, _NOT_BRACKETS)
+    brackets = b"".join(structure.split(b'"')[::2])
     for _ in range(limit):
         if not brackets:
             return
