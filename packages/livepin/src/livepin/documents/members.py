@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from livepin import jsontext
 from livepin.errors import MalformedError, VerificationError
 
 MAX_VERSION = 2**53 - 1  # the largest integer that every JSON reader keeps exactly (RFC 8259, 6)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MAX_TIME = 253_402_300_799  # 9999-12-31T23:59:59Z
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
@@ -45,9 +46,8 @@ class Members:
     def __init__(self, found: Any, *, where: str, known: Collection[str]) -> None:
         if not isinstance(found, dict):
             raise _refused(where, "an object", found)
-        critical = found.get("critical")
-        if critical is not None:
-            _check_critical(critical, where, known)
+        if "critical" in found:
+            _check_critical(found["critical"], where, known)
         self._found = found
         self._where = where
 
@@ -66,9 +66,6 @@ class Members:
             return cls(jsontext.parse_object(payload), where=where, known=known)
         except MalformedError as exc:
             raise VerificationError(4, str(exc)) from exc
-
-    def __len__(self) -> int:
-        return len(self._found)
 
     def has(self, member: str) -> bool:
         """Tell whether the member is there."""
@@ -108,7 +105,8 @@ class Members:
 
     def time(self, member: str) -> datetime:
         """Return a time, in the document as seconds since 1970."""
-        return datetime.fromtimestamp(self.integer(member, 0, _MAX_TIME), tz=timezone.utc)
+        # Not fromtimestamp: it ends with the year 3000 on Windows.
+        return _EPOCH + timedelta(seconds=self.integer(member, 0, _MAX_TIME))
 
     def optional_time(self, member: str) -> datetime | None:
         """Return a time, or None where the member is absent."""
