@@ -13,7 +13,6 @@ from datetime import datetime, timedelta, timezone
 from . import jsontext
 from .bootstrap import Bootstrap
 from .documents import Config, Domain, Override, Root, config, override, root
-from .documents.members import Members
 from .errors import MalformedError, RollbackError, VerificationError
 from .hostnames import normalise, pattern_covers
 from .jose import Jws, PublicKey, Signature, parse_compact, parse_general
@@ -23,7 +22,6 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 STORE_FORMAT = "livepin-state/1"
 MAX_STORED = 64 * 1024 * 1024  # bytes; a config, an override, and a life of roots
 
-_NOT_STORED = (MalformedError, LookupError, TypeError, ValueError, AttributeError, OverflowError)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -123,19 +121,16 @@ class TrustedState:
     def missing_roots(self, raw_config: bytes) -> range:
         """Return the versions of the roots to fetch before `raw_config` can be judged.
 
-        Nothing of the config is trusted for that: a lie costs at most 32 fetches.
+        Nothing of the config is trusted for that: a lie costs at most 32 fetches. Who is further
+        behind takes these steps now and the rest in the next update (rule 1).
 
         Raises:
-            VerificationError: rule 1, 2 or 4, or more than 32 roots ahead.
+            VerificationError: rule 1, 2 or 4.
         """
         jws = _parse(raw_config, config.TYP, config.MAX_SIZE)
-        named = Members.parse(jws.payload, where="config", known=()).version("root_version")
-        steps = range(self.root.version + 1, named + 1)
-        if len(steps) > MAX_ROOT_STEPS:
-            raise VerificationError(
-                1, f"expected at most {MAX_ROOT_STEPS} new roots in one update, found {len(steps)}"
-            )
-        return steps
+        known = self.root.version
+        named = Config.root_named(jws.payload)
+        return range(known + 1, min(named, known + MAX_ROOT_STEPS) + 1)
 
     def advance_root(self, raw: bytes) -> TrustedState:
         """Return the state that trusts root N+1. Its expiry never stops the walk (rule 6).
@@ -186,11 +181,12 @@ class TrustedState:
             if jws.payload != self.trusted_config.payload:
                 raise RollbackError(f"config {_pair(found)} has other content than the trusted one")
             return self
-        return replace(
+        state = replace(
             self,
             trusted_config=TrustedConfig(raw, jws.payload, document),
             latest_issued=max(self.latest_issued, document.issued),
         )
+        return state._without_override_out_of_bounds()
 
     def advance_override(self, raw: bytes, *, thumbprint: str, now: datetime) -> TrustedState:
         """Return the state with this override in force; `thumbprint` names our installation key.
@@ -212,7 +208,9 @@ class TrustedState:
             raise RollbackError(
                 f"expected an override above {self.override_floor}, found {document.version}"
             )
-        self._check_override(document, thumbprint)
+        if document.installation != thumbprint:
+            raise VerificationError(9, "the override is for another installation")
+        self._check_override(document)
         state = replace(
             self,
             trusted_override=TrustedOverride(raw, jws.payload, document),
@@ -252,9 +250,17 @@ class TrustedState:
             raise RollbackError(f"expected a config from root {oldest} on, found root {named}")
         _check_kids(jws.signatures, self.roots[named - oldest].document.roles["config"].keys)
 
-    def _check_override(self, document: Override, thumbprint: str) -> None:
-        if document.installation != thumbprint:
-            raise VerificationError(9, "the override is for another installation")
+    def _without_override_out_of_bounds(self) -> TrustedState:
+        """Apply rule 9 to the override in force when a new config sets other bounds."""
+        if self.trusted_override is None:
+            return self
+        try:
+            self._check_override(self.trusted_override.document)
+        except VerificationError:
+            return replace(self, trusted_override=None)
+        return self
+
+    def _check_override(self, document: Override) -> None:
         if document.lifetime > override.MAX_LIFETIME:
             raise VerificationError(
                 9, f"expected an override of at most 7 days, found {document.lifetime}"
@@ -297,7 +303,7 @@ class TrustedState:
 
     def is_past_grace(self, *, now: datetime) -> bool:
         """Tell whether domains with `stale: refuse` are refused by now."""
-        return self.trusted_now(now=now) >= self.config.expires + self.config.stale_grace
+        return self.trusted_now(now=now) - self.config.expires >= self.config.stale_grace
 
     # -- stored state ---------------------------------------------------------------------------
 
@@ -310,7 +316,8 @@ class TrustedState:
             "config": self.trusted_config.raw.decode("ascii"),
             "latest_issued": int(self.latest_issued.timestamp()),
             "override": None if active is None else active.raw.decode("ascii"),
-            "override_used": 0 if active is None else int(active.used.total_seconds()),
+            # Rounded up, so that restarting often does not prolong it.
+            "override_used": 0 if active is None else -(-active.used // timedelta(seconds=1)),
             "override_floor": self.override_floor,
         }
         return jsontext.dump(members)
@@ -323,7 +330,7 @@ class TrustedState:
 
         Roots before the bootstrap's are dropped. A bootstrap with a newer config, from an app
         update, is taken on top. `thumbprint` names our installation key, without which a stored
-        override is dropped.
+        override is dropped; so is one that a rule refuses, for then the config's own pins hold.
 
         Raises:
             VerificationError: the stored state is damaged, or its chain of roots does not
@@ -366,9 +373,12 @@ class TrustedState:
     ) -> TrustedState:
         floor = self.override_floor
         raw = members.override or b""
-        state = replace(self, override_floor=0).advance_override(
-            raw, thumbprint=thumbprint, now=now
-        )
+        try:
+            state = replace(self, override_floor=0).advance_override(
+                raw, thumbprint=thumbprint, now=now
+            )
+        except VerificationError:
+            return self
         state = replace(state, override_floor=max(floor, state.override_floor))
         return state.with_run_time(members.override_used, now=now)
 
@@ -436,6 +446,11 @@ def _parse(raw: bytes, typ: str, limit: int, *, general: bool = False) -> Jws:
     """Apply rules 1 and 2."""
     if len(raw) > limit:
         raise VerificationError(1, f"expected at most {limit} bytes, found {len(raw)}")
+    if general:
+        try:
+            jsontext.check_depth(raw)
+        except MalformedError as exc:
+            raise VerificationError(1, str(exc)) from exc
     try:
         return parse_general(raw, typ=typ) if general else parse_compact(raw, typ=typ)
     except MalformedError as exc:
