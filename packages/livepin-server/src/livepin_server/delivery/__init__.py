@@ -1,0 +1,1 @@
+"""The internet-facing front end: signed bytes from memory. It holds no key, asks no database."""

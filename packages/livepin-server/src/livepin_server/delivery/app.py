@@ -1,0 +1,158 @@
+"""The delivery application, for RSGI: a dictionary look-up for documents, a few routes beside."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import msgspec
+
+from livepin_server.telemetry.metrics import Metrics
+from livepin_server.web.limits import RateLimit
+from livepin_server.web.problems import CONTENT_TYPE, encoded, problem
+
+from .events import Events
+from .reports import MAX_SIZE, Reports
+from .snapshot import Document, Snapshot
+
+_ACCOUNT = re.compile(r"/v1/([a-z0-9-]{1,63})/(events|reports)\Z")
+_BODY_TIME = 10.0  # seconds for a whole body
+_PROBLEM_HEADERS = [
+    ("content-type", CONTENT_TYPE),
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+]
+_EVENT_HEADERS = [
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-store"),
+    ("x-accel-buffering", "no"),
+]
+_HELD = re.compile(r'(?:W/)?"([0-9]{1,16})"\Z')
+
+
+class DeliveryApp:
+    """Answers clients. `ready` says whether the snapshot is loaded."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        events: Events,
+        reports: Reports,
+        metrics: Metrics,
+        *,
+        limit: RateLimit,
+    ) -> None:
+        self.ready = False
+        self._snapshot = snapshot
+        self._events = events
+        self._reports = reports
+        self._metrics = metrics
+        self._limit = limit
+        self._count = {status: metrics.requests.labels("delivery", status) for status in _STATUSES}
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        """Answer one request."""
+        if scope.proto != "http":
+            proto.close(400)
+            return
+        address = scope.client.rpartition(":")[0]
+        if not self._limit.allow(address):
+            self._refuse(proto, 429, "too many requests from this address")
+            return
+        document = self._snapshot.get(scope.path)
+        if document is not None:
+            self._send(scope, proto, document)
+        else:
+            await self._other(scope, proto, address)
+
+    def _send(self, scope: Any, proto: Any, document: Document) -> None:
+        if scope.method not in ("GET", "HEAD"):
+            self._refuse(proto, 405, "expected GET")
+            return
+        headers = scope.headers
+        held = headers.get("if-none-match")
+        if document.counted:
+            match = _HELD.match(held) if held else None
+            self._metrics.fetched(document.account, match[1] if match else "none")
+        if held is not None and document.etag in (held, held.removeprefix("W/")):
+            self._count[304].inc()
+            proto.response_empty(304, document.headers)
+            return
+        self._count[200].inc()
+        packed = document.compressed if "gzip" in headers.get("accept-encoding", "") else None
+        body = document.raw if packed is None else packed
+        fields = document.headers if packed is None else document.compressed_headers
+        if scope.method == "HEAD":
+            proto.response_empty(200, [*fields, ("content-length", str(len(body)))])
+        else:
+            proto.response_bytes(200, fields, body)
+
+    async def _other(self, scope: Any, proto: Any, address: str) -> None:
+        if scope.path in ("/healthz", "/readyz"):
+            self._health(scope.path, proto)
+            return
+        match = _ACCOUNT.match(scope.path)
+        if match is None or self._snapshot.versions(match[1]) is None:
+            self._refuse(proto, 404, "there is nothing at this path")
+        elif match[2] == "events":
+            await self._stream(scope, proto, match[1], address)
+        elif scope.method != "POST":
+            self._refuse(proto, 405, "expected POST")
+        else:
+            await self._report(scope, proto, match[1], address)
+
+    def _health(self, path: str, proto: Any) -> None:
+        if path == "/readyz" and not self.ready:
+            self._refuse(proto, 503, "the documents are not loaded yet")
+        else:
+            proto.response_bytes(200, [("content-type", "text/plain")], b"ok\n")
+
+    async def _stream(self, scope: Any, proto: Any, account: str, address: str) -> None:
+        if scope.method != "GET":
+            self._refuse(proto, 405, "expected GET")
+        elif not self._events.has_room(address):
+            self._refuse(proto, 503, "there are too many event streams")
+        else:
+            self._count[200].inc()
+            transport = proto.response_stream(200, _EVENT_HEADERS)
+            await self._events.run(account, address, transport)
+
+    async def _report(self, scope: Any, proto: Any, account: str, address: str) -> None:
+        # A report costs more than a document, and only misbehaving clients send many.
+        if not self._limit.allow(address, cost=10):
+            self._refuse(proto, 429, "too many reports from this address")
+            return
+        try:
+            async with asyncio.timeout(_BODY_TIME):
+                body = await _bounded(scope, proto)
+            self._reports.take(account, body)
+        except TimeoutError:
+            self._refuse(proto, 408, f"expected the body within {_BODY_TIME:.0f} s")
+        except OverflowError:
+            self._refuse(proto, 413, f"expected at most {MAX_SIZE} bytes")
+        except msgspec.DecodeError as exc:
+            self._refuse(proto, 400, f"not a report: {exc}")
+        else:
+            self._count[202].inc()
+            proto.response_empty(202, [("cache-control", "no-store")])
+
+    def _refuse(self, proto: Any, status: int, detail: str) -> None:
+        self._count[status].inc()
+        proto.response_bytes(status, _PROBLEM_HEADERS, encoded(problem(status, detail)))
+
+
+_STATUSES = (200, 202, 304, 400, 404, 405, 408, 413, 429, 503)
+
+
+async def _bounded(scope: Any, proto: Any) -> bytes:
+    """Return the body; `OverflowError` as soon as it is too large."""
+    declared = scope.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared) > MAX_SIZE:
+        raise OverflowError
+    body = b""
+    async for chunk in proto:
+        body += chunk
+        if len(body) > MAX_SIZE:
+            raise OverflowError
+    return body

@@ -1,0 +1,48 @@
+"""Mismatch reports from clients: unauthenticated hints, counted and logged, never acted on."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import msgspec
+
+from livepin_server.telemetry.metrics import Metrics
+
+MAX_SIZE = 16 * 1024  # bytes
+
+logger = logging.getLogger("livepin.reports")
+
+_Fingerprint = Annotated[str, msgspec.Meta(pattern=r"^sha256/[A-Za-z0-9+/]{43}=$")]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A mismatch as a client saw it; members that are not known are ignored."""
+
+    host: Annotated[str, msgspec.Meta(max_length=255)]
+    chain: Annotated[list[_Fingerprint], msgspec.Meta(min_length=1, max_length=16)]
+    config_version: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
+    at: Annotated[int, msgspec.Meta(ge=0, le=253402300799)]
+    stream: Annotated[str, msgspec.Meta(max_length=63)] = "main"
+
+
+class Reports:
+    """Takes reports in."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def take(self, account: str, body: bytes) -> None:
+        """Count and log one report.
+
+        Raises:
+            msgspec.DecodeError: not a report.
+        """
+        report = msgspec.json.decode(body, type=Report)
+        self._metrics.reports.labels(account).inc()
+        # As members, not as text: what a stranger wrote must not look like our own words.
+        logger.info("a client reports a mismatch", extra={"account": account, **_members(report)})
+
+
+def _members(report: Report) -> dict[str, object]:
+    return {f"report_{name}": value for name, value in msgspec.to_builtins(report).items()}

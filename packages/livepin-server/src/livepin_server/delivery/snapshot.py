@@ -1,0 +1,86 @@
+"""What delivery serves, ready to be sent, by request path."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+
+from livepin_server.services.model import AccountDocuments
+
+Headers = list[tuple[str, str]]
+
+# A cache may answer for a minute; clients pass it by when it matters.
+_CONFIG_CACHING = "public, max-age=60, stale-if-error=1209600"
+_ROOT_CACHING = "public, max-age=31536000, immutable"
+_SMALLEST_GZIP = 512  # bytes; below, the header costs more than is saved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One answer, in the forms that it is sent in. `account` is for counting."""
+
+    account: str
+    etag: str
+    raw: bytes
+    compressed: bytes | None
+    headers: Headers
+    compressed_headers: Headers
+    counted: bool
+
+
+class Snapshot:
+    """The documents of all accounts. One is swapped as a whole; readers never wait."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[str, Document] = {}
+        self._versions: dict[str, dict[str, tuple[int, int]]] = {}
+
+    def get(self, path: str) -> Document | None:
+        """Return the document at a request path."""
+        return self._by_path.get(path)
+
+    def versions(self, account: str) -> dict[str, tuple[int, int]] | None:
+        """Return (root_version, version) of each stream of an account; None if there is none."""
+        return self._versions.get(account)
+
+    def replace(self, account: str, documents: AccountDocuments) -> None:
+        """Serve these documents of an account from now on."""
+        base = f"/v1/{account}"
+        fresh: dict[str, Document] = {}
+        for stream, config in documents.configs.items():
+            fresh[f"{base}/config/{stream}"] = _document(
+                account, config.version, config.raw, "application/jose", _CONFIG_CACHING, True
+            )
+        for version, raw in documents.roots.items():
+            fresh[f"{base}/root/{version}"] = _document(
+                account, version, raw, "application/jose+json", _ROOT_CACHING, False
+            )
+        others = {p: d for p, d in self._by_path.items() if d.account != account}
+        self._by_path = others | fresh
+        self._versions[account] = {
+            stream: (config.root_version, config.version)
+            for stream, config in documents.configs.items()
+        }
+
+
+def _document(
+    account: str, version: int, raw: bytes, content_type: str, caching: str, counted: bool
+) -> Document:
+    etag = f'"{version}"'
+    headers = [
+        ("content-type", content_type),
+        ("etag", etag),
+        ("cache-control", caching),
+        ("vary", "accept-encoding"),
+        ("x-content-type-options", "nosniff"),
+    ]
+    compressed = gzip.compress(raw, 6, mtime=0) if len(raw) >= _SMALLEST_GZIP else None
+    return Document(
+        account=account,
+        etag=etag,
+        raw=raw,
+        compressed=compressed,
+        headers=headers,
+        compressed_headers=[*headers, ("content-encoding", "gzip")],
+        counted=counted,
+    )

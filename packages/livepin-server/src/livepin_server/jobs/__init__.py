@@ -1,0 +1,1 @@
+"""Every periodic task of the server."""

@@ -1,0 +1,65 @@
+"""The composition root: the only reader of the environment and the clock; it starts everything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+import uvloop
+from litestar import Litestar
+
+from livepin_server import folder, lock
+from livepin_server.folder import Folder, Plan
+from livepin_server.management.app import build_app
+from livepin_server.serving import Running, serve
+from livepin_server.storage import schema_version
+from livepin_server.telemetry import logs
+from livepin_server.telemetry.metrics import Metrics
+
+
+
+def clock() -> datetime:
+    """Return the time of day, aware, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def initialise(plan: Plan) -> None:
+    """Make a data folder; see `folder.initialise`."""
+    folder.initialise(plan, clock=clock)
+
+
+def run_server(data: Path, *, started: Callable[[Running], Awaitable[None]] | None = None) -> None:
+    """Serve a data folder until SIGTERM or SIGINT, holding its lock."""
+    with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
+        coroutine = serve(opened, lambda metrics: management_app(opened, metrics), started=started)
+        # Only now: the HTTP server's own set-up of logs happens on import.
+        logs.configure(opened.settings.log_level, opened.settings.log_format)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(coroutine)
+
+
+@contextmanager
+def in_process(data: Path) -> Iterator[tuple[Litestar, str]]:
+    """Give the management application and the operator's key, holding the folder's lock."""
+    with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
+        key = (data / folder.OPERATOR_KEY).read_text().strip()
+        yield management_app(opened, Metrics()), key
+
+
+def upgrade(data: Path) -> tuple[str, Path | None]:
+    """Bring the database of a data folder to this version; return schema and backup."""
+    with (
+        lock.holding(data),
+        folder.opened(data, os.environ, clock=clock, upgrading=True) as opened,
+    ):
+        backup = schema_version.upgrade(opened.services.database, now=clock())
+        return schema_version.head(), backup
+
+
+def management_app(opened: Folder, metrics: Metrics) -> Litestar:
+    """Return the management application of an opened data folder."""
+    return build_app(opened.services, metrics)

@@ -1,0 +1,1 @@
+"""The private front end: a REST API with OpenAPI, thin over the services."""

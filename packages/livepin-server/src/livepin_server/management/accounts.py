@@ -1,0 +1,88 @@
+"""Accounts, API keys, and who is asking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, delete, get, post, put
+from livepin.jose import b64url_encode
+
+from livepin_server.services.composition import Services
+from livepin_server.services.model import AccountView, ApiKeyView, Principal, Role
+
+from .shapes import ApiKeyMade, NewApiKey, PrepareAccount, Published, RootPayload, SignedRoot
+
+_Request = Request[Principal, Any, Any]
+
+
+@get("/v1/whoami", role=Role.PENTEST, sync_to_thread=False)
+def whoami(request: _Request) -> Principal:
+    """Return the caller."""
+    return request.user
+
+
+@get("/v1/accounts", role=Role.VIEWER, sync_to_thread=True)
+def list_accounts(services: Services, request: _Request) -> list[AccountView]:
+    """Return the accounts that the caller may see."""
+    only = request.user.account
+    return [view for view in services.accounts.all() if only in (None, view.name)]
+
+
+@post(
+    "/v1/accounts/{account:str}/prepare",
+    role=Role.ADMIN,
+    server_wide=True,
+    status_code=200,
+    sync_to_thread=True,
+)
+def prepare_account(services: Services, account: str, data: PrepareAccount) -> RootPayload:
+    """Make the online keys of a new account; return the root to be signed."""
+    payload = services.accounts.prepare(account, data.root_keys, threshold=data.threshold)
+    return RootPayload(payload=b64url_encode(payload).decode())
+
+
+@put("/v1/accounts/{account:str}/root", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
+def create_account(
+    services: Services, request: _Request, account: str, data: SignedRoot
+) -> Published:
+    """Take the signed root 1, and publish the first config."""
+    document = msgspec.json.encode(data.document)
+    publication = services.accounts.create(account, document, author=request.user.name)
+    return Published(publication=publication)
+
+
+@get("/v1/api-keys", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
+def list_api_keys(services: Services) -> list[ApiKeyView]:
+    """Return all API keys, without secrets."""
+    return services.api_keys.all()
+
+
+@post("/v1/api-keys", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
+def create_api_key(services: Services, data: NewApiKey) -> ApiKeyMade:
+    """Make an API key."""
+    view, text = services.api_keys.create(data.name, data.role, data.account)
+    return ApiKeyMade(view=view, key=text)
+
+
+@delete(
+    "/v1/api-keys/{key_id:str}",
+    role=Role.ADMIN,
+    server_wide=True,
+    status_code=200,
+    sync_to_thread=True,
+)
+def revoke_api_key(services: Services, key_id: str) -> ApiKeyView:
+    """Make an API key invalid from now on."""
+    return services.api_keys.revoke(key_id)
+
+
+HANDLERS = [
+    whoami,
+    list_accounts,
+    prepare_account,
+    create_account,
+    list_api_keys,
+    create_api_key,
+    revoke_api_key,
+]

@@ -1,0 +1,58 @@
+"""Published configs, and the bootstrap that apps embed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import get
+from litestar.params import Parameter
+from livepin.documents import config
+from livepin.jose import parse_compact
+
+from livepin_server.services.composition import Services
+from livepin_server.services.errors import InvalidError
+from livepin_server.services.model import Role
+
+from .domains import Stream
+from .shapes import ConfigShown, Publications
+
+_BASE = "/v1/accounts/{account:str}"
+
+
+@get(_BASE + "/configs", role=Role.VIEWER, sync_to_thread=True)
+def list_configs(
+    services: Services,
+    account: str,
+    stream: Stream = "main",
+    limit: Annotated[int, Parameter(ge=1, le=1000)] = 50,
+) -> Publications:
+    """Return the config versions of a stream, the newest first."""
+    return Publications(items=services.publisher.history(account, stream, limit=limit))
+
+
+@get(_BASE + "/configs/{version:str}", role=Role.VIEWER, sync_to_thread=True)
+def show_config(
+    services: Services, account: str, version: str, stream: Stream = "main"
+) -> ConfigShown:
+    """Return one config version, or the `latest`."""
+    number = None if version == "latest" else _number(version)
+    publication, raw = services.publisher.version(account, stream, number)
+    payload = msgspec.json.decode(parse_compact(raw, typ=config.TYP).payload, type=dict[str, Any])
+    return ConfigShown(publication=publication, payload=payload, document=raw.decode("ascii"))
+
+
+@get(_BASE + "/bootstrap", role=Role.VIEWER, sync_to_thread=True)
+def bootstrap(services: Services, account: str, stream: Stream = "main") -> dict[str, Any]:
+    """Return the bootstrap of today. It holds no secret."""
+    found = services.publisher.bootstrap(account, stream)
+    return msgspec.json.decode(found.to_json(), type=dict[str, Any])
+
+
+def _number(version: str) -> int:
+    if not (version.isascii() and version.isdecimal() and len(version) <= 16):
+        raise InvalidError(f"expected a version number or latest, found {version[:40]!r}")
+    return int(version)
+
+
+HANDLERS = [list_configs, show_config, bootstrap]

@@ -1,0 +1,120 @@
+"""Domains and pins."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+from litestar import Request, delete, get, post
+from litestar.params import Parameter
+
+from livepin_server.services.composition import Services
+from livepin_server.services.errors import InvalidError
+from livepin_server.services.model import DomainView, NewDomain, Principal, Role
+from livepin_server.services.publishing.publisher import Intent
+
+from .shapes import AddDomain, AddPins, DomainChanged, Published
+
+Stream = Annotated[str, Parameter(max_length=63)]
+Reason = Annotated[str, Parameter(max_length=500)]
+_Request = Request[Principal, Any, Any]
+_BASE = "/v1/accounts/{account:str}/domains"
+
+
+@get(_BASE, role=Role.VIEWER, sync_to_thread=True)
+def list_domains(services: Services, account: str, stream: Stream = "main") -> list[DomainView]:
+    """Return the domains of a stream."""
+    return services.domains.all(account, stream)
+
+
+@post(_BASE, role=Role.OPERATOR, sync_to_thread=True)
+def add_domain(
+    services: Services, request: _Request, account: str, data: AddDomain
+) -> DomainChanged:
+    """Add a domain with its pins, and publish."""
+    members = {name: getattr(data, name) for name in NewDomain.__struct_fields__}
+    publication = services.domains.add(account, NewDomain(**members), intent(request, data.reason))
+    return DomainChanged(
+        domain=services.domains.show(account, data.pattern, data.stream), publication=publication
+    )
+
+
+@get(_BASE + "/{pattern:str}", role=Role.VIEWER, sync_to_thread=True)
+def show_domain(
+    services: Services, account: str, pattern: str, stream: Stream = "main"
+) -> DomainView:
+    """Return one domain."""
+    return services.domains.show(account, pattern, stream)
+
+
+@delete(_BASE + "/{pattern:str}", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
+def remove_domain(
+    services: Services,
+    request: _Request,
+    account: str,
+    pattern: str,
+    stream: Stream = "main",
+    reason: Reason = "",
+) -> Published:
+    """Remove a domain, and publish: clients no longer pin it."""
+    publication = services.domains.remove(account, pattern, stream, intent(request, reason))
+    return Published(publication=publication)
+
+
+@post(_BASE + "/{pattern:str}/pins", role=Role.OPERATOR, sync_to_thread=True)
+def add_pins(
+    services: Services,
+    request: _Request,
+    account: str,
+    pattern: str,
+    data: AddPins,
+    stream: Stream = "main",
+) -> DomainChanged:
+    """Add pins to a domain, and publish."""
+    publication = services.domains.add_pins(
+        account, pattern, data.pins, stream, intent(request, data.reason)
+    )
+    return DomainChanged(
+        domain=services.domains.show(account, pattern, stream), publication=publication
+    )
+
+
+@delete(
+    _BASE + "/{pattern:str}/pins/{digest:str}",
+    role=Role.OPERATOR,
+    status_code=200,
+    sync_to_thread=True,
+)
+def remove_pin(
+    services: Services,
+    request: _Request,
+    account: str,
+    pattern: str,
+    digest: str,
+    stream: Stream = "main",
+    reason: Reason = "",
+) -> DomainChanged:
+    """Remove a pin, named by its SHA-256 in base64url without padding, and publish."""
+    publication = services.domains.remove_pin(
+        account, pattern, _fingerprint(digest), stream, intent(request, reason)
+    )
+    return DomainChanged(
+        domain=services.domains.show(account, pattern, stream), publication=publication
+    )
+
+
+def intent(request: _Request, reason: str) -> Intent:
+    """Return who asks, and why."""
+    return Intent(author=request.user.name, reason=reason)
+
+
+def _fingerprint(digest: str) -> str:
+    try:
+        value = base64.urlsafe_b64decode(digest[:64] + "=" * (-len(digest) % 4))
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidError(f"expected a SHA-256 in base64url, found {digest[:64]!r}") from exc
+    return "sha256/" + base64.b64encode(value).decode()
+
+
+HANDLERS = [list_domains, add_domain, show_domain, remove_domain, add_pins, remove_pin]

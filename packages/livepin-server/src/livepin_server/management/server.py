@@ -1,0 +1,71 @@
+"""The server itself: status, health, metrics, and how a live endpoint looks from here."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Response, get, post
+
+from livepin_server import __version__
+from livepin_server.probing.child import probe_in_child
+from livepin_server.probing.probe import Observation, Target
+from livepin_server.services.composition import Services
+from livepin_server.services.errors import InvalidError
+from livepin_server.services.model import Role
+from livepin_server.telemetry.metrics import CONTENT_TYPE, Metrics
+
+from .shapes import ProbeTarget, Status
+
+_ROOT_WARNING = timedelta(days=90)
+
+
+@get("/v1/status", role=Role.VIEWER, sync_to_thread=True)
+def status(services: Services) -> Status:
+    """Return how the server fares, and what needs attention."""
+    accounts, now = services.accounts.all(), services.clock()
+    warnings = [
+        f"the root key of {each.name} is on the server" for each in accounts if each.root_online
+    ]
+    warnings += [
+        f"root {each.root_version} of {each.name} expires on {each.root_expires:%Y-%m-%d}"
+        for each in accounts
+        if each.root_expires - now < _ROOT_WARNING
+    ]
+    return Status(version=__version__, accounts=len(accounts), warnings=warnings)
+
+
+@post(
+    "/v1/accounts/{account:str}/probes",
+    role=Role.OPERATOR,
+    status_code=200,
+)
+async def probe(account: str, data: ProbeTarget) -> Observation:
+    """Look at a live endpoint from the server."""
+    try:
+        target = Target(**{n: getattr(data, n) for n in ProbeTarget.__struct_fields__}).checked()
+    except ValueError as exc:
+        raise InvalidError(str(exc)) from exc
+    return await probe_in_child(target)
+
+
+@get("/metrics", role=Role.VIEWER, server_wide=True, include_in_schema=False, sync_to_thread=False)
+def metrics(metrics: Metrics) -> Response[bytes]:
+    """Return the metrics for Prometheus."""
+    return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+
+@get(["/healthz", "/readyz"], media_type=MediaType.TEXT, sync_to_thread=False)
+def health() -> str:
+    """Return ok."""
+    return "ok\n"
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi(schema: dict[str, Any]) -> Response[bytes]:
+    """Return the OpenAPI document of this API."""
+    return Response(msgspec.json.encode(schema), media_type="application/vnd.oai.openapi+json")
+
+
+HANDLERS = [status, probe, metrics, health, openapi]

@@ -1,0 +1,109 @@
+"""Request and answer bodies that are not the services' own values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from livepin_server.services.model import (
+    ApiKeyView,
+    DomainView,
+    Name,
+    NewDomain,
+    NewPin,
+    Publication,
+    Role,
+    Text,
+)
+
+
+class AddDomain(NewDomain, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A domain to add, and why."""
+
+    reason: Text = ""
+
+
+class AddPins(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pins to add, and why."""
+
+    pins: Annotated[list[NewPin], Meta(min_length=1, max_length=100)]
+    reason: Text = ""
+
+
+class DomainChanged(Struct, frozen=True, kw_only=True):
+    """A domain after a change, and the config version that carries it."""
+
+    domain: DomainView
+    publication: Publication
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """The config version that carries a change."""
+
+    publication: Publication
+
+
+class Publications(Struct, frozen=True, kw_only=True):
+    """Config versions, the newest first."""
+
+    items: list[Publication]
+
+
+class ConfigShown(Struct, frozen=True, kw_only=True):
+    """One config version: its payload for people, its document as signed."""
+
+    publication: Publication
+    payload: dict[str, Any]
+    document: str
+
+
+class PrepareAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The public root keys of a new account."""
+
+    root_keys: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=32)]
+    threshold: Annotated[int, Meta(ge=1, le=32)] = 1
+
+
+class RootPayload(Struct, frozen=True, kw_only=True):
+    """The payload of root 1 in base64url, to be signed with the root key."""
+
+    payload: str
+
+
+class SignedRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Root 1 as general JSON JWS."""
+
+    document: dict[str, Any]
+
+
+class NewApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An API key to make."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    role: Role
+    account: Name | None = None
+
+
+class ApiKeyMade(Struct, frozen=True, kw_only=True):
+    """A new API key; `key` is shown this once."""
+
+    view: ApiKeyView
+    key: str
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """How the server fares."""
+
+    version: str
+    accounts: int
+    warnings: list[str]
+
+
+class ProbeTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A live endpoint for the server to look at."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=255)]
+    port: Annotated[int, Meta(ge=1, le=65535)] = 443
+    connect: Annotated[str, Meta(max_length=300)] | None = None
+    ca: Annotated[str, Meta(max_length=65536)] | None = None

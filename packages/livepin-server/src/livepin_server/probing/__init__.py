@@ -1,0 +1,1 @@
+"""Looking at live endpoints. It stores nothing; commands, guards and monitoring use it."""

@@ -1,0 +1,194 @@
+"""`livepin serve`: two listeners, the snapshot kept in step, the jobs, and a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from livepin.errors import ConfigurationError
+
+from livepin_server.bus.memory import Announcement
+from livepin_server.delivery.app import DeliveryApp
+from livepin_server.delivery.events import Events
+from livepin_server.delivery.reports import Reports
+from livepin_server.delivery.snapshot import Snapshot
+from livepin_server.folder import Folder
+from livepin_server.jobs.runner import Job, run_forever
+from livepin_server.listener import Listener
+from livepin_server.services.errors import ServiceError
+from livepin_server.telemetry.metrics import Metrics
+from livepin_server.web.limits import RateLimit
+
+RUN_FILE = Path("run", "management.json")
+
+_RESIGN_EVERY = 3600.0  # seconds; configs live days
+_MOST_MANAGEMENT = 512  # connections
+
+logger = logging.getLogger("livepin.server")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A server that serves."""
+
+    delivery: Listener
+    management: Listener
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until_one_ends(self) -> None:
+        """Stop everything if a listener ends by itself: half a server misleads."""
+        ended = [asyncio.create_task(each.ended()) for each in (self.delivery, self.management)]
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        self.stop.set()
+
+
+async def serve(
+    folder: Folder,
+    management_app: Callable[[Metrics], Any],
+    *,
+    started: Callable[[Running], Awaitable[None]] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; `started` is awaited once both listeners answer.
+
+    Raises:
+        ConfigurationError: a port cannot be listened on.
+    """
+    metrics, snapshot = Metrics(), Snapshot()
+    settings, services = folder.settings, folder.services
+    events = Events(
+        snapshot,
+        metrics,
+        most=settings.max_streams,
+        most_per_address=settings.max_streams_per_address,
+    )
+    limit = RateLimit(settings.requests_per_second, 4 * settings.requests_per_second)
+    app = DeliveryApp(snapshot, events, Reports(metrics), metrics, limit=limit)
+    running = _listeners(folder, app, management_app(metrics))
+    _stop_on_signals(running.stop)
+    loader = _Loader(folder, snapshot, events, metrics)
+    unsubscribe = services.bus.subscribe(loader.announced)
+    tasks = [
+        asyncio.create_task(events.beat()),
+        asyncio.create_task(run_forever(_resign(folder))),
+    ]
+    try:
+        await loader.load_all()
+        app.ready = True
+        await running.delivery.start()
+        await running.management.start()
+        tasks.append(asyncio.create_task(running.until_one_ends()))
+        _write_run_file(folder.data, running.management)
+        logger.info("serving", extra={"delivery": running.delivery.port, "data": str(folder.data)})
+        if started is not None:
+            await started(running)
+        await running.stop.wait()
+    finally:
+        logger.info("stopping")
+        unsubscribe()
+        (folder.data / RUN_FILE).unlink(missing_ok=True)
+        events.close()
+        await asyncio.gather(running.delivery.stop(), running.management.stop())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Loader:
+    """Keeps the snapshot in step with what is published, whichever thread announces it."""
+
+    def __init__(
+        self, folder: Folder, snapshot: Snapshot, events: Events, metrics: Metrics
+    ) -> None:
+        self._publisher = folder.services.publisher
+        self._accounts = folder.services.accounts
+        self._snapshot = snapshot
+        self._events = events
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._order = asyncio.Lock()
+        self._loading: set[asyncio.Task[None]] = set()
+
+    def announced(self, announcement: Announcement) -> None:
+        """Load the account anew, on the loop."""
+        self._metrics.publications.labels(announcement.account, announcement.stream).inc()
+        self._loop.call_soon_threadsafe(self._start, announcement.account)
+
+    async def load_all(self) -> None:
+        """Load every account."""
+        for account in await asyncio.to_thread(self._accounts.all):
+            await self._load(account.name)
+
+    def _start(self, account: str) -> None:
+        task = self._loop.create_task(self._load(account))
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
+
+    async def _load(self, account: str) -> None:
+        async with self._order:  # so that an older reading never replaces a newer one
+            try:
+                documents = await asyncio.to_thread(self._publisher.documents, account)
+            except ServiceError:
+                logger.exception("the documents of %s could not be loaded", account)
+                return
+            self._snapshot.replace(account, documents)
+        for stream, config in documents.configs.items():
+            self._metrics.versions.labels(account, stream).set(config.version)
+        self._events.wake(account)
+
+
+def _listeners(folder: Folder, app: DeliveryApp, management_app: Any) -> Running:
+    settings, identity = folder.settings, folder.identity
+    return Running(
+        delivery=Listener(
+            app,
+            settings.delivery_host,
+            settings.delivery_port,
+            interface="rsgi",
+            certificate=identity.certificate,
+            key=identity.key,
+            most_connections=settings.max_streams + 4096,
+        ),
+        management=Listener(
+            management_app,
+            settings.management_host,
+            settings.management_port,
+            interface="asgi",
+            certificate=identity.certificate,
+            key=identity.key,
+            most_connections=_MOST_MANAGEMENT,
+        ),
+    )
+
+
+def _resign(folder: Folder) -> Job:
+    return Job(name="re-sign", seconds=_RESIGN_EVERY, run=folder.services.publisher.resign_due)
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        with suppress(ValueError, RuntimeError):  # not on the main thread: whoever runs it stops it
+            loop.add_signal_handler(each, stop.set)
+
+
+def _write_run_file(data: Path, management: Listener) -> None:
+    """Tell the commands on this machine where management is."""
+    path = data / RUN_FILE
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        beside = path.with_suffix(".tmp")
+        beside.unlink(missing_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"host": management.host, "port": management.port, "pid": os.getpid()}, file)
+        beside.replace(path)
+    except OSError as exc:
+        raise ConfigurationError(f"cannot write {path}: {exc.strerror}") from exc

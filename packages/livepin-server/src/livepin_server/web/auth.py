@@ -1,0 +1,81 @@
+"""Who calls the management API, and whether they may: API keys, roles, accounts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.types import ASGIApp
+
+from livepin_server.services.api_keys import ApiKeys
+from livepin_server.services.errors import ForbiddenError, NotFoundError
+from livepin_server.services.model import Principal, Role
+
+from .limits import RateLimit
+
+PUBLIC = ("/healthz", "/readyz", "/openapi.json")
+
+_RANK = {Role.PENTEST: 0, Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
+_LONGEST = 256
+
+# A wrong key costs what ten right ones do: guessing 256 bits is hopeless, and slow as well.
+FAILURES_PER_SECOND, FAILURES_AT_ONCE = 0.2, 20.0
+
+
+class TooManyFailuresError(Exception):
+    """An address tried too many wrong keys."""
+
+
+class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
+    """Takes the caller from `Authorization: Bearer lpk_...`."""
+
+    def __init__(self, app: ASGIApp, api_keys: ApiKeys, failures: RateLimit) -> None:
+        super().__init__(app, exclude=[f"^{path}$" for path in PUBLIC])
+        self._api_keys = api_keys
+        self._failures = failures
+
+    async def authenticate_request(
+        self, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> AuthenticationResult:
+        """Return the principal; the same answer for no key, a wrong one, and a revoked one."""
+        address = connection.client.host if connection.client else ""
+        if not self._failures.allow(address, cost=0.0):
+            raise TooManyFailuresError
+        scheme, _, text = connection.headers.get("authorization", "").partition(" ")
+        try:
+            if scheme.lower() != "bearer" or len(text) > _LONGEST:
+                raise ForbiddenError("an API key is needed")
+            principal = await asyncio.to_thread(self._api_keys.verify, text.strip())
+        except ForbiddenError as exc:
+            if not self._failures.allow(address):
+                raise TooManyFailuresError from exc
+            raise NotAuthorizedException(
+                "expected Authorization: Bearer with a valid API key",
+                headers={"WWW-Authenticate": "Bearer"},
+            ) from exc
+        return AuthenticationResult(user=principal, auth=None)
+
+
+def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse a caller whose role or account is not that of the route.
+
+    A route without a role is open to nobody. Other accounts do not exist, as far as the caller
+    can tell.
+    """
+    if connection.scope["path"] in PUBLIC:
+        return
+    needed = handler.opt.get("role")
+    principal: Principal = connection.user
+    if not isinstance(needed, Role) or _RANK[principal.role] < _RANK[needed]:
+        raise PermissionDeniedException(
+            f"expected the role {getattr(needed, 'value', 'none')}, found {principal.role.value}"
+        )
+    if handler.opt.get("server_wide") and principal.account is not None:
+        raise PermissionDeniedException("expected an API key for the whole server")
+    account = connection.path_params.get("account")
+    if account is not None and principal.account not in (None, account):
+        raise NotFoundError(f"there is no account {account!r}")

@@ -1,0 +1,74 @@
+"""Every error of the management API as a problem; never a traceback."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from livepin_server.services.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    ServiceError,
+    UnavailableError,
+)
+
+from .auth import TooManyFailuresError
+from .problems import CONTENT_TYPE, Problem, encoded, problem
+
+logger = logging.getLogger("livepin.management")
+
+_STATUS: dict[type[ServiceError], int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    InvalidError: 422,
+    ForbiddenError: 403,
+    UnavailableError: 503,
+}
+
+_AnyRequest = Request[Any, Any, Any]
+
+
+def on_service_error(_: _AnyRequest, exc: ServiceError) -> Response[bytes]:
+    """Answer a refused use case."""
+    status = _STATUS[type(exc)]
+    headers = {"Retry-After": "5"} if status == 503 else {}
+    return _response(problem(status, str(exc), exc.hint), headers)
+
+
+def on_http_error(_: _AnyRequest, exc: HTTPException) -> Response[bytes]:
+    """Answer what the framework refuses: routes, methods, bodies, keys."""
+    detail = exc.detail
+    if exc.status_code == 400 and isinstance(exc.extra, list):
+        found = (each for each in exc.extra if isinstance(each, dict))
+        detail = "; ".join(f"{e.get('key', 'body')}: {e.get('message', '')}" for e in found)
+    return _response(problem(exc.status_code, detail), dict(exc.headers or {}))
+
+
+def on_too_many_failures(_: _AnyRequest, exc: TooManyFailuresError) -> Response[bytes]:
+    """Answer an address that guesses keys."""
+    return _response(problem(429, "too many wrong API keys from this address"), {})
+
+
+def on_unexpected(request: _AnyRequest, exc: Exception) -> Response[bytes]:
+    """Answer our own mistake: the log has it, the caller does not."""
+    logger.error("unexpected", exc_info=exc, extra={"path": request.url.path})
+    return _response(problem(500, "an unexpected error; the server's log has it"), {})
+
+
+HANDLERS: dict[Any, Any] = {
+    ServiceError: on_service_error,
+    HTTPException: on_http_error,
+    TooManyFailuresError: on_too_many_failures,
+    Exception: on_unexpected,
+}
+
+
+def _response(found: Problem, headers: dict[str, str]) -> Response[bytes]:
+    return Response(
+        encoded(found), status_code=found.status, media_type=CONTENT_TYPE, headers=headers
+    )
