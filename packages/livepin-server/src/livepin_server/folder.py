@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 from livepin.documents import root
+from livepin.documents.config import check_url
 from livepin.errors import ConfigurationError
 from livepin.jose import PrivateKey, sign_general
 
@@ -22,6 +24,7 @@ from livepin_server.custody.files import write_secret
 from livepin_server.services.composition import Services, compose
 from livepin_server.services.delivery_settings import DeliverySettings, pin_texts
 from livepin_server.services.model import Role
+from livepin_server.services.publishing.publisher import Intent
 from livepin_server.settings import Settings
 from livepin_server.storage import schema_version
 from livepin_server.storage.database import Database
@@ -39,7 +42,6 @@ class Plan:
     data: Path
     account: str
     settings: Settings
-    hosts: list[str]
     root_key: Path | None
     passphrase: str | None
 
@@ -130,10 +132,38 @@ def opened(
         database.close()
 
 
+def renew_identity(opened: Folder, *, clock: Clock) -> None:
+    """Give delivery new keys, and publish their pins in every account.
+
+    Clients that do not have these pins yet take the config over a recovery URL. The old files
+    are kept in `tls.old`.
+    """
+    fresh, current, old = (opened.data / name for name in ("tls.new", "tls", "tls.old"))
+    shutil.rmtree(fresh, ignore_errors=True)
+    identity = tls_identity.create(fresh, _hosts(opened.settings), now=clock())
+    publisher = opened.services.publisher
+    for account in opened.services.accounts.all():
+        settings = msgspec.structs.replace(
+            publisher.delivery(account.name), pins=pin_texts(identity.pins), ca=identity.ca
+        )
+        publisher.set_delivery(
+            account.name, settings, Intent(author="livepin", reason="new delivery keys")
+        )
+    shutil.rmtree(old, ignore_errors=True)
+    current.rename(old)
+    fresh.rename(current)
+
+
+def _hosts(settings: Settings) -> list[str]:
+    """Return the hosts of the delivery URLs, and this machine's, for the commands."""
+    found = [check_url(url, schemes=("https",)) for url in settings.delivery_urls]
+    return list(dict.fromkeys([*found, "localhost", "127.0.0.1"]))
+
+
 def _fill(making: Path, plan: Plan, *, clock: Clock) -> None:
     (making / settings_file.FILE).write_text(settings_file.render(plan.settings))
     vault = sealed.new_master_key(making / _MASTER_KEY)
-    identity = tls_identity.create(making / "tls", plan.hosts, now=clock())
+    identity = tls_identity.create(making / "tls", _hosts(plan.settings), now=clock())
     delivery = _delivery(plan.settings, identity)
     database = Database(settings_file.database_url(plan.settings, making))
     try:

@@ -32,7 +32,7 @@ class Listener:
         most_connections: int,
     ) -> None:
         self.host = host
-        self.port = _available(host, port)
+        self.port = available_port(host, port)
         # The number of connections is what granian calls backpressure: with its default,
         # a thousand open event streams would starve everybody else.
         self._server = Server(
@@ -83,7 +83,7 @@ class Listener:
             await asyncio.wait({self._task})
 
 
-def _available(host: str, port: int) -> int:
+def available_port(host: str, port: int) -> int:
     """Return the port to listen on.
 
     The server sets SO_REUSEPORT, by which a second server would silently share the port; so it is

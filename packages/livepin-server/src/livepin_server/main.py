@@ -21,7 +21,6 @@ from livepin_server.telemetry import logs
 from livepin_server.telemetry.metrics import Metrics
 
 
-
 def clock() -> datetime:
     """Return the time of day, aware, in UTC."""
     return datetime.now(timezone.utc)
@@ -58,6 +57,12 @@ def upgrade(data: Path) -> tuple[str, Path | None]:
     ):
         backup = schema_version.upgrade(opened.services.database, now=clock())
         return schema_version.head(), backup
+
+
+def renew_delivery_keys(data: Path) -> None:
+    """Give delivery new keys while the server is stopped; see `folder.renew_identity`."""
+    with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
+        folder.renew_identity(opened, clock=clock)
 
 
 def management_app(opened: Folder, metrics: Metrics) -> Litestar:

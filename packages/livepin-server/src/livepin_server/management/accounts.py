@@ -9,9 +9,20 @@ from litestar import Request, delete, get, post, put
 from livepin.jose import b64url_encode
 
 from livepin_server.services.composition import Services
+from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.model import AccountView, ApiKeyView, Principal, Role
 
-from .shapes import ApiKeyMade, NewApiKey, PrepareAccount, Published, RootPayload, SignedRoot
+from .domains import intent
+from .shapes import (
+    ApiKeyMade,
+    NewApiKey,
+    NewDelivery,
+    PrepareAccount,
+    Publications,
+    Published,
+    RootPayload,
+    SignedRoot,
+)
 
 _Request = Request[Principal, Any, Any]
 
@@ -52,6 +63,23 @@ def create_account(
     return Published(publication=publication)
 
 
+@get("/v1/accounts/{account:str}/delivery", role=Role.VIEWER, sync_to_thread=True)
+def show_delivery(services: Services, account: str) -> DeliverySettings:
+    """Return where the documents of an account are delivered."""
+    return services.publisher.delivery(account)
+
+
+@put("/v1/accounts/{account:str}/delivery", role=Role.ADMIN, sync_to_thread=True)
+def set_delivery(
+    services: Services, request: _Request, account: str, data: NewDelivery
+) -> Publications:
+    """Change where the documents are delivered, in every stream, and publish."""
+    items = services.publisher.set_delivery(
+        account, data.over(services.publisher.delivery(account)), intent(request, data.reason)
+    )
+    return Publications(items=items)
+
+
 @get("/v1/api-keys", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
 def list_api_keys(services: Services) -> list[ApiKeyView]:
     """Return all API keys, without secrets."""
@@ -79,6 +107,8 @@ def revoke_api_key(services: Services, key_id: str) -> ApiKeyView:
 
 HANDLERS = [
     whoami,
+    show_delivery,
+    set_delivery,
     list_accounts,
     prepare_account,
     create_account,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
+from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.model import (
     ApiKeyView,
     DomainView,
@@ -107,3 +108,20 @@ class ProbeTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     port: Annotated[int, Meta(ge=1, le=65535)] = 443
     connect: Annotated[str, Meta(max_length=300)] | None = None
     ca: Annotated[str, Meta(max_length=65536)] | None = None
+
+
+class NewDelivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where documents are to be delivered; what is not said stays as it is."""
+
+    urls: Annotated[list[str], Meta(max_length=16)] | None = None
+    recovery_urls: Annotated[list[str], Meta(max_length=16)] | None = None
+    pins: Annotated[list[str], Meta(max_length=100)] | None = None
+    ca: Annotated[str, Meta(max_length=65536)] | None = None
+    refresh_interval: Annotated[int, Meta(ge=1, le=604800)] | None = None
+    reason: Text = ""
+
+    def over(self, before: DeliverySettings) -> DeliverySettings:
+        """Return `before` with what is said here."""
+        names = (name for name in self.__struct_fields__ if name != "reason")
+        said = {name: found for name in names if (found := getattr(self, name)) is not None}
+        return structs.replace(before, **said)

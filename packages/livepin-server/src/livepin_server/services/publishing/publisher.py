@@ -97,6 +97,15 @@ class Publisher:
 
         return [self._announced(each) for each in self._database.write(transaction)]
 
+    def delivery(self, account: str) -> DeliverySettings:
+        """Return where the documents of an account are delivered."""
+        with self._database.reading() as connection:
+            require_account(connection, account)
+            text = connection.scalars(
+                select(accounts.c.delivery).where(accounts.c.name == account)
+            ).one()
+        return msgspec.json.decode(text, type=DeliverySettings)
+
     def resign_due(self) -> list[Publication]:
         """Publish again, unchanged, each config that has lived half its time."""
         now = self._clock()

@@ -1,0 +1,1 @@
+"""The demonstration: real processes, real TLS, and an attacker in between."""

@@ -1,0 +1,259 @@
+"""The story, step by step, and the table at its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from livepin.jose import PrivateKey, sign_compact
+from livepin.testing import pin_of
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .stage import HOST, Stage, StageError
+
+_LATE = 3.0  # seconds by which the emergency pin comes late
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One promise: whether it held, and what was measured."""
+
+    step: str
+    promise: str
+    measured: str
+    held: bool
+
+
+class Story:
+    """Plays the steps on a stage and keeps what they showed."""
+
+    def __init__(self, stage: Stage, console: Console) -> None:
+        self._stage = stage
+        self._console = console
+        self.shown: list[Shown] = []
+
+    def play(self) -> None:
+        """Play all steps; one that fails does not stop the others."""
+        self._set_up()
+        steps: list[tuple[str, str, Callable[[], str]]] = [
+            ("a", "a request over a pinned connection", self._pinned),
+            ("b", "a man in the middle gets no byte: the API", self._attacked),
+            ("b", "a man in the middle gets no byte: Livepin's own channel", self._channel),
+            ("c", "a planned change: pin first, then the certificate", self._planned),
+            ("d", f"an emergency: the pin {_LATE:.0f} s after the certificate", self._emergency),
+            ("e", "Livepin's channel cut and re-keyed: recovery", self._recovered),
+            ("f", "the app restarts offline, and is pinned at once", self._offline),
+            ("g", "a forged and a rolled-back config are refused", self._forged),
+        ]
+        for name, promise, step in steps:
+            self._console.print(Text(f"\n({name}) {promise}", style="bold"))
+            try:
+                measured, held = step(), True
+            except (StageError, AssertionError) as exc:
+                measured, held = f"{exc}", False
+            self._say(measured, "green" if held else "bold red")
+            self.shown.append(Shown(name, promise, measured, held))
+
+    def _set_up(self) -> None:
+        stage = self._stage
+        self._say("livepin init, livepin serve: a server with its own root key and TLS identity")
+        stage.initialise()
+        stage.start_server()
+        self._say(f"livepin domain add {HOST}: the key that the API serves now is pinned")
+        stage.livepin(
+            "domain", "add", HOST, "--port", str(stage.api.port),
+            "--ca", str(stage.folder / "demo-ca.pem"),
+        )  # fmt: skip
+        stage.livepin("bootstrap", "--dev", "--out", str(stage.folder / "bootstrap.json"))
+        self._say("an app starts with that bootstrap, and calls the API five times a second")
+        stage.start_app()
+
+    def _pinned(self) -> str:
+        first = self._until(lambda line: line["ok"] and line["push"], 30)[-1]
+        return f"status 200, by config version {first['version']}; the push channel is open"
+
+    def _attacked(self) -> str:
+        stage, attacker = self._stage, self._stage.attacker
+        stage.api_line.point(attacker.port)
+        self._say("the app's line now ends at an attacker, with a certificate that it trusts")
+        refused = self._until(lambda line: line["outcome"] == "PinMismatchError", 30)[-1]
+        leaked = len(attacker.received)
+        stage.api_line.point(stage.api.port)
+        self._until(lambda line: line["ok"], 30)
+        assert leaked == 0, f"{leaked} bytes leaked"
+        assert attacker.handshakes > 0, "the attacker saw no handshake"
+        return f"refused ({refused['outcome']}); {leaked} request bytes at the attacker"
+
+    def _channel(self) -> str:
+        stage = self._stage
+        before = len(stage.attacker.received)
+        stage.delivery_line.point(stage.attacker.port)
+        refused = self._until(lambda line: line["error"] is not None, 60)[-1]
+        leaked = len(stage.attacker.received) - before
+        stage.delivery_line.point(stage.delivery_port)
+        self._until(lambda line: line["ok"] and line["error"] is None, 60)
+        assert leaked == 0, f"{leaked} bytes leaked"
+        return f"refused ({refused['error'][:60]}...); {leaked} bytes; requests go on"
+
+    def _planned(self) -> str:
+        stage, chain = self._stage, self._stage.next_chain()
+        done = stage.livepin("pin", "add", HOST, str(pin_of(chain.leaf)), "--label", "next")
+        version = done["publication"]["version"]
+        started = time.monotonic()
+        before = self._until(lambda line: line["version"] >= version, 30)
+        arrived = time.monotonic() - started
+        self._say(f"the app has version {version}; now the API changes its certificate")
+        return self._changed(chain, before) + f"; the pin arrived in {arrived:.1f} s"
+
+    def _emergency(self) -> str:
+        stage, chain = self._stage, self._stage.next_chain()
+        self._drain()
+        stage.api.present(chain)
+        stage.api_line.point(stage.api.port)
+        self._say("the API's certificate has changed, and nobody has pinned its key")
+        time.sleep(_LATE)
+        stage.livepin("pin", "add", HOST, str(pin_of(chain.leaf)), "--label", "emergency")
+        self._say("the operator has pinned it now")
+        lines = self._until(lambda line: line["ok"] and line["seconds"] > 1, 30)
+        lines += [self._next() for _ in range(5)]
+        failed = [line for line in lines if not line["ok"]]
+        assert not failed, f"{len(failed)} requests failed: {failed[0]['outcome']}"
+        longest = max(line["seconds"] for line in lines)
+        return f"0 failed of {len(lines)} requests; the longest waited {longest:.1f} s"
+
+    def _recovered(self) -> str:
+        stage = self._stage
+        stage.delivery_line.point(None)
+        stage.stop_server()
+        stage.livepin("delivery", "renew-keys")
+        version = stage.sync_recovery()
+        self._say("delivery is down and has new keys; its config is on a plain HTTP server")
+        served = stage.recovery.served
+        lines = self._until(lambda line: line["version"] >= version, 60)
+        assert stage.recovery.served > served, "nothing was fetched from the recovery channel"
+        stage.start_server()
+        stage.delivery_line.point(stage.delivery_port)
+        lines += self._until(lambda line: line["push"] and line["error"] is None, 90)
+        failed = sum(not line["ok"] for line in lines)
+        assert failed == 0, f"{failed} requests failed"
+        return f"version {version} came unpinned; the new keys are pinned; {failed} failed"
+
+    def _offline(self) -> str:
+        stage = self._stage
+        assert stage.app is not None
+        version = self._next()["version"]
+        stage.app.stop()
+        stage.delivery_line.point(None)
+        stage.recovery.files.clear()
+        stage.api_line.point(stage.attacker.port)
+        before = len(stage.attacker.received)
+        stage.start_app()
+        first = self._next()
+        leaked = len(stage.attacker.received) - before
+        stage.api_line.point(stage.api.port)
+        then = self._until(lambda line: line["ok"], 30)[-1]
+        assert first["outcome"] == "PinMismatchError", f"the first request: {first['outcome']}"
+        assert leaked == 0, f"{leaked} bytes leaked"
+        assert then["version"] == version, f"version {then['version']}, expected {version}"
+        return f"version {version} from its store; the attacker's first try got {leaked} bytes"
+
+    def _forged(self) -> str:
+        stage = self._stage
+        version = self._next()["version"]
+        shown = stage.livepin("config", "show")
+        path = "/v1/demo/config/main"
+        forged = shown["payload"] | {"version": version + 100}
+        thief = PrivateKey.generate()
+        stage.recovery.files[path] = sign_compact(
+            json.dumps(forged).encode(), typ="livepin-config+jws", signer=thief
+        )
+        by_forgery = self._until(lambda line: line["rule"] in (2, 3), 60)[-1]["rule"]
+        old = stage.livepin("config", "show", str(version - 1))
+        stage.recovery.files[path] = old["document"].encode()
+        by_rollback = self._until(lambda line: line["rule"] == 7, 60)[-1]
+        assert by_rollback["version"] == version, "the version went down"
+        stage.recovery.files.clear()
+        stage.delivery_line.point(stage.delivery_port)
+        return f"forged: rule {by_forgery}; rolled back: rule 7; still version {version}"
+
+    def _changed(self, chain: Any, before: list[dict[str, Any]]) -> str:
+        stage = self._stage
+        self._drain()
+        handshakes = stage.api.handshakes
+        stage.api.present(chain)
+        stage.api_line.point(stage.api.port)
+        lines = before + [self._next() for _ in range(12)]
+        failed = [line for line in lines if not line["ok"]]
+        assert stage.api.handshakes > handshakes, "nobody connected anew"
+        assert not failed, f"{len(failed)} requests failed: {failed[0]['outcome']}"
+        return f"0 failed of {len(lines)} requests"
+
+    def _until(
+        self, condition: Callable[[dict[str, Any]], bool], timeout: float
+    ) -> list[dict[str, Any]]:
+        assert self._stage.app is not None
+        return self._stage.app.until(condition, timeout=timeout)
+
+    def _next(self) -> dict[str, Any]:
+        assert self._stage.app is not None
+        return self._stage.app.next()
+
+    def _drain(self) -> None:
+        assert self._stage.app is not None
+        self._stage.app.drain()
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._console.print(Text(f"    {text}", style=style))
+
+
+def run(*, stay: bool) -> int:
+    """Play the story; return 0 if every promise held."""
+    console = Console(highlight=False, soft_wrap=True)
+    stage = Stage()
+    try:
+        story = Story(stage, console)
+        try:
+            story.play()
+        except StageError as exc:
+            console.print(Text(f"error: {exc}", style="bold red"))
+            return 1
+        _table(console, story.shown)
+        if stay:
+            _explore(console, stage)
+        return 0 if all(each.held for each in story.shown) else 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        stage.close()
+
+
+def _table(console: Console, shown: list[Shown]) -> None:
+    table = Table(title="\nWhat was shown", title_justify="left", header_style="bold")
+    for column in ("", "promise", "measured", "held"):
+        table.add_column(column, overflow="fold")
+    for each in shown:
+        held = Text("yes", style="green") if each.held else Text("NO", style="bold red")
+        table.add_row(f"({each.step})", each.promise, each.measured, held)
+    console.print(table)
+
+
+def _explore(console: Console, stage: Stage) -> None:
+    console.print(
+        Text(
+            f"\nEverything stays up until Ctrl-C. Try:\n"
+            f"  export LIVEPIN_DATA={stage.data}\n"
+            f"  .venv/bin/livepin domain list\n"
+            f"  .venv/bin/livepin config log\n"
+            f"  .venv/bin/livepin domain check {HOST}\n"
+        )
+    )
+    try:
+        while stage.app is not None:
+            stage.app.next()
+    except KeyboardInterrupt:
+        console.print("stopping")

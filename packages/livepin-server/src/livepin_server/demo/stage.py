@@ -1,0 +1,239 @@
+"""The stage: a server as `livepin serve` runs it, two APIs, an app, and a hostile network."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from livepin.testing import Chain, RecordingServer, make_authority, make_chain
+
+from livepin_server.listener import available_port
+
+from .switch import Switch
+
+HOST = "localhost"
+_LIVEPIN = [sys.executable, "-m", "livepin"]
+_START_TIME = 60.0  # seconds, on a busy machine
+
+
+class StageError(Exception):
+    """Something of the demonstration itself did not start or answer."""
+
+
+class App:
+    """The app process, and what it says of its requests."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "livepin_server.demo.app", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def next(self, *, timeout: float = _START_TIME) -> dict[str, Any]:
+        """Return what the app says of its next request."""
+        try:
+            return self._lines.get(timeout=timeout)
+        except queue.Empty:
+            raise StageError("the app says nothing") from None
+
+    def until(
+        self, condition: Callable[[dict[str, Any]], bool], *, timeout: float
+    ) -> list[dict[str, Any]]:
+        """Return what the app says, up to the first request for which `condition` holds."""
+        deadline, found = time.monotonic() + timeout, []
+        while time.monotonic() < deadline:
+            line = self.next()
+            found.append(line)
+            if condition(line):
+                return found
+        raise StageError(f"this did not happen within {timeout:.0f} s; last: {found[-1:]}")
+
+    def drain(self) -> None:
+        """Forget what was said so far."""
+        while not self._lines.empty():
+            self._lines.get()
+
+    def stop(self) -> None:
+        """End the app and wait for it."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(timeout=5)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(json.loads(line))
+
+
+class Recovery:
+    """The recovery channel: a plain HTTP server of static bytes, as any store or CDN is."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.served = 0
+        recovery = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = recovery.files.get(self.path)
+                self.send_response(404 if body is None else 200)
+                self.send_header("Content-Length", str(len(body or b"")))
+                self.end_headers()
+                self.wfile.write(body or b"")
+                recovery.served += body is not None
+
+            def log_message(self, *_: object) -> None:
+                """Stay quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Stage:
+    """Everything that runs during the demonstration."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="livepin-demo-")
+        self.folder = Path(self._folder.name)
+        self.data = self.folder / "data"
+        self.authority, self.rogue = make_authority("Demo CA"), make_authority("Rogue CA")
+        self.chain = make_chain(HOST, authority=self.authority)
+        self.api, self.other = RecordingServer(self.chain), RecordingServer(self._other_chain())
+        self.attacker = RecordingServer(make_chain(HOST, authority=self.rogue))
+        self.recovery = Recovery()
+        self.api_line = Switch(self.api.port)
+        self.delivery_port, self.management_port = (
+            available_port("127.0.0.1", 0) for _ in range(2)
+        )
+        self.delivery_line = Switch(self.delivery_port)
+        self.app: App | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        self._log = (self.folder / "server.log").open("wb")
+        # The app's trust store holds the attacker's CA: without pins it would be believed.
+        (self.folder / "ca.pem").write_text(self.authority.pem + self.rogue.pem)
+        (self.folder / "demo-ca.pem").write_text(self.authority.pem)
+
+    @property
+    def url(self) -> str:
+        """The URL that the app calls."""
+        return f"https://{HOST}:{self.api_line.port}/"
+
+    def next_chain(self) -> Chain:
+        """Return a new certificate with a new key for the API, from the same CA."""
+        return make_chain(HOST, authority=self.authority)
+
+    def initialise(self) -> None:
+        """Run `livepin init`, with a short refresh interval."""
+        passphrase = secrets.token_urlsafe(24)
+        self.livepin(
+            "init", str(self.data), "--account", "demo",
+            "--url", f"https://{HOST}:{self.delivery_line.port}",
+            "--recovery-url", self.recovery.url,
+            "--port", str(self.delivery_port), "--management-port", str(self.management_port),
+            "--root-key", str(self.folder / "root.key"),
+            environment={"LIVEPIN_ROOT_PASSPHRASE": passphrase},
+        )  # fmt: skip
+        self.livepin("delivery", "set", "--refresh-interval", "2")
+
+    def start_server(self) -> None:
+        """Run `livepin serve`, until it answers."""
+        self._server = subprocess.Popen(
+            [*_LIVEPIN, "serve", "--data", str(self.data)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env={**os.environ, "LIVEPIN_DELIVERY_HOST": "127.0.0.1"},
+        )
+        deadline = time.monotonic() + _START_TIME
+        while not (self.data / "run" / "management.json").exists():
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise StageError(f"the server did not start: {self._tail()}")
+            time.sleep(0.05)
+
+    def stop_server(self) -> None:
+        """Stop the server as SIGTERM does, and wait for it."""
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait(timeout=30)
+            self._server = None
+
+    def livepin(self, *arguments: str, environment: dict[str, str] | None = None) -> Any:
+        """Run an operator's command; return its JSON."""
+        data = [] if arguments[0] == "init" else ["--data", str(self.data)]
+        done = subprocess.run(
+            [*_LIVEPIN, *arguments, *data, "--json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={**os.environ, **(environment or {})},
+            timeout=_START_TIME,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StageError(f"livepin {' '.join(arguments)}: {done.stderr.decode().strip()}")
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def start_app(self) -> App:
+        """Start the app with its bootstrap and its store."""
+        self.app = App(
+            [
+                "--bootstrap", str(self.folder / "bootstrap.json"),
+                "--store", str(self.folder / "state.json"),
+                "--ca", str(self.folder / "ca.pem"),
+                "--url", self.url,
+            ]
+        )  # fmt: skip
+        return self.app
+
+    def sync_recovery(self) -> int:
+        """Copy the newest config to the recovery channel; return its version."""
+        shown = self.livepin("config", "show")
+        path = "/v1/demo/config/main"
+        self.recovery.files[path] = shown["document"].encode()
+        return int(shown["publication"]["version"])
+
+    def close(self) -> None:
+        """End every process and server."""
+        if self.app is not None:
+            self.app.stop()
+        self.stop_server()
+        for each in (self.api_line, self.delivery_line, self.recovery):
+            each.close()
+        for server in (self.api, self.other, self.attacker):
+            server.close()
+        self._log.close()
+        self._folder.cleanup()
+
+    def _other_chain(self) -> Chain:
+        return make_chain("127.0.0.1", authority=self.authority)
+
+    def _tail(self) -> str:
+        return (self.folder / "server.log").read_text()[-2000:]
