@@ -1,0 +1,1 @@
+"""Where the vectors come from: fixed keys, documents made by hand, cases by rule."""
