@@ -5,7 +5,7 @@ PYTHON ?= $(shell scripts/find_python)
 BIN := .venv/bin
 PACKAGES := packages/livepin packages/livepin-server
 
-.PHONY: help setup lint test demo serve bench wheel-test wheels lock clean
+.PHONY: help setup lint test demo serve bench wheel-test readme-test wheels lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -22,9 +22,9 @@ lint: setup  ## ruff, mypy, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup  ## all tests; the coverage gates are part of it
+test: setup  ## all tests and the coverage gates; ARGS=... runs a part without them
 	@rm -rf .coverage
-	$(BIN)/python -m pytest -n 2 --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(or $(ARGS),--cov --cov-report= --coverage-gates)
 
 demo: setup  ## see every promise kept; ARGS=--exit ends at once
 	$(BIN)/livepin demo $(ARGS)
@@ -41,6 +41,9 @@ wheels: setup  ## build both wheels into dist/
 
 wheel-test: setup  ## install the livepin wheel alone, and run its tests there
 	scripts/wheel_alone
+
+readme-test: setup  ## run the README's commands, word for word, from built wheels
+	$(BIN)/python scripts/readme_commands
 
 lock: setup  ## resolve requirements/*.in anew
 	scripts/lock

@@ -245,6 +245,7 @@ class RecordingServer:
         chain: Chain,
         *,
         tls12: bool = False,
+        port: int = 0,
         respond: Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]] | None = None,
     ) -> None:
         self.context = server_context(chain, tls12=tls12)
@@ -254,7 +255,7 @@ class RecordingServer:
         self._respond = respond or (lambda _path, _headers: (200, {}, b"ok"))
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="recording", daemon=True)
         self._thread.start()

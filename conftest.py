@@ -1,0 +1,93 @@
+"""What all tests share: the counterparts they need, and the coverage gates of `make test`."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+# The program of a counterpart, and how a person installs it.
+COUNTERPARTS = {
+    "nginx": "apt install nginx-light",
+}
+
+# What a file of the core may not have: a branch that no test takes.
+CORE_GATE, REST_GATE = 100.0, 95.0
+CORE = [
+    "*/livepin/errors.py",
+    "*/livepin/pins.py",
+    "*/livepin/hostnames.py",
+    "*/livepin/jsontext.py",
+    "*/livepin/certificates.py",
+    "*/livepin/jose.py",
+    "*/livepin/documents/*.py",
+    "*/livepin/bootstrap.py",
+    "*/livepin/trust.py",
+]
+
+
+@pytest.fixture(scope="session")
+def counterpart() -> Callable[[str], str]:
+    """Give the path of a program that a test talks to; without it the test is skipped.
+
+    With `CI` set it fails instead.
+    """
+
+    def find(name: str) -> str:
+        path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+        if path is None:
+            text = f"{name} is not here; install it with: {COUNTERPARTS[name]}"
+            if os.environ.get("CI"):
+                pytest.fail(text)
+            pytest.skip(text)
+        return path
+
+    return find
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that `make test` uses when it runs everything."""
+    parser.addoption("--coverage-gates", action="store_true", help="fail below the coverage gates")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run if the core is not covered whole, or the rest by less than 95 %."""
+    if not session.config.getoption("--coverage-gates") or hasattr(session.config, "workerinput"):
+        return
+    below = _below_the_gates()
+    session.config.stash[_BELOW] = below
+    if below and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Show what the gates found."""
+    for line in config.stash.get(_BELOW, []):
+        terminalreporter.write_line(line, red=True)
+
+
+def _below_the_gates() -> list[str]:
+    import coverage
+
+    measured = coverage.Coverage()
+    measured.load()
+    found = []
+    gates = [("the core", CORE_GATE, CORE, None), ("the rest", REST_GATE, None, CORE)]
+    for name, gate, include, omit in gates:
+        text = io.StringIO()
+        percent = measured.report(
+            include=include, omit=omit, file=text, show_missing=True, skip_covered=True
+        )
+        if percent < gate:
+            found += [f"{name}: expected {gate} % of branches covered, found {percent:.2f} %"]
+            found += text.getvalue().splitlines()
+    return found
+
+
+_BELOW = pytest.StashKey[list[str]]()
