@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from livepin.documents import config, root
-from livepin.errors import FetchError, LivepinError
+from livepin.errors import FetchError, LivepinError, PinningError, VerificationError
 from livepin.hostnames import normalise
 
 from .context import PinnedContext
@@ -30,7 +30,7 @@ RECOVERY_AFTER = 1.0  # seconds without an answer
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an update ended: over which URL, or with which error (the first channel's)."""
+    """How an update ended: over which URL, or with which error (the most telling one)."""
 
     url: str | None
     error: LivepinError | None
@@ -85,23 +85,23 @@ class Updater:
         delivery = self._trusted().config.delivery
         ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._start(delivery.urls, self.delivery_context, deadline, ended, fresh=fresh)
-        under_way, first = 1, _get(ended, min(RECOVERY_AFTER, timeout))
-        if first is not None:
+        under_way, failed = 1, _get(ended, min(RECOVERY_AFTER, timeout))
+        if failed is not None:
             under_way -= 1
-            if first.error is None:
-                return first
+            if failed.error is None:
+                return failed
         if delivery.recovery_urls:
             self._start(delivery.recovery_urls, _ordinary, deadline, ended, fresh=fresh)
             under_way += 1
         while under_way:
             found = _get(ended, deadline - time.monotonic())
             if found is None:
-                return first or Outcome(None, FetchError("no answer in time"))
+                return failed or Outcome(None, FetchError("no answer in time"))
             if found.error is None:
                 return found
-            first = first or found
+            failed = _more_telling(failed, found)
             under_way -= 1
-        return first or Outcome(None, FetchError("no delivery URL"))
+        return failed or Outcome(None, FetchError("no delivery URL"))
 
     def _start(
         self,
@@ -125,18 +125,18 @@ class Updater:
         *,
         fresh: bool,
     ) -> Outcome:
-        first: Outcome | None = None
+        failed: Outcome | None = None
         for url in urls:
             try:
                 chosen = context() if url.startswith("https:") else None
                 self._walk(url.rstrip("/"), chosen, deadline, fresh=fresh)
             except LivepinError as exc:
-                first = first or Outcome(url, exc)
+                failed = _more_telling(failed, Outcome(url, exc))
             except Exception as exc:  # noqa: BLE001 - a thread must not end without an outcome
-                first = first or Outcome(url, FetchError(f"{url}: {exc}"))
+                failed = _more_telling(failed, Outcome(url, FetchError(f"{url}: {exc}")))
             else:
                 return Outcome(url, None)
-        return first or Outcome(None, FetchError("no URL to fetch from"))
+        return failed or Outcome(None, FetchError("no URL to fetch from"))
 
     def _walk(
         self, base: str, context: ssl.SSLContext | None, deadline: float, *, fresh: bool
@@ -195,6 +195,19 @@ class _Flight:
 
 _CONFIG = config.MAX_SIZE, config.MAX_COMPRESSED
 _ROOT = root.MAX_SIZE, root.MAX_SIZE
+
+
+def _more_telling(failed: Outcome | None, other: Outcome) -> Outcome:
+    """Return the failure to report: a refusal says more than a silence, whoever came first."""
+    if failed is None or _weight(other) > _weight(failed):
+        return other
+    return failed
+
+
+def _weight(outcome: Outcome) -> int:
+    if isinstance(outcome.error, VerificationError):
+        return 2  # a document was refused (rule 10)
+    return 1 if isinstance(outcome.error, PinningError) else 0
 
 
 def _ordinary() -> ssl.SSLContext:
