@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from livepin.errors import FetchError, find
@@ -67,10 +67,10 @@ class HTTPFetcher:
         deadline = time.monotonic() + request.timeout
         connection = connect(request.url, request.context, timeout=request.timeout)
         # A server that drips single bytes never runs into a socket timeout.
-        watchdog = threading.Timer(request.timeout, _cut, (connection,))
+        watchdog = threading.Timer(request.timeout, connection.cut)
         watchdog.daemon = True
-        watchdog.start()
         try:
+            watchdog.start()
             return _exchange(connection, request, deadline)
         except (OSError, http.client.HTTPException, ValueError, zlib.error) as exc:
             refused = find(exc)
@@ -82,17 +82,52 @@ class HTTPFetcher:
             connection.close()
 
 
-def connect(
-    url: str, context: ssl.SSLContext | None, *, timeout: float
-) -> http.client.HTTPConnection:
+class Connection(http.client.HTTPConnection):
+    """HTTP/1.1 over TLS, or in cleartext, that is opened within one timeout."""
+
+    def __init__(
+        self, host: str, port: int | None, context: ssl.SSLContext | None, timeout: float
+    ) -> None:
+        self.default_port = 80 if context is None else 443
+        super().__init__(host, port or self.default_port, timeout=timeout)
+        self._seconds = timeout
+        self._context = context
+        self._opened: socket.socket | None = None
+        self._is_cut = False
+
+    def connect(self) -> None:
+        """Connect and shake hands; the address that does not answer leaves time for the next."""
+        deadline = time.monotonic() + self._seconds
+        sock = _dial(self.host, self.port, deadline)
+        if self._context is not None:
+            sock.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                sock = self._context.wrap_socket(sock, server_hostname=self.host)
+            except BaseException:
+                sock.close()
+                raise
+        self.sock = self._opened = sock
+        if self._is_cut:
+            self.close()
+            raise TimeoutError("the connection was given up")
+
+    def cut(self) -> None:
+        """End the connection from another thread, also while it is being opened."""
+        self._is_cut = True
+        # `sock` is None once an answer says that it is the last one.
+        if self._opened is not None:
+            try:
+                socket.socket.shutdown(self._opened, socket.SHUT_RDWR)
+            except OSError:
+                return  # closed already
+
+
+def connect(url: str, context: ssl.SSLContext | None, *, timeout: float) -> Connection:
     """Return an unopened connection to the host of `url`; cleartext only without a context."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    if context is not None:
-        return http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
-    if parts.scheme != "http":
+    if context is None and parts.scheme != "http":
         raise FetchError(f"{_origin(url)}: an https URL needs a TLS context")
-    return http.client.HTTPConnection(host, parts.port, timeout=timeout)
+    return Connection(parts.hostname or "", parts.port, context, timeout)
 
 
 def path_of(url: str) -> str:
@@ -104,13 +139,15 @@ def _exchange(connection: http.client.HTTPConnection, request: Request, deadline
     headers = {"Accept-Encoding": "gzip", "Connection": "close", **request.headers}
     method = "GET" if request.body is None else "POST"
     connection.request(method, path_of(request.url), body=request.body, headers=headers)
-    response = connection.getresponse()
-    if response.status != 200:
-        return Answer(status=response.status)
-    gzip = (response.getheader("Content-Encoding") or "identity").lower()
-    if gzip not in ("identity", "gzip"):
-        raise FetchError(f"{_origin(request.url)}: expected gzip or no encoding, found {gzip[:40]}")
-    return Answer(status=200, body=_read(response, request, deadline, gzip=gzip == "gzip"))
+    with connection.getresponse() as response:
+        if response.status != 200:
+            return Answer(status=response.status)
+        found = (response.getheader("Content-Encoding") or "identity").lower()
+        if found not in ("identity", "gzip"):
+            raise FetchError(
+                f"{_origin(request.url)}: expected gzip or no encoding, found {found[:40]}"
+            )
+        return Answer(status=200, body=_read(response, request, deadline, gzip=found == "gzip"))
 
 
 def _read(
@@ -120,8 +157,6 @@ def _read(
     limit = request.max_compressed if gzip else request.max_bytes
     received, body = 0, bytearray()
     while chunk := response.read1(_CHUNK):
-        if time.monotonic() > deadline:
-            raise TimeoutError("the time was up")
         received += len(chunk)
         # A decompression bomb stops at the bound, not after it.
         room = request.max_bytes - len(body) + 1
@@ -131,6 +166,8 @@ def _read(
                 f"{_origin(request.url)}: expected at most {request.max_bytes} bytes "
                 f"({request.max_compressed} compressed)"
             )
+    if time.monotonic() >= deadline:
+        raise TimeoutError("the time was up")
     if expander is not None and not expander.eof:
         raise FetchError(f"{_origin(request.url)}: the compressed answer ends early")
     if response.length:
@@ -138,13 +175,20 @@ def _read(
     return bytes(body)
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    sock = connection.sock
-    if sock is not None:
+def _dial(host: str, port: int, deadline: float) -> socket.socket:
+    """Return a socket to the first address that answers; the time is shared among them."""
+    addresses = [found[4] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    failed = OSError(f"{host} has no address")
+    for at, address in enumerate(addresses):
+        share = max(deadline - time.monotonic(), 0.001) / (len(addresses) - at)
         try:
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        except OSError:
-            return  # closed already
+            sock = socket.create_connection(cast("tuple[str, int]", address[:2]), timeout=share)
+        except OSError as exc:
+            failed = exc
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+    raise failed
 
 
 def _origin(url: str) -> str:
