@@ -1,0 +1,1 @@
+"""What Livepin costs, measured against a reference in the same run."""

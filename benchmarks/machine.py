@@ -1,0 +1,56 @@
+"""The machine of a run, and what is read off it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import ssl
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+def description() -> str:
+    """Return one line that says on what the figures were taken."""
+    cores = os.cpu_count()
+    return (
+        f"{_processor()}, {cores} cores; Python {platform.python_version()}, "
+        f"{ssl.OPENSSL_VERSION.split(' (')[0]}"
+    )
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """Return the CPU time, user and system, that these processes have used so far."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _TICK
+
+
+def resident_kib(pid: int) -> int:
+    """Return the resident memory of a process in KiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+def may_open(files: int) -> int:
+    """Raise the limit of open files as far as needed and allowed; return how many there may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()
