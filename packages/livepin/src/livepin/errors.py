@@ -6,6 +6,8 @@ instance of it stands in the chain of causes (`find`).
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class LivepinError(Exception):
     """Anything that Livepin refuses or cannot do.
@@ -21,6 +23,14 @@ class LivepinError(Exception):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process hands its errors on pickled; the default calls __init__ with `args`.
+        return _bare, (type(self), self.args), self.__dict__
+
+
+def _bare(kind: type[LivepinError], args: tuple[Any, ...]) -> LivepinError:
+    return kind.__new__(kind, *args)
 
 
 class MalformedError(LivepinError):
@@ -62,12 +72,16 @@ class StoreError(LivepinError):
 class PinningError(LivepinError):
     """A connection was refused before any application byte was written.
 
-    `host` is the normalised name that was to be verified.
+    `host` is the normalised name that was to be verified. Apps print such errors as text, so the
+    text holds the hint too.
     """
 
     def __init__(self, message: str, *, host: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.host = host
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.hint}" if self.hint else super().__str__()
 
 
 class PinMismatchError(PinningError):

@@ -12,6 +12,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -255,6 +256,7 @@ class RecordingServer:
         self._respond = respond or (lambda _path, _headers: (200, {}, b"ok"))
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._serving: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="recording", daemon=True)
@@ -268,6 +270,20 @@ class RecordingServer:
     def present(self, chain: Chain) -> None:
         """Present another chain to connections made from now on."""
         load_chain(self.context, chain)
+
+    def wait_closed(self, timeout: float = 10.0) -> None:
+        """Wait until clients have closed their connections: then `received` is complete.
+
+        Raises:
+            TimeoutError: a connection is still open.
+        """
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            serving = list(self._serving)
+        for thread in serving:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+            if thread.is_alive():
+                raise TimeoutError("a client still holds a connection open")
 
     def close(self) -> None:
         """Stop listening and close what is open."""
@@ -295,10 +311,12 @@ class RecordingServer:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
             with self._lock:
                 self._open.add(sock)
                 self.connections += 1
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+                thread.start()
+                self._serving.append(thread)
 
     def _serve(self, sock: socket.socket) -> None:
         try:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import _ssl
 import asyncio
+import errno
 import socket
 import ssl
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -36,6 +36,13 @@ from .judge import Judge
 _DER: Any = getattr(_ssl, "ENCODING_DER", 2)
 _MOST_REMEMBERED = 1024  # certificates; an app sees a few
 _UNJUDGED = -1
+# Not among them: flags that pass expired certificates (NO_CHECK_TIME), or chains that stop at any
+# anchor (PARTIAL_CHAIN), and so do not hold the root whose key is pinned.
+_STRICT_ENOUGH = (
+    ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+    | ssl.VerifyFlags.VERIFY_X509_STRICT
+    | ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
+)
 
 Healer = Callable[[PinMismatchError, Callable[[], bool]], bool]
 
@@ -54,9 +61,6 @@ class PinnedContext(ssl.SSLContext):
     to repeat, tries for newer pins while a blocking handshake waits; `reporter` hears of each
     mismatch, the reported and the refused; `wanted` is called for each new connection.
     """
-
-    sslsocket_class: type[ssl.SSLSocket]
-    sslobject_class: type[ssl.SSLObject]
 
     def __new__(cls, *_: Any, **__: Any) -> PinnedContext:
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
@@ -77,10 +81,9 @@ class PinnedContext(ssl.SSLContext):
         self._fingerprints: dict[bytes, bytes] = {}
         self._verified: dict[tuple[str, bytes], tuple[bytes, ...] | None] = {}
         self._live: dict[int, weakref.ref[PinnedSocket | PinnedObject]] = {}
-        self._lock = threading.Lock()
         self.minimum_version = ssl.TLSVersion.TLSv1_2
-        # A chain that may stop at any anchor would not hold the root whose key is pinned.
-        self.verify_flags &= ~ssl.VerifyFlags(0x80000)  # X509_V_FLAG_PARTIAL_CHAIN
+        self.verify_flags &= _STRICT_ENOUGH
+        self.options |= ssl.OP_NO_RENEGOTIATION  # it could bring in another certificate
         if anchors is None:
             self.load_default_certs()
         else:
@@ -118,6 +121,27 @@ class PinnedContext(ssl.SSLContext):
         if value not in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             raise _weakened("minimum_version must be TLS 1.2 or 1.3")
         _set(ssl.SSLContext.minimum_version, self, value)
+
+    @property  # type: ignore[override]
+    def verify_flags(self) -> ssl.VerifyFlags:
+        """More checks than usual are possible, fewer are not."""
+        return super().verify_flags
+
+    @verify_flags.setter
+    def verify_flags(self, value: ssl.VerifyFlags) -> None:
+        if value & ~_STRICT_ENOUGH:
+            raise _weakened("verify_flags may only ask for revocation lists and strictness")
+        _set(ssl.SSLContext.verify_flags, self, value)
+
+    @property
+    def sslsocket_class(self) -> type[ssl.SSLSocket]:  # type: ignore[override]
+        """Always `PinnedSocket`."""
+        return PinnedSocket
+
+    @property
+    def sslobject_class(self) -> type[ssl.SSLObject]:  # type: ignore[override]
+        """Always `PinnedObject`."""
+        return PinnedObject
 
     def wrap_socket(
         self, sock: socket.socket, server_side: bool = False, *args: Any, **kwargs: Any
@@ -170,29 +194,21 @@ class PinnedContext(ssl.SSLContext):
         Called when the pins changed. A connection that does not match can write nothing more,
         and a plain socket is shut down so that pools see it as closed.
         """
-        with self._lock:
-            live = list(self._live.items())
         closed = 0
-        for key, reference in live:
+        for reference in self._live.copy().values():
             connection = reference()
-            if connection is None:
-                with self._lock:
-                    self._live.pop(key, None)
-            elif not self._still_right(connection):
+            if connection is None or connection._is_closed():
+                continue
+            if not self._still_right(connection):
                 connection._cut()
                 closed += 1
         return closed
 
-    def reset_lock(self) -> None:
-        """Forget a lock that another thread held when this process was forked."""
-        self._lock = threading.Lock()
-
     @property
     def open_connections(self) -> int:
         """How many judged connections are still referenced and not closed."""
-        with self._lock:
-            live = list(self._live.values())
-        return sum(1 for each in live if (found := each()) is not None and found._is_open())
+        live = (reference() for reference in self._live.copy().values())
+        return sum(1 for each in live if each is not None and not each._is_closed())
 
     def _still_right(self, connection: PinnedSocket | PinnedObject) -> bool:
         generation = self._judge.generation
@@ -276,8 +292,9 @@ class _Guarded:
         connection = cast("PinnedSocket | PinnedObject", self)
         context = cast("PinnedContext", connection.context)
         if cast("Any", connection)._sslobj is None:
-            # After a shutdown the standard library would go on in cleartext.
-            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the TLS connection is closed")
+            # Before it connects and after a shutdown, a TLS socket of the standard library
+            # carries cleartext. It looks at ENOTCONN itself, while it wraps.
+            raise OSError(errno.ENOTCONN, "there is no TLS connection")
         if self._generation == context.generation:
             return
         if self._generation == _UNJUDGED:
@@ -319,6 +336,11 @@ class PinnedSocket(_Guarded, ssl.SSLSocket):
         self._guard()
         return super().sendfile(*args, **kwargs)
 
+    def sendto(self, *args: Any, **kwargs: Any) -> int:
+        """Refuse, as any TLS socket does, but without TLS too."""
+        self._guard()
+        return super().sendto(*args, **kwargs)
+
     def recv(self, *args: Any, **kwargs: Any) -> bytes:
         """Receive, once judged."""
         self._guard()
@@ -329,6 +351,16 @@ class PinnedSocket(_Guarded, ssl.SSLSocket):
         self._guard()
         return super().recv_into(*args, **kwargs)
 
+    def recvfrom(self, *args: Any, **kwargs: Any) -> tuple[bytes, Any]:
+        """Refuse, as any TLS socket does, but without TLS too."""
+        self._guard()
+        return super().recvfrom(*args, **kwargs)
+
+    def recvfrom_into(self, *args: Any, **kwargs: Any) -> tuple[int, Any]:
+        """Refuse, as any TLS socket does, but without TLS too."""
+        self._guard()
+        return super().recvfrom_into(*args, **kwargs)
+
     def _cut(self) -> None:
         try:
             socket.socket.shutdown(self, socket.SHUT_RDWR)
@@ -338,8 +370,8 @@ class PinnedSocket(_Guarded, ssl.SSLSocket):
     def _can_wait(self) -> bool:
         return self.gettimeout() != 0.0
 
-    def _is_open(self) -> bool:
-        return self.fileno() != -1
+    def _is_closed(self) -> bool:
+        return cast("Any", self)._sslobj is None or self.fileno() == -1
 
 
 class PinnedObject(_Guarded, ssl.SSLObject):
@@ -377,12 +409,8 @@ class PinnedObject(_Guarded, ssl.SSLObject):
     def _can_wait(self) -> bool:
         return False
 
-    def _is_open(self) -> bool:
-        return self._socket is None or self._socket.fileno() != -1
-
-
-PinnedContext.sslsocket_class = PinnedSocket
-PinnedContext.sslobject_class = PinnedObject
+    def _is_closed(self) -> bool:
+        return self._socket is not None and self._socket.fileno() == -1
 
 
 def verified_chain(connection: Any) -> Sequence[bytes]:
