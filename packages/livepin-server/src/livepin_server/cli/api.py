@@ -5,47 +5,83 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
+from urllib.parse import quote, urlsplit
 
 import httpx
 from cyclopts import Parameter
-from livepin.errors import LivepinError
 
 from livepin_server.folder import OPERATOR_KEY
-from livepin_server.lock import DataFolderBusyError
+from livepin_server.lock import DataFolderBusyError, holding
 from livepin_server.serving import RUN_FILE
+from livepin_server.settings import FILE
 
-from .output import REFUSED, UNREACHABLE, CommandError
+from .output import REFUSED, UNEXPECTED, UNREACHABLE, USAGE, CommandError, working
 
 _TIMEOUT = 60.0  # seconds; the server probes with a timeout of its own
+_PATIENCE = 10.0  # seconds to wait for another command on the same data folder
+_CODES = {400: USAGE, 422: USAGE, 413: USAGE, 429: UNREACHABLE, 503: UNREACHABLE}
+_HINTS = {
+    401: "is LIVEPIN_API_KEY right, and not revoked?",
+    403: "it needs an API key with more rights: LIVEPIN_API_KEY",
+}
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Common:
-    """What every command takes."""
+class Local:
+    """What commands on a data folder take."""
 
-    account: Annotated[str | None, Parameter(help="The account; needed if there are several.")] = (
-        None
-    )
     data: Annotated[
-        Path | None, Parameter(help="The data folder; else LIVEPIN_DATA, else ./livepin-data.")
+        Path | None,
+        Parameter(metavar="FOLDER", help="The data folder; else LIVEPIN_DATA, or ./livepin-data."),
     ] = None
-    json: Annotated[bool, Parameter(help="Print JSON.", negative="")] = False
+    json: Annotated[bool, Parameter(help="Print JSON.")] = False
+
+    @property
+    def again(self) -> str:
+        """The options with which a next command finds the same place."""
+        return "" if self.data is None else f" --data {shlex.quote(str(self.data))}"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Common(Local):
+    """What commands on an account take."""
+
+    account: Annotated[
+        str | None, Parameter(metavar="NAME", help="The account; needed if there are several.")
+    ] = None
+
+    @property
+    def again(self) -> str:
+        """The options with which a next command finds the same place."""
+        named = "" if self.account is None else f" --account {shlex.quote(self.account)}"
+        return named + super().again
 
 
 class Api:
-    """The management API as the commands see it."""
+    """The management API as the commands see it. `served` tells whether a server runs."""
 
-    def __init__(self, send: Callable[..., httpx.Response], key: str, account: str | None) -> None:
+    def __init__(
+        self,
+        send: Callable[..., httpx.Response],
+        key: str,
+        account: str | None,
+        *,
+        served: str | None = None,
+    ) -> None:
         self._send = send
         self._key = key
         self._account = account
+        self.served = served
 
     def call(
         self,
@@ -63,19 +99,18 @@ class Api:
         try:
             response = self._send(method, path, **options)
         except (httpx.HTTPError, OSError) as exc:
-            raise CommandError(
-                f"the server does not answer: {exc}",
-                hint="is it running? start it with: livepin serve",
-                code=UNREACHABLE,
-            ) from exc
+            raise self._unreachable(exc) from exc
         if response.status_code >= 400:
-            raise _refused(response)
-        return response.json()
+            raise self._refused(response)
+        try:
+            return response.json()
+        except ValueError as exc:
+            raise self._stranger() from exc
 
     @property
     def base(self) -> str:
         """The path of the account in use."""
-        return f"/v1/accounts/{self.account}"
+        return f"/v1/accounts/{quote(self.account, safe='')}"
 
     @property
     def account(self) -> str:
@@ -90,50 +125,160 @@ class Api:
             self._account = names[0]
         return self._account
 
+    def _unreachable(self, exc: Exception) -> CommandError:
+        hint = "is it running? start it with: livepin serve"
+        if "CERTIFICATE_VERIFY_FAILED" in str(exc):
+            hint = "is LIVEPIN_CA the file tls/ca.pem of its data folder?"
+        reason = str(exc) or type(exc).__name__
+        return CommandError(
+            f"the server at {self.served} does not answer: {reason}", hint=hint, code=UNREACHABLE
+        )
 
-def data_folder(common: Common | None) -> Path:
+    def _stranger(self, status: int | None = None) -> CommandError:
+        what = "" if status is None else f" ({status})"
+        return CommandError(
+            f"{self.served} answers{what}, but not as a Livepin server",
+            hint="is LIVEPIN_URL the address of management?",
+            code=UNREACHABLE,
+        )
+
+    def _refused(self, response: httpx.Response) -> CommandError:
+        status = response.status_code
+        try:
+            found = response.json()
+            message, hint = found.get("detail") or found["title"], found.get("hint")
+        except (ValueError, LookupError, AttributeError):
+            return self._stranger(status)
+        if status == 401:
+            message = "the server does not take this API key"
+        if status == 500 and self.served is None:
+            return CommandError(
+                "unexpected: a fault in the management API",
+                hint="with LIVEPIN_DEBUG=1 it shows where",
+                code=UNEXPECTED,
+            )
+        return CommandError(
+            message, hint=hint or _HINTS.get(status), code=_CODES.get(status, REFUSED)
+        )
+
+
+def data_folder(local: Local | None) -> Path:
     """Return the data folder to use."""
-    named = common.data if common is not None else None
-    return named or Path(os.environ.get("LIVEPIN_DATA", "livepin-data"))
+    named = local.data if local is not None else None
+    return named or Path(os.environ.get("LIVEPIN_DATA") or "livepin-data")
 
 
 @contextmanager
-def connected(common: Common) -> Iterator[Api]:
+def connected(common: Local) -> Iterator[Api]:
     """Give the API: at LIVEPIN_URL, of the server that runs on the data folder, or in process."""
+    account = common.account if isinstance(common, Common) else None
+    url = os.environ.get("LIVEPIN_URL")
     with ExitStack() as stack:
-        url = os.environ.get("LIVEPIN_URL")
         if url and common.data is None:
-            key = os.environ.get("LIVEPIN_API_KEY", "")
-            if not key:
-                raise CommandError("LIVEPIN_URL is set, LIVEPIN_API_KEY is not")
-            client = stack.enter_context(_client(url, os.environ.get("LIVEPIN_CA")))
-            yield Api(client.request, key.strip(), common.account)
+            yield _of_url(url, stack, account)
             return
         data = data_folder(common)
-        try:
-            yield _of_folder(data, stack, common.account)
-        except DataFolderBusyError:
-            raise
-        except LivepinError as exc:
-            raise CommandError(str(exc), hint=exc.hint) from exc
+        yield _of_server(data, stack, account) or _in_here(data, stack, account)
 
 
-def _of_folder(data: Path, stack: ExitStack, account: str | None) -> Api:
-    running = data / RUN_FILE
-    if running.exists():
-        try:
-            found = json.loads(running.read_text())
-            key = (data / OPERATOR_KEY).read_text().strip()
-        except (OSError, ValueError) as exc:
-            raise CommandError(f"cannot read {data}: {exc}") from exc
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found["host"], found["host"])  # noqa: S104
-        url = f"https://{f'[{host}]' if ':' in host else host}:{found['port']}"
-        if _is_alive(found["pid"]):
-            client = stack.enter_context(_client(url, str(data / "tls" / "ca.pem")))
-            return Api(client.request, key, account)
+@contextmanager
+def opening(data: Path) -> Iterator[None]:
+    """Say in words why a data folder cannot be used; touch nothing that is none."""
+    if not (data / FILE).is_file():
+        raise CommandError(
+            f"{data} is not a Livepin data folder",
+            hint="--data FOLDER or LIVEPIN_DATA names one; livepin init makes one",
+        )
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        reason = str(getattr(exc, "orig", None) or exc).splitlines()[0]
+        raise CommandError(
+            f"the database of {data} cannot be used: {reason}",
+            hint="is it the right file, and whole? a backup can take its place",
+        ) from exc
+    except ModuleNotFoundError as exc:
+        raise CommandError(
+            f"the database needs a driver that is not installed: {exc.name}",
+            hint="for PostgreSQL: postgresql+psycopg://... and livepin-server[postgres]",
+        ) from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CommandError(f"cannot use {data}: {_reason(exc)}") from exc
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that a person named."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CommandError(f"cannot read {path}: {_reason(exc)}") from exc
+
+
+def _of_url(url: str, stack: ExitStack, account: str | None) -> Api:
+    key = os.environ.get("LIVEPIN_API_KEY", "").strip()
+    if not key:
+        raise CommandError(
+            "LIVEPIN_URL is set, LIVEPIN_API_KEY is not", hint="it takes a key, such as lpk_..."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError("LIVEPIN_API_KEY is not an API key", hint="a key looks like lpk_...")
+    try:
+        parts = urlsplit(url)
+        wrong = parts.scheme != "https" or not parts.hostname or parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong or "@" in url:
+        # Over plain HTTP the key would be everybody's; before an @ stands a password.
+        found = "one with a password" if "@" in url else repr(url[:200])
+        raise CommandError(
+            f"expected LIVEPIN_URL to be an https URL, found {found}",
+            hint="such as https://127.0.0.1:8444",
+        )
+    client = stack.enter_context(_client(url, os.environ.get("LIVEPIN_CA") or None))
+    return Api(client.request, key, account, served=url)
+
+
+def _of_server(data: Path, stack: ExitStack, account: str | None) -> Api | None:
+    """Return the API of the server that holds the data folder, or None where nobody holds it.
+
+    The lock says whether a server runs: a run file may be left from one that was killed.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    with opening(data), working(f"waiting for {data}"):
+        while True:
+            try:
+                with holding(data):
+                    return None
+            except DataFolderBusyError:
+                found = _run_file(data)
+                if found is not None:
+                    break
+                # No server: another command, which ends soon, or a server that is starting.
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+        key = (data / OPERATOR_KEY).read_text().strip()
+    client = stack.enter_context(_client(found, str(data / "tls" / "ca.pem")))
+    return Api(client.request, key, account, served=found)
+
+
+def _run_file(data: Path) -> str | None:
+    try:
+        found = json.loads((data / RUN_FILE).read_text())
+        host, port = str(found["host"]), int(found["port"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _in_here(data: Path, stack: ExitStack, account: str | None) -> Api:
     from livepin_server.main import in_process
 
-    app, key = stack.enter_context(in_process(data))
+    with opening(data):
+        app, key = stack.enter_context(in_process(data))
     runner = stack.enter_context(asyncio.Runner())
     transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
 
@@ -151,25 +296,12 @@ def _client(url: str, ca: str | None) -> httpx.Client:
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as exc:
-        raise CommandError(f"cannot read the CA file {ca}: {exc}") from exc
+        reason = "no PEM certificates" if isinstance(exc, ssl.SSLError) else _reason(exc)
+        raise CommandError(f"cannot read the CA file {ca}: {reason}") from exc
     return httpx.Client(base_url=url, verify=context, timeout=_TIMEOUT, trust_env=False)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _refused(response: httpx.Response) -> CommandError:
-    try:
-        found = response.json()
-        return CommandError(
-            found.get("detail") or found["title"], hint=found.get("hint"), code=REFUSED
-        )
-    except (ValueError, LookupError, AttributeError):
-        return CommandError(f"the server answers {response.status_code}", code=REFUSED)
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, UnicodeDecodeError):
+        return "it is not text"
+    return getattr(exc, "strerror", None) or str(exc)

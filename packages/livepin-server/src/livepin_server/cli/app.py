@@ -2,61 +2,100 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import (
+    App,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    UnusedCliTokensError,
+)
 
 from livepin_server import __version__
+from livepin_server.lock import DataFolderBusyError
+from livepin_server.services.errors import ServiceError, UnavailableError
 
 from . import config, delivery, domain, pin, server
 from .demo import demo
-from .output import OK, UNEXPECTED, USAGE, CommandError, show_error
+from .output import (
+    INTERRUPTED,
+    OK,
+    REFUSED,
+    UNEXPECTED,
+    UNREACHABLE,
+    USAGE,
+    CommandError,
+    err,
+    out,
+    show_error,
+)
+
+
+def _default(value: object) -> str | None:
+    """Return a default as the help shows it: nothing where nothing is the default."""
+    return None if value in (False, "", (), None) else str(value)
+
 
 app = App(
     name="livepin",
     version=__version__,
+    help_format="plaintext",
+    default_parameter=Parameter(negative=(), show_default=_default),
     help="""Dynamic TLS certificate pinning, self-hosted.
 
     First steps: livepin init, livepin serve, livepin domain add HOST, livepin bootstrap.
 
     Exit codes: 0 done; 1 a check found something; 2 wrong usage or input; 3 refused by the
-    server; 4 the server or an endpoint does not answer; 70 a fault of ours.""",
+    server; 4 the server, an endpoint or the data folder cannot be reached now; 70 a fault of
+    ours; 130 interrupted.
+
+    Variables: LIVEPIN_DATA names the data folder. LIVEPIN_URL, LIVEPIN_API_KEY and LIVEPIN_CA
+    name a server elsewhere, a key for it, and its tls/ca.pem. NO_COLOR turns colours off.""",
 )
-app.command(server.init)
-app.command(server.serve)
-app.command(server.upgrade)
-app.command(server.status)
+app.command(server.init, help_epilogue=server.INIT_EXAMPLES)
+app.command(server.serve, help_epilogue="Example:\n  livepin serve --data ./livepin-data")
+app.command(server.upgrade, help_epilogue="Example:\n  livepin upgrade --data ./livepin-data")
+app.command(server.status, help_epilogue="Example:\n  livepin status --json")
 app.command(server.account_app)
 app.command(domain.app)
 app.command(pin.app)
 app.command(config.app)
-app.command(config.bootstrap)
+app.command(config.bootstrap, help_epilogue=config.EXAMPLES)
 app.command(delivery.app)
-app.command(demo)
+app.command(demo, help_epilogue="Example:\n  livepin demo --exit")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
+    if not os.environ.get("LIVEPIN_DEBUG"):
+        logging.getLogger("livepin").addHandler(logging.NullHandler())
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        app(
+            arguments,
+            console=out(),
+            error_console=err(),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
     except CommandError as exc:
-        show_error(str(exc), exc.hint)
-        return exc.code
+        return _failed(exc, exc.code)
     except CycloptsError as exc:
-        show_error(str(exc).strip().splitlines()[0], f"{_named(arguments)} --help")
+        show_error(_said(exc), f"{' '.join(['livepin', *(exc.command_chain or ())])} --help")
         return USAGE
+    except (DataFolderBusyError, UnavailableError) as exc:
+        return _failed(exc, UNREACHABLE)
+    except ServiceError as exc:
+        return _failed(exc, REFUSED)
     except server.ERRORS as exc:
-        show_error(str(exc), getattr(exc, "hint", None))
-        return USAGE
+        return _failed(exc, USAGE)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else OK
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return INTERRUPTED
     except Exception as exc:  # a person gets one line; LIVEPIN_DEBUG gets everything
         if os.environ.get("LIVEPIN_DEBUG"):
             raise
@@ -67,7 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return OK
 
 
-def _named(arguments: Sequence[str] | None) -> str:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    words = [word for word in given[:2] if word.isidentifier() or "-" in word[1:]]
-    return " ".join(["livepin", *(word for word in words if not word.startswith("-"))])
+def _failed(exc: Exception, code: int) -> int:
+    show_error(str(exc), getattr(exc, "hint", None))
+    return code
+
+
+def _said(exc: CycloptsError) -> str:
+    """Return a mistake on the command line in a line."""
+    if isinstance(exc, MissingArgumentError) and exc.argument is not None:
+        parameter = exc.argument.parameter
+        return " ".join(["expected", exc.argument.name, *filter(None, [parameter.metavar])])
+    if isinstance(exc, UnusedCliTokensError):
+        return f"expected no more arguments, found {' '.join(exc.unused_tokens or ())}"
+    return str(exc).strip().splitlines()[0]

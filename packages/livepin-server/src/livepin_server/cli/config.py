@@ -5,28 +5,41 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import msgspec
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from livepin.bootstrap import Bootstrap
+from livepin.documents.config import check_url
+from livepin.errors import LivepinError
 
 from .api import Common, connected
-from .domain import Stream
-from .output import CommandError, day, say, show_json, table, warn
+from .output import CommandError, day, minute, say, show_json, table, warn, write
+from .parameters import Stream
 
 app = App(name="config", help="What was published.")
 _DEFAULTS = Common()
+EXAMPLES = """Examples:
+  livepin bootstrap --out bootstrap.json
+  livepin bootstrap --string"""
+
+_MOST_BOOTSTRAP = 4 * 1024 * 1024  # bytes
 
 
-@app.command
+@app.command(help_epilogue="Examples:\n  livepin config show\n  livepin config show 12 --json")
 def show(
-    version: Annotated[str, Parameter(help="A version number.")] = "latest",
+    version: Annotated[str, Parameter(help="A version number, or latest.")] = "latest",
+    /,
     *,
     stream: Stream = "main",
     common: Common = _DEFAULTS,
 ) -> None:
     """Show one config version."""
+    if version != "latest" and not (version.isascii() and version.isdecimal()):
+        raise CommandError(
+            f"expected a version number or latest, found {version[:40]!r}",
+            hint="livepin config log shows which there are",
+        )
     with connected(common) as api:
         found = api.call("GET", f"{api.base}/configs/{version}", stream=stream)
     if common.json:
@@ -34,105 +47,123 @@ def show(
         return
     what, payload = found["publication"], found["payload"]
     say(f"config version {what['version']} of {what['account']}/{what['stream']}", style="bold")
-    say(f"  under root  {what['root_version']}")
-    say(f"  issued      {what['issued']} by {what['author']}")
-    say(f"  expires     {what['expires']}")
-    say(f"  reason      {what['reason'] or '-'}")
-    say(f"  delivered   {', '.join(payload['delivery']['urls'])}")
-    say(f"  recovery    {', '.join(payload['delivery']['recovery_urls']) or 'none'}")
-    table(
-        ("domain", "mode", "pins"),
-        [
-            (
-                domain["pattern"],
-                domain["mode"],
-                "\n".join(
-                    f"sha256/{pin.get('sha256', '?')}"
-                    for pin in payload["pin_sets"][domain["pin_set"]]
-                ),
-            )
-            for domain in payload["domains"]
-        ],
-    )
+    say(f"  root      {what['root_version']}")
+    say(f"  issued    {minute(what['issued'])} by {what['author']}")
+    say(f"  expires   {minute(what['expires'])}")
+    say(f"  reason    {what['reason'] or '-'}")
+    say(f"  delivery  {', '.join(payload['delivery']['urls'])}")
+    say(f"  recovery  {', '.join(payload['delivery']['recovery_urls']) or 'none'}")
+    rows = [row for domain in payload["domains"] for row in _rows(domain, payload["pin_sets"])]
+    if rows:
+        table(("domain", "mode", "pin"), rows)
+    else:
+        say("  no domains")
 
 
-@app.command
+@app.command(help_epilogue="Example:\n  livepin config log --limit 5")
 def log(
     *,
-    limit: Annotated[int, Parameter(help="How many, the newest first.")] = 20,
+    limit: Annotated[
+        int,
+        Parameter(
+            metavar="N", validator=Number(gte=1, lte=1000), help="How many, the newest first."
+        ),
+    ] = 20,
     stream: Stream = "main",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Show the history: every version, who made it, and why."""
+    """Show the history: every version, who made it, why, and what it changed."""
     with connected(common) as api:
         found = api.call("GET", f"{api.base}/configs", stream=stream, limit=limit)["items"]
     if common.json:
         show_json(found)
         return
-    table(
-        ("version", "root", "issued", "expires", "by", "reason", "changes"),
-        [
-            (
-                str(each["version"]),
-                str(each["root_version"]),
-                each["issued"],
-                day(each["expires"]),
-                each["author"],
-                each["reason"] or "-",
-                "\n".join(each["changed"]) or "-",
-            )
-            for each in found
-        ],
-    )
+    for each in found:
+        when = f"{minute(each['issued'])} by {each['author']}, expires {day(each['expires'])}"
+        say(f"version {each['version']}, root {each['root_version']}: {when}", style="bold")
+        if each["reason"]:
+            say(f"  {each['reason']}")
+        for line in each["changed"]:
+            say(f"  {line}", "green" if line.startswith("+") else "")
 
 
 def bootstrap(
     *,
-    out: Annotated[Path | None, Parameter(help="A file to write; else it is printed.")] = None,
-    string: Annotated[bool, Parameter(negative="", help="As one string.")] = False,
-    dev: Annotated[bool, Parameter(negative="", help="Allow loopback delivery URLs.")] = False,
+    out: Annotated[
+        Path | None, Parameter(metavar="FILE", help="A file to write; else it is printed.")
+    ] = None,
+    string: Annotated[bool, Parameter(help="As one string, to paste into code.")] = False,
+    dev: Annotated[bool, Parameter(help="Allow delivery URLs of this machine.")] = False,
     stream: Stream = "main",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Print what an app embeds: root, config, and with it the delivery URLs. No secret.
-
-    Example: livepin bootstrap --out bootstrap.json
-    """
+    """Print what an app embeds: root and config, and with them the delivery URLs. No secret."""
     with connected(common) as api:
         members = api.call("GET", f"{api.base}/bootstrap", stream=stream)
         shown = api.call("GET", f"{api.base}/configs/latest", stream=stream)
-    delivery = shown["payload"]["delivery"]
-    _check_delivery(delivery, dev=dev)
+    _check_delivery(shown["payload"]["delivery"], dev=dev)
     found = Bootstrap.parse(msgspec.json.encode(members))
     text = found.to_text() if string else found.to_json().decode()
-    if out is None:
-        say(text)
-        return
-    try:
-        out.write_text(text + "\n")
-    except OSError as exc:
-        raise CommandError(f"cannot write {out}: {exc.strerror}") from exc
     version = shown["publication"]["version"]
-    if common.json:
-        show_json({"file": str(out), "version": version})
+    if out is not None:
+        _replace(out, text + "\n")
+        if common.json:
+            show_json({"file": str(out), "version": version})
+        else:
+            say(f"{out} holds config version {version}; embed it in the app. It holds no secret.")
+    elif common.json and string:
+        show_json({"bootstrap": text, "version": version})
     else:
-        say(f"{out} holds config version {version}; embed it in the app. It holds no secret.")
+        write(text)
+
+
+def _rows(domain: dict[str, Any], pin_sets: dict[str, Any]) -> list[tuple[str, str, str]]:
+    pins = pin_sets[domain["pin_set"]]
+    return [(domain["pattern"], domain["mode"], f"sha256/{pin.get('sha256', '?')}") for pin in pins]
 
 
 def _check_delivery(delivery: dict[str, Any], *, dev: bool) -> None:
-    loopback = [url for url in delivery["urls"] if _is_loopback(url)]
-    if loopback and not dev:
+    here = [url for url in delivery["urls"] if _is_here(url)]
+    if here and not dev:
         raise CommandError(
-            f"apps elsewhere cannot reach the delivery URL {loopback[0]}",
+            f"apps elsewhere cannot reach the delivery URL {here[0]}",
             hint="for trials on this machine: --dev; else: livepin delivery set --url URL",
         )
     if not delivery["recovery_urls"]:
         warn("there is no recovery URL: if the delivery channel breaks, apps keep their pins")
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def _is_here(url: str) -> bool:
+    host = check_url(url, schemes=("https",))
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a bootstrap, whole or not at all, over nothing but an older bootstrap."""
+    try:
+        if path.exists() and not path.is_file():  # such as /dev/stdout
+            path.write_text(text)
+            return
+        if path.exists() and not _is_bootstrap(path):
+            raise CommandError(
+                f"{path} exists, and is no bootstrap", hint="name another file; it was left alone"
+            )
+        beside = path.resolve().with_name(f".{path.name}.new")
+        beside.write_text(text)
+        beside.replace(path.resolve())
+    except OSError as exc:
+        raise CommandError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def _is_bootstrap(path: Path) -> bool:
+    with path.open("rb") as file:
+        found = file.read(_MOST_BOOTSTRAP)
+    try:
+        Bootstrap.parse(found.strip())
+    except LivepinError:
+        return not found.strip()
+    return True

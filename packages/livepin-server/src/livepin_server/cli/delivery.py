@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from livepin.documents.config import check_url
+from livepin.errors import MalformedError
 
-from .api import Common, connected, data_folder
-from .domain import Reason
-from .output import CommandError, say, show_json, working
+from livepin_server.probing.probe import Observation, probe
+
+from .api import Common, Local, connected, data_folder, opening
+from .looking import target
+from .output import (
+    FOUND,
+    UNREACHABLE,
+    CommandError,
+    say,
+    show_json,
+    warn,
+    working,
+)
+from .parameters import Reason
 
 app = App(name="delivery", help="Where apps fetch their configs.")
 _DEFAULTS = Common()
+_LOCAL = Local()
 
-_Urls = Annotated[tuple[str, ...], Parameter(negative="")]
 
-
-@app.command
+@app.command(help_epilogue="Example:\n  livepin delivery show")
 def show(*, common: Common = _DEFAULTS) -> None:
     """Show the delivery URLs, pins and recovery URLs of an account."""
     with connected(common) as api:
@@ -24,35 +38,63 @@ def show(*, common: Common = _DEFAULTS) -> None:
     if common.json:
         show_json(found)
         return
-    say(f"delivery   {', '.join(found['urls'])}")
-    say(f"recovery   {', '.join(found['recovery_urls']) or 'none'}")
-    say(f"pins       {', '.join(found['pins'])}")
-    say(f"refreshed  every {found['refresh_interval']} s")
+    _show_all("delivery", found["urls"])
+    _show_all("recovery", found["recovery_urls"] or ["none"])
+    _show_all("pins", found["pins"])
+    say(f"{'refreshed':10} every {found['refresh_interval']} s")
 
 
-@app.command(name="set")
+@app.command(
+    name="set",
+    help_epilogue="""Examples:
+  livepin delivery set --recovery-url https://cdn.example.net/livepin
+  livepin delivery set --refresh-interval 60""",
+)
 def set_(
     *,
-    url: _Urls = (),
-    recovery_url: _Urls = (),
-    refresh_interval: Annotated[int | None, Parameter(help="Seconds.")] = None,
+    url: Annotated[
+        tuple[str, ...],
+        Parameter(metavar="URL", help="Public base URL of delivery; may be given again."),
+    ] = (),
+    recovery_url: Annotated[
+        tuple[str, ...],
+        Parameter(metavar="URL", help="Where else the documents lie; may be given again."),
+    ] = (),
+    no_recovery: Annotated[bool, Parameter(help="Have no recovery URL.")] = False,
+    refresh_interval: Annotated[
+        int | None,
+        Parameter(
+            metavar="SECONDS", validator=Number(gte=1, lte=604800), help="How often apps look."
+        ),
+    ] = None,
+    unchecked: Annotated[
+        bool, Parameter(help="Publish URLs although apps would refuse what answers there.")
+    ] = False,
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
     """Change the delivery or recovery URLs; apps follow with their next config.
 
-    Example: livepin delivery set --recovery-url https://cdn.example.net/livepin
+    What is not said stays. New delivery URLs are looked at as apps will look at them.
     """
+    if recovery_url and no_recovery:
+        raise CommandError("expected --recovery-url or --no-recovery, found both")
+    check_urls(url, recovery_url)
     body: dict[str, Any] = {"reason": reason}
     if url:
         body["urls"] = list(url)
-    if recovery_url:
+    if recovery_url or no_recovery:
         body["recovery_urls"] = list(recovery_url)
     if refresh_interval is not None:
         body["refresh_interval"] = refresh_interval
     if len(body) == 1:
-        raise CommandError("nothing to change", hint="--url, --recovery-url, --refresh-interval")
+        raise CommandError(
+            "there is nothing to change",
+            hint="--url, --recovery-url, --no-recovery, --refresh-interval",
+        )
     with connected(common) as api:
+        if url and not unchecked:
+            _require_working(url, api.call("GET", f"{api.base}/delivery"))
         done = api.call("PUT", f"{api.base}/delivery", body)
     if common.json:
         show_json(done)
@@ -61,17 +103,86 @@ def set_(
         say(f"{each['stream']}: config version {each['version']} carries the new settings")
 
 
-@app.command
-def renew_keys(*, common: Common = _DEFAULTS) -> None:
+@app.command(help_epilogue="Example:\n  livepin delivery check")
+def check(*, common: Common = _DEFAULTS) -> None:
+    """Look at the delivery URLs from here as apps do: by their CA and their pins.
+
+    The exit code is 1 if apps would refuse one, else 4 if one does not answer.
+    """
+    with connected(common) as api:
+        found = api.call("GET", f"{api.base}/delivery")
+    results = [{"url": url, **_judged(url, found)} for url in found["urls"]]
+    if common.json:
+        show_json(results)
+    for each in [] if common.json else results:
+        say(f"{each['url']}: {each['summary']}", "green" if each["passes"] else "bold red")
+    if any(each["answers"] and not each["passes"] for each in results):
+        raise SystemExit(FOUND)
+    if not all(each["passes"] for each in results):
+        raise SystemExit(UNREACHABLE)
+
+
+@app.command(help_epilogue="Example:\n  livepin delivery renew-keys")
+def renew_keys(*, local: Local = _LOCAL) -> None:
     """Give the delivery channel new keys, after a loss or a theft. The server must be stopped.
 
     Apps that hold the old pins get the new ones over a recovery URL.
     """
     from livepin_server.main import renew_delivery_keys
 
-    with working("making keys"):
-        renew_delivery_keys(data_folder(common))
-    if common.json:
+    data = data_folder(local)
+    with opening(data), working("making keys"):
+        renew_delivery_keys(data)
+    if local.json:
         show_json({"renewed": True})
     else:
-        say("delivery has new keys; start the server again with: livepin serve")
+        say(f"delivery has new keys; start the server again with: livepin serve{local.again}")
+
+
+def check_urls(urls: tuple[str, ...], recovery_urls: tuple[str, ...]) -> None:
+    """Refuse what is no URL of delivery or recovery."""
+    for option, found, schemes, example in (
+        ("--url", urls, ("https",), "https://pins.example.com:8443"),
+        ("--recovery-url", recovery_urls, ("https", "http"), "https://cdn.example.net/livepin"),
+    ):
+        try:
+            for each in found:
+                check_url(each, schemes=schemes)
+        except MalformedError as exc:
+            raise CommandError(f"{option}: {exc}", hint=f"such as {example}") from exc
+
+
+def _require_working(urls: tuple[str, ...], delivery: dict[str, Any]) -> None:
+    for url in urls:
+        found = _judged(url, delivery)
+        if found["answers"] and not found["passes"]:
+            raise CommandError(
+                f"apps would refuse {url}: {found['summary']}",
+                hint="put its host into delivery_urls of livepin.toml, then: "
+                "livepin delivery renew-keys; or publish it all the same: --unchecked",
+                code=FOUND,
+            )
+        if not found["answers"]:
+            warn(f"{url} could not be looked at: {found['summary']}")
+
+
+def _judged(url: str, delivery: dict[str, Any]) -> dict[str, Any]:
+    """Return whether apps can use a delivery URL; they verify by its CA, then match its pins."""
+    host = check_url(url, schemes=("https",))
+    with working(f"looking at {host}"):
+        seen = probe(target(host, urlsplit(url).port, None, delivery["ca"]))
+    answers, passes, summary = _verdict(seen, delivery["pins"])
+    return {"answers": answers, "passes": passes, "summary": summary}
+
+
+def _verdict(seen: Observation, pins: list[str]) -> tuple[bool, bool, str]:
+    if not seen.verified:
+        return bool(seen.presented), False, seen.error or "no chain was verified"
+    if not any(each.sha256 in pins for each in seen.chain):
+        return True, False, "none of the delivery pins matches its key"
+    return True, True, "apps can fetch their configs here"
+
+
+def _show_all(name: str, values: list[str]) -> None:
+    for at, each in enumerate(values):
+        say(f"{name if at == 0 else '':10} {each}")

@@ -9,9 +9,7 @@ from cyclopts import Parameter
 
 def demo(
     *,
-    end: Annotated[
-        bool, Parameter(name="--exit", negative="", help="End at once, not at Ctrl-C.")
-    ] = False,
+    end: Annotated[bool, Parameter(name="--exit", help="End at once, not at Ctrl-C.")] = False,
 ) -> None:
     """Start a server, two APIs, an app and an attacker, and show what happens."""
     from livepin_server.demo.run import run

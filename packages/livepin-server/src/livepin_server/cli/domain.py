@@ -2,95 +2,134 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 from cyclopts import App, Parameter
-from livepin.errors import MalformedError
-from livepin.hostnames import candidates, normalise
-from livepin.pins import parse_fingerprint
+from livepin.hostnames import candidates, pattern_covers
+from msgspec import structs
 
 from livepin_server.probing.judge import judge
+from livepin_server.probing.probe import Observation, Target, probe
 
-from .api import Common, connected
-from .looking import Level, choose, compare, look, observation, show_chain, target
-from .output import FOUND, CommandError, days_until, say, show_json, table
+from .api import Api, Common, connected
+from .looking import Level, address_of, choose, compare, look, read_ca, show_chain, target, why
+from .output import (
+    FOUND,
+    REFUSED,
+    UNREACHABLE,
+    CommandError,
+    counted,
+    day,
+    days_until,
+    minute,
+    say,
+    show_json,
+    table,
+    working,
+)
+from .parameters import (
+    Ca,
+    Connect,
+    Host,
+    PinText,
+    Port,
+    Reason,
+    Stream,
+    checked,
+    path,
+    pattern,
+    quoted,
+)
 
 app = App(name="domain", help="Which hosts are pinned.")
-
-Stream = Annotated[str, Parameter(help="The stream of configs.")]
-Reason = Annotated[str, Parameter(help="Kept in the history.")]
 _DEFAULTS = Common()
+_AT_ONCE = 16  # endpoints that are looked at
 
 
-@app.command
+@app.command(
+    help_epilogue="""Examples:
+  livepin domain add api.example.com
+  livepin domain add api.internal --ca corp-ca.pem --connect 10.0.0.5:8443
+  livepin domain add '*.example.com' --look-at www.example.com --pin-level intermediate"""
+)
 def add(
-    host: str,
+    host: Host,
+    /,
     *,
-    port: int = 443,
-    connect: Annotated[str | None, Parameter(help="HOST:PORT to connect to instead.")] = None,
-    ca: Annotated[Path | None, Parameter(help="PEM file of a private CA.")] = None,
-    pin_level: Annotated[Level, Parameter(help="Whose key to pin.")] = "leaf",
+    port: Port = None,
+    connect: Connect = None,
+    ca: Ca = None,
+    look_at: Annotated[
+        str | None, Parameter(metavar="HOST", help="For *.host: a host that it covers.")
+    ] = None,
+    pin_level: Annotated[
+        Level | None, Parameter(help="Whose key of the chain to pin; else the leaf's.")
+    ] = None,
     pin: Annotated[
-        tuple[str, ...], Parameter(help="sha256/BASE64, instead of looking.", negative="")
+        tuple[PinText, ...],
+        Parameter(metavar="PIN", help="Pin this key instead of looking; may be given again."),
     ] = (),
-    mode: Literal["enforce", "report"] = "enforce",
-    token: Annotated[bool, Parameter(negative="", help="Apps need a token as well.")] = False,
+    mode: Annotated[
+        Literal["enforce", "report"],
+        Parameter(help="Whether apps refuse what does not match, or only report it."),
+    ] = "enforce",
+    token: Annotated[bool, Parameter(help="Apps need a token as well.")] = False,
     stream: Stream = "main",
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
     """Pin a host by the key that it serves now.
 
-    Looks at the live endpoint from here and from the server, refuses if they differ, shows the
-    verified chain, publishes.
-
-    Examples: livepin domain add api.example.com
-    livepin domain add api.internal --ca corp-ca.pem --connect 10.0.0.5:8443
+    Looks at the live endpoint from here and from the server, refuses if they see different
+    chains, shows the verified chain, and publishes the pin.
     """
+    name, authorities = pattern(host), read_ca(ca)
+    if pin and pin_level is not None:
+        raise CommandError("expected --pin or --pin-level, found both")
+    pins = [{"sha256": checked(each)} for each in pin]
+    wanted = _to_look_at(name, look_at, pins=bool(pins))
+    goal = None if wanted is None else target(wanted, port, connect, authorities)
+    body: dict[str, Any] = {
+        "pattern": name,
+        "pins": pins,
+        "mode": mode,
+        "token": token,
+        "stream": stream,
+        "reason": reason,
+        "ca": authorities,
+        "connect": address_of(goal) if goal and (port or connect) else None,
+    }
     with connected(common) as api:
-        wanted = None if pin else target(host, port, connect, ca)
-        leaf = None
-        if wanted is None:
-            pins = [{"sha256": checked(each)} for each in pin]
-        else:
-            here = look(wanted)
-            members = {n: getattr(wanted, n) for n in ("host", "port", "connect", "ca")}
-            compare(here, observation(api.call("POST", f"{api.base}/probes", members)))
+        _refuse_known(api, name, stream)
+        chain = []
+        if not pins and goal is not None:
+            here = _seen_by_both(api, goal, json=common.json)
+            chain = here.chain
             if not common.json:
-                show_chain(here.chain)
-            chosen = choose(here.chain, pin_level)
-            pins, leaf = [{"sha256": chosen.sha256, "label": pin_level}], here.chain[0]
-        body: dict[str, Any] = {
-            "pattern": host if wanted is None else wanted.host,
-            "pins": pins,
-            "mode": mode,
-            "token": token,
-            "stream": stream,
-            "reason": reason,
-        }
-        if wanted is not None:
-            address = (
-                None if (port == 443 and connect is None) else "{}:{}".format(*wanted.address())
-            )
-            body |= {"connect": address, "ca": wanted.ca}
+                show_chain(chain)
+            chosen = choose(chain, pin_level or "leaf")
+            body["pins"] = [{"sha256": chosen.sha256, "label": pin_level or "leaf"}]
         done = api.call("POST", f"{api.base}/domains", body)
     if common.json:
-        show_json(done)
+        show_json(done | {"chain": chain})
         return
-    name, version = done["domain"]["pattern"], done["publication"]["version"]
-    say(f"{name} is pinned ({mode}), in config version {version}.", style="bold green")
-    if leaf is not None and pin_level == "leaf":
-        left = days_until(leaf.not_after.isoformat())
-        say(f"Its certificate expires on {leaf.not_after:%Y-%m-%d}, in {left} days; its key will")
-        say("probably change then. Pin a backup key now, and use it for the next certificate:")
-    else:
-        say("Pin a backup key now:")
-    say(f"  livepin pin new-backup {name} --out {name.replace('*', '_')}-backup.key")
+    say(f"{name} is pinned ({mode}), in config version {done['publication']['version']}.", "green")
+    for each in chain:
+        if each.sha256 == done["domain"]["pins"][0]["sha256"]:
+            left = counted(days_until(each.not_after), "day")
+            say(f"This certificate expires on {each.not_after:%Y-%m-%d}, in {left}; its key will")
+            say("probably change then.")
+    say("Pin a backup key now, and use it for the next certificate:")
+    file = re.sub(r"[^a-z0-9.-]", "_", name.replace("*.", "any.")) + "-backup.key"
+    again = common.again + ("" if stream == "main" else f" --stream {quoted(stream)}")
+    say(f"  livepin pin new-backup {quoted(name)} --out {file}{again}")
 
 
-@app.command(name="list")
+@app.command(name="list", help_epilogue="Example:\n  livepin domain list --json")
 def list_(*, stream: Stream = "main", common: Common = _DEFAULTS) -> None:
     """Show the domains of a stream."""
     with connected(common) as api:
@@ -99,7 +138,7 @@ def list_(*, stream: Stream = "main", common: Common = _DEFAULTS) -> None:
         show_json(found)
         return
     if not found:
-        say("no domains yet; add one with: livepin domain add HOST")
+        say(f"no domains yet; add one with: livepin domain add HOST{common.again}")
         return
     table(
         ("domain", "mode", "token", "stale", "pins", "backup"),
@@ -107,7 +146,7 @@ def list_(*, stream: Stream = "main", common: Common = _DEFAULTS) -> None:
             (
                 each["pattern"],
                 each["mode"],
-                "yes" if each["token"] else "no",
+                _yes(each["token"]),
                 each["stale"],
                 str(len(each["pins"])),
                 "yes" if any(pin["backup"] for pin in each["pins"]) else "none",
@@ -117,8 +156,8 @@ def list_(*, stream: Stream = "main", common: Common = _DEFAULTS) -> None:
     )
 
 
-@app.command
-def show(host: str, *, stream: Stream = "main", common: Common = _DEFAULTS) -> None:
+@app.command(help_epilogue="Example:\n  livepin domain show api.example.com")
+def show(host: Host, /, *, stream: Stream = "main", common: Common = _DEFAULTS) -> None:
     """Show one domain with its pins."""
     with connected(common) as api:
         found = api.call("GET", f"{api.base}/domains/{path(host)}", stream=stream)
@@ -126,105 +165,189 @@ def show(host: str, *, stream: Stream = "main", common: Common = _DEFAULTS) -> N
         show_json(found)
         return
     say(found["pattern"], style="bold")
-    for name in ("mode", "token", "stale", "stream", "connect", "created"):
-        say(f"  {name:8} {found[name]}")
+    say(f"  mode      {found['mode']}")
+    say(f"  token     {_yes(found['token'])}")
+    say(f"  stale     {found['stale']}")
+    say(f"  stream    {found['stream']}")
+    say(f"  look at   {found['connect'] or 'port 443'}")
+    say(f"  CA        {'a private one' if found['ca'] else 'those of the system'}")
+    say(f"  added     {minute(found['created'])}")
     show_pins(found["pins"])
 
 
-@app.command
+@app.command(
+    help_epilogue="Example:\n  livepin domain remove old.example.com --reason 'switched off'"
+)
 def remove(
-    host: str, *, stream: Stream = "main", reason: Reason = "", common: Common = _DEFAULTS
+    host: Host,
+    /,
+    *,
+    stream: Stream = "main",
+    reason: Reason = "",
+    common: Common = _DEFAULTS,
 ) -> None:
-    """Remove a domain: apps no longer pin it."""
+    """Remove a domain: apps no longer pin it, from their next config on."""
     with connected(common) as api:
         done = api.call("DELETE", f"{api.base}/domains/{path(host)}", stream=stream, reason=reason)
     if common.json:
         show_json(done)
         return
-    say(f"{host} is no longer pinned, from config version {done['publication']['version']} on.")
+    version = done["publication"]["version"]
+    say(f"{pattern(host)} is no longer pinned, from config version {version} on.")
 
 
-@app.command
+@app.command(
+    help_epilogue="""Examples:
+  livepin domain check
+  livepin domain check api.example.com --connect 192.0.2.7:443"""
+)
 def check(
-    host: Annotated[str | None, Parameter(help="One host; all exact domains if not given.")] = None,
+    host: Annotated[
+        str | None, Parameter(help="A host; else all domains that name exactly one.")
+    ] = None,
+    /,
     *,
-    port: int = 443,
-    connect: str | None = None,
-    ca: Path | None = None,
+    port: Port = None,
+    connect: Connect = None,
+    ca: Ca = None,
     stream: Stream = "main",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Look at live endpoints from here, and say whether the pins match them.
+    """Look at live endpoints from here, and say whether the pins match.
 
-    The exit code is 1 if apps would be refused.
+    The exit code is 1 if apps would be refused, else 4 if no chain could be verified.
     """
+    if host is None and (port or connect):
+        raise CommandError("--port and --connect go with a host", hint="livepin domain check HOST")
+    authorities = read_ca(ca)
+    named = None if host is None else target(host, port, connect, authorities)
     with connected(common) as api:
         domains = {d["pattern"]: d for d in api.call("GET", f"{api.base}/domains", stream=stream)}
-    hosts = [host] if host else [name for name in domains if not name.startswith("*.")]
-    if not hosts:
+    if named is None:
+        wanted = [
+            target(name, None, None, authorities) for name in domains if not name.startswith("*.")
+        ]
+    else:
+        wanted = [named]
+    if not wanted:
         raise CommandError("there is no exact domain to check", hint="livepin domain check HOST")
-    results = [_check_one(name, domains, port, connect, ca) for name in hosts]
+    keep = port is not None or connect is not None
+    covering = [_covering(each.host, domains) for each in wanted]
+    goals = [_goal(*pair, keep=keep) for pair in zip(wanted, covering, strict=True)]
+    what = goals[0].host if len(goals) == 1 else f"{len(goals)} endpoints"
+    with working(f"looking at {what}"), ThreadPoolExecutor(_AT_ONCE) as pool:
+        seen = list(pool.map(probe, goals))
+    results = [_result(*each) for each in zip(goals, seen, covering, strict=True)]
     if common.json:
         show_json(results)
     else:
-        for each in results:
-            style = "green" if each["passes"] else "bold red"
-            say(f"{each['host']}: {each['summary']}", style=style)
-            for line in each["notes"]:
-                say(f"  {line}")
-    if not all(each["passes"] for each in results):
+        _show_results(results)
+    if any(each["verified"] and not each["passes"] for each in results):
         raise SystemExit(FOUND)
+    if not all(each["passes"] for each in results):
+        raise SystemExit(UNREACHABLE)
 
 
 def show_pins(pins: list[dict[str, Any]]) -> None:
-    """Print pins as a table."""
+    """Print pins as a table; the limits of their time only where there are any."""
+    timed = any(pin["not_before"] or pin["not_after"] for pin in pins)
     table(
-        ("pin", "label", "backup", "from", "until", "added", "by"),
+        ("pin", "label", "backup", "added", *(("from", "until") if timed else ())),
         [
             (
                 pin["sha256"],
                 pin["label"] or "-",
-                "yes" if pin["backup"] else "no",
-                (pin["not_before"] or "-")[:10],
-                (pin["not_after"] or "-")[:10],
-                pin["created"][:10],
-                pin["author"],
+                _yes(pin["backup"]),
+                day(pin["created"]),
+                *((day(pin["not_before"]), day(pin["not_after"])) if timed else ()),
             )
             for pin in pins
         ],
     )
 
 
-def _check_one(
-    host: str, domains: dict[str, Any], port: int, connect: str | None, ca: Path | None
-) -> dict[str, Any]:
-    try:
-        name = normalise(host)
-    except MalformedError as exc:
-        raise CommandError(str(exc), hint=exc.hint) from exc
-    domain = next((domains[p] for p in candidates(name) if p in domains), None)
-    if domain is None:
-        raise CommandError(f"no domain covers {name}", hint=f"livepin domain add {name}")
-    wanted = target(name, port, connect, ca)
-    if connect is None and domain["connect"]:
-        wanted = target(name, port, domain["connect"], None)
-    if ca is None and domain["ca"]:
-        wanted = type(wanted)(
-            host=wanted.host, port=wanted.port, connect=wanted.connect, ca=domain["ca"]
+def _to_look_at(name: str, look_at: str | None, *, pins: bool) -> str | None:
+    """Return the host to look at, which for `*.host` somebody has to name."""
+    if not name.startswith("*."):
+        if look_at is not None:
+            raise CommandError(
+                f"--look-at goes with *.host, and {name} is a host",
+                hint="--connect HOST:PORT looks at it at another address",
+            )
+        return name
+    if look_at is None:
+        if pins:
+            return None
+        raise CommandError(
+            f"{name} is no host that one can look at",
+            hint=f"name one: --look-at www{name[1:]}, or the pin: --pin sha256/...",
         )
-    verdict = judge(look(wanted), domain["pins"], mode=domain["mode"])
-    return {"host": name, "pattern": domain["pattern"], **verdict}
+    host = pattern(look_at)
+    if not pattern_covers(name, host):
+        raise CommandError(f"{name} does not cover {host}", hint=f"such as www{name[1:]}")
+    return host
 
 
-def checked(pin: str) -> str:
-    """Return a pin that is written as it should be."""
-    try:
-        parse_fingerprint(pin)
-    except MalformedError as exc:
-        raise CommandError(str(exc), hint=exc.hint) from exc
-    return pin
+def _refuse_known(api: Api, name: str, stream: str) -> None:
+    known = api.call("GET", f"{api.base}/domains", stream=stream)
+    if any(each["pattern"] == name for each in known):
+        raise CommandError(
+            f"{name} is pinned already",
+            hint=f"see: livepin domain show {quoted(name)}; "
+            f"to add a key: livepin pin add {quoted(name)} PIN",
+            code=REFUSED,
+        )
 
 
-def path(host: str) -> str:
-    """Return a host or pattern as a segment of a URL path."""
-    return quote(host, safe="*")
+def _seen_by_both(api: Api, goal: Target, *, json: bool) -> Observation:
+    here = look(goal, json=json)
+    members = {name: getattr(goal, name) for name in ("host", "port", "connect", "ca")}
+    with working(f"the server looks at {goal.host}"):
+        there = api.call("POST", f"{api.base}/probes", members)
+    compare(here, there, json=json)
+    return here
+
+
+def _covering(host: str, domains: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    for each in candidates(host):
+        if each in domains:
+            return domains[each]
+    raise CommandError(f"no domain covers {host}", hint=f"livepin domain add {host}", code=REFUSED)
+
+
+def _goal(wanted: Target, domain: dict[str, Any], *, keep: bool) -> Target:
+    """Return where to look: what the command line says, else what the domain was added with."""
+    connect = wanted.connect if keep else domain["connect"]
+    ca = wanted.ca or domain["ca"]
+    return Target(host=wanted.host, port=wanted.port, connect=connect, ca=ca)
+
+
+def _result(goal: Target, seen: Observation, domain: dict[str, Any]) -> dict[str, Any]:
+    found = {"host": goal.host, "pattern": domain["pattern"], "verified": seen.verified}
+    if not seen.verified:
+        notes = [why(seen, goal)]
+        return found | {"passes": False, "matched": None, "summary": seen.error, "notes": notes}
+    now = datetime.now(timezone.utc)
+    in_force = [pin for pin in domain["pins"] if _in_force(pin, now)]
+    # Pins are added to the pattern, which is not always the host that was looked at.
+    named = structs.replace(seen, host=quoted(domain["pattern"]))
+    return found | dict(judge(named, in_force, mode=domain["mode"]))
+
+
+def _in_force(pin: dict[str, Any], now: datetime) -> bool:
+    start, end = pin["not_before"], pin["not_after"]
+    if start is not None and now < datetime.fromisoformat(start):
+        return False
+    return end is None or now < datetime.fromisoformat(end)
+
+
+def _show_results(results: list[dict[str, Any]]) -> None:
+    for each in results:
+        style = "green" if each["passes"] else "bold red"
+        say(f"{each['host']}: {each['summary']}", style)
+        for line in each["notes"]:
+            say(f"  {line}")
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"

@@ -2,91 +2,143 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 from livepin.certificates import pem_to_ders
 from livepin.errors import MalformedError
+from livepin.hostnames import is_address
 
-from livepin_server.probing.probe import CertificateSeen, Observation, Target, probe
+from livepin_server.probing.probe import (
+    CertificateSeen,
+    Observation,
+    Target,
+    probe,
+    split_address,
+)
 
-from .output import FOUND, UNREACHABLE, CommandError, days_until, say, table, working
+from .api import read_text
+from .output import (
+    FOUND,
+    UNREACHABLE,
+    CommandError,
+    Terminal,
+    counted,
+    days_until,
+    err,
+    say,
+    show_json,
+    working,
+)
+from .parameters import pattern
 
 Level = Literal["leaf", "intermediate", "root"]
+_MOST_CA = 64 * 1024  # characters that the management API takes
 
 
-def target(host: str, port: int, connect: str | None, ca: Path | None) -> Target:
-    """Return what to look at; a wrong host, port or file is refused here."""
-    try:
-        return Target(host=host, port=port, connect=connect, ca=read_ca(ca)).checked()
-    except ValueError as exc:
+def target(host: str, port: int | None, connect: str | None, ca: str | None) -> Target:
+    """Return what to look at; a wrong host or address is refused here."""
+    if connect is not None:
+        try:
+            split_address(connect)
+        except ValueError as exc:
+            raise CommandError(
+                f"--connect: {exc}", hint="such as --connect 10.0.0.5:8443, or [2001:db8::5]:8443"
+            ) from exc
+    name = pattern(host)
+    if name.startswith("*."):
         raise CommandError(
-            str(exc), hint="give the bare host, and --port if it is not 443"
-        ) from exc
+            f"{name} is no host that one can connect to",
+            hint=f"name one that it covers, such as www{name[1:]}",
+        )
+    return Target(host=name, port=port or 443, connect=connect, ca=ca)
+
+
+def address_of(wanted: Target) -> str:
+    """Return where a look goes, as HOST:PORT."""
+    host, port = wanted.address()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def read_ca(path: Path | None) -> str | None:
     """Return the PEM certificates of a file."""
     if path is None:
         return None
+    text = read_text(path)
     try:
-        text = path.read_text()
         pem_to_ders(text)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise CommandError(f"cannot read {path}: {exc}") from exc
     except MalformedError as exc:
-        raise CommandError(f"{path} holds no PEM certificates", hint="--ca takes PEM") from exc
+        raise CommandError(
+            f"{path} holds no PEM certificates", hint="--ca takes certificates in PEM"
+        ) from exc
+    if len(text) > _MOST_CA:
+        raise CommandError(
+            f"{path} holds more than {_MOST_CA // 1024} KiB",
+            hint="give the CA of this endpoint alone",
+        )
     return text
 
 
-def look(wanted: Target) -> Observation:
+def look(wanted: Target, *, json: bool) -> Observation:
     """Return what is seen from here; an endpoint that cannot be verified is refused."""
     with working(f"looking at {wanted.host}"):
         seen = probe(wanted)
-    if not seen.verified:
-        if seen.presented:
-            say(f"{wanted.host} presented:")
-            show_chain(seen.presented)
-        raise CommandError(
-            seen.error or "no chain was verified",
-            hint="a private CA? --ca FILE. Another address? --connect HOST:PORT",
-            code=UNREACHABLE,
-        )
-    return seen
-
-
-def show_chain(chain: list[CertificateSeen]) -> None:
-    """Print a chain as a table."""
-    table(
-        ("", "subject", "issuer", "expires", "key", "fingerprint"),
-        [
-            (
-                _place(at, len(chain)),
-                each.subject,
-                each.issuer,
-                f"{each.not_after:%Y-%m-%d} ({days_until(each.not_after.isoformat())} d)",
-                each.key_type,
-                each.sha256,
-            )
-            for at, each in enumerate(chain)
-        ],
+    if seen.verified:
+        return seen
+    if json:
+        show_json({"here": seen, "server": None})
+    elif seen.presented:
+        say(f"{address_of(wanted)} presented, unverified:", to=err())
+        show_chain(seen.presented, to=err(), verified=False)
+    raise CommandError(
+        seen.error or "no chain was verified", hint=why(seen, wanted), code=UNREACHABLE
     )
 
 
-def compare(here: Observation, there: Observation) -> None:
-    """Refuse where the server sees another chain than this machine does."""
-    ours = [each.sha256 for each in here.chain]
-    theirs = [each.sha256 for each in there.chain]
-    if ours == theirs:
+def why(seen: Observation, wanted: Target) -> str:
+    """Return what to try where no chain could be verified."""
+    if not seen.presented:
+        if "does not resolve" in (seen.error or ""):
+            return "is the name right? --connect HOST:PORT goes to another address"
+        return f"does it speak TLS at {address_of(wanted)}? see --port PORT, --connect HOST:PORT"
+    leaf, now = seen.presented[0], datetime.now(timezone.utc)
+    if leaf.not_after < now:
+        return f"it expired on {leaf.not_after:%Y-%m-%d}: renew it first"
+    if leaf.not_before > now:
+        return f"it is valid from {leaf.not_before:%Y-%m-%d} on: is the clock here right?"
+    if not any(_covers(name, wanted.host) for name in leaf.names):
+        return f"the certificate is for {', '.join(leaf.names[:5]) or 'no name'}"
+    if wanted.ca is None:
+        return "if a private CA issued it: --ca FILE"
+    return f"its issuer is {seen.presented[-1].issuer}: is that the CA in the file?"
+
+
+def show_chain(
+    chain: Sequence[CertificateSeen], *, to: Terminal | None = None, verified: bool = True
+) -> None:
+    """Print a chain, three lines a certificate; no fingerprint is ever broken."""
+    for at, each in enumerate(chain):
+        left = days_until(each.not_after)
+        when = f"in {counted(left, 'day')}" if left >= 0 else "expired"
+        say(f"{_place(at, len(chain), verified):13} {each.subject}", "bold", to=to)
+        say(f"{'':13} expires {each.not_after:%Y-%m-%d} ({when}), {each.key_type}", to=to)
+        say(f"{'':13} {each.sha256}", to=to)
+    if chain:
+        say(f"{'issued by':13} {chain[-1].issuer}", to=to)
+
+
+def compare(here: Observation, members: dict[str, Any], *, json: bool) -> None:
+    """Refuse where the server, which sent `members`, sees another chain than this machine does."""
+    there = msgspec.convert(members, Observation)
+    if there.chain and [e.sha256 for e in here.chain] == [e.sha256 for e in there.chain]:
         return
-    say("seen from here:")
-    show_chain(here.chain)
-    say("seen from the server:")
-    if there.chain:
-        show_chain(there.chain)
+    if json:
+        show_json({"here": here, "server": there})
     else:
-        say(f"  {there.error}")
+        _show_both(here, there)
     raise CommandError(
         f"{here.host} does not look the same from here and from the server",
         hint="a proxy on this network? if both are right, name the pin: --pin sha256/...",
@@ -94,7 +146,7 @@ def compare(here: Observation, there: Observation) -> None:
     )
 
 
-def choose(chain: list[CertificateSeen], level: Level) -> CertificateSeen:
+def choose(chain: Sequence[CertificateSeen], level: Level) -> CertificateSeen:
     """Return the certificate whose key is to be pinned."""
     if level == "leaf":
         return chain[0]
@@ -102,18 +154,31 @@ def choose(chain: list[CertificateSeen], level: Level) -> CertificateSeen:
         return chain[-1]
     if len(chain) < 3:
         raise CommandError(
-            f"the chain has {len(chain)} certificates, so no intermediate",
-            hint="--pin-level leaf or root",
+            f"the chain has {counted(len(chain), 'certificate')}, so no intermediate",
+            hint="--pin-level leaf, or --pin-level root",
         )
     return chain[1]
 
 
-def observation(members: dict[str, Any]) -> Observation:
-    """Return an observation that the server made."""
-    return msgspec.convert(members, Observation)
+def _show_both(here: Observation, there: Observation) -> None:
+    console = err()
+    say("seen from here:", "bold", to=console)
+    show_chain(here.chain, to=console)
+    say("seen from the server:", "bold", to=console)
+    if not there.chain:
+        say(there.error or "no chain was verified", to=console)
+    show_chain(there.chain or there.presented, to=console, verified=there.verified)
 
 
-def _place(at: int, length: int) -> str:
+def _place(at: int, length: int, verified: bool) -> str:
     if at == 0:
         return "leaf"
+    if not verified:
+        return f"sent {at + 1}"
     return "root" if at == length - 1 else "intermediate"
+
+
+def _covers(name: str, host: str) -> bool:
+    if name.startswith("*.") and not is_address(host):
+        return host.partition(".")[2] == name[2:].lower()
+    return name.lower() == host

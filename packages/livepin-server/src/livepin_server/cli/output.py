@@ -1,19 +1,24 @@
-"""What commands show: tables for people, JSON for programs, `error:` and `hint:` on failure."""
+"""What commands show: tables for people, JSON for programs, `error:` and `hint:` on failure.
+
+What is printed may come from a hostile endpoint, such as the subject of its certificate: control
+characters are shown, never sent, so that nothing can rewrite what an operator sees.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Any
+from typing import IO, Any
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-OK, FOUND, USAGE, REFUSED, UNREACHABLE, UNEXPECTED = 0, 1, 2, 3, 4, 70
+OK, FOUND, USAGE, REFUSED, UNREACHABLE, UNEXPECTED, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
 
 class CommandError(Exception):
@@ -25,24 +30,45 @@ class CommandError(Exception):
         self.code = code
 
 
-def out() -> Console:
+class Terminal(Console):
+    """A console whose reader may leave: the command goes on, and its exit code stays true."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__(file=stream, highlight=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        _to_nowhere(self.file)
+
+
+def out() -> Terminal:
     """Return the console for results."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return Terminal(sys.stdout)
 
 
-def err() -> Console:
+def err() -> Terminal:
     """Return the console for everything that is no result."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Terminal(sys.stderr)
 
 
 def show_json(value: Any) -> None:
     """Print a value as JSON."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def write(text: str) -> None:
+    """Print text for programs, as it is."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _to_nowhere(sys.stdout)
+    except OSError as exc:
+        raise _unwritten(sys.stdout, exc) from exc
 
 
 def show_error(message: str, hint: str | None) -> None:
-    """Print `error:` and, where there is something to do, `hint:`."""
+    """Print `error:` and, where there is something to do, `hint:`; a line each."""
     _labelled("error: ", "bold red", message)
     if hint:
         _labelled("hint:  ", "bold cyan", hint)
@@ -53,19 +79,21 @@ def warn(message: str) -> None:
     _labelled("warning: ", "bold yellow", message)
 
 
-def say(message: str, style: str = "") -> None:
+def say(message: str, style: str = "", *, to: Terminal | None = None) -> None:
     """Print a line for people."""
-    out().print(Text(message, style=style))
+    _print(to or out(), Text(plain(message), style=style))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; the cells are plain text."""
-    found = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        found.add_column(column, overflow="fold")
-    for row in rows:
-        found.add_row(*(Text(cell) for cell in row))
-    out().print(found)
+    """Print a table; a row is a line, so that it can be searched and copied."""
+    cells = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    console = out()
+    for at, row in enumerate([list(columns), *cells]):
+        padded = (
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)
+        )
+        _print(console, Text("  ".join(padded).rstrip(), style="" if at else "bold"))
 
 
 @contextmanager
@@ -75,8 +103,15 @@ def working(message: str) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    with console.status(message):
+    with console.status(Text(plain(message))):
         yield
+
+
+def plain(text: str) -> str:
+    """Return a text with whatever a terminal would obey made visible."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def day(text: str | None) -> str:
@@ -84,10 +119,42 @@ def day(text: str | None) -> str:
     return text[:10] if text else "-"
 
 
-def days_until(text: str) -> int:
-    """Return how many whole days are left until an RFC 3339 time."""
-    return (datetime.fromisoformat(text) - datetime.now(timezone.utc)).days
+def minute(text: str) -> str:
+    """Return an RFC 3339 time in UTC as people write it."""
+    return f"{text[:10]} {text[11:16]} UTC"
+
+
+def days_until(moment: datetime) -> int:
+    """Return how many whole days are left."""
+    return (moment - datetime.now(timezone.utc)).days
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _labelled(label: str, style: str, message: str) -> None:
-    err().print(Text(label, style=style) + Text(message))
+    _print(err(), Text(label, style=style) + Text(plain(message)))
+
+
+def _print(console: Terminal, text: Text) -> None:
+    try:
+        console.print(text)
+        console.file.flush()
+    except BrokenPipeError:
+        console.on_broken_pipe()
+    except OSError as exc:
+        raise _unwritten(console.file, exc) from exc
+
+
+def _unwritten(stream: IO[str], exc: OSError) -> CommandError:
+    """Return the error of a full disk; what the stream still holds is let go."""
+    _to_nowhere(stream)
+    return CommandError(f"cannot write the output: {exc.strerror}", hint="the command itself ran")
+
+
+def _to_nowhere(stream: IO[str]) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

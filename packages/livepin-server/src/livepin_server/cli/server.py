@@ -11,161 +11,230 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from livepin.documents import root
-from livepin.documents.config import check_url
+from livepin.documents.members import name as check_name
 from livepin.errors import LivepinError, MalformedError
 from livepin.jose import PrivateKey, b64url_decode, sign_general
 
-from livepin_server.custody.errors import CustodyError
 from livepin_server.custody.root_file import SHORTEST_PASSPHRASE, write_root_key
-from livepin_server.services.errors import ServiceError
 from livepin_server.settings import Settings
 from livepin_server.storage.schema_version import SchemaError
 
-from .api import Common, connected, data_folder
-from .output import FOUND, CommandError, day, say, show_json, table, warn, working
+from .api import Common, Local, connected, data_folder, opening, read_text
+from .delivery import check_urls
+from .output import (
+    FOUND,
+    UNREACHABLE,
+    CommandError,
+    counted,
+    day,
+    out,
+    say,
+    show_json,
+    table,
+    warn,
+    working,
+)
+from .parameters import quoted
 
 account_app = App(name="account", help="Accounts: each has its own root key, streams and pins.")
 _DEFAULTS = Common()
+_LOCAL = Local()
+
+INIT_EXAMPLES = """Examples:
+  livepin init ./livepin-data --account acme --url https://pins.example.com:8443 \\
+    --root-key ./acme-root.key
+  livepin init ./trial --account acme --url https://127.0.0.1:8443 --online-root"""
+
+_TCP = Number(gte=0, lte=65535)
 
 RootKey = Annotated[
-    Path | None, Parameter(help="A new file for the root key, not on the server for long.")
-]
-OnlineRoot = Annotated[
-    bool, Parameter(negative="", help="Keep the root key on the server; for trials only.")
+    Path | None,
+    Parameter(
+        metavar="FILE", help="A new file for the root key, encrypted; move it off the server."
+    ),
 ]
 PassphraseFile = Annotated[
-    Path | None, Parameter(help="A file with the passphrase; else it is asked for.")
+    Path | None,
+    Parameter(
+        metavar="FILE", help="Holds the passphrase; else LIVEPIN_ROOT_PASSPHRASE, or a question."
+    ),
 ]
+AccountName = Annotated[str, Parameter(metavar="NAME", help="A name of a-z, 0-9 and hyphens.")]
 
 
 def init(
-    folder: Path,
+    folder: Annotated[
+        Path | None, Parameter(help="A new folder; else LIVEPIN_DATA, or ./livepin-data.")
+    ] = None,
+    /,
     *,
-    account: str,
-    url: Annotated[tuple[str, ...], Parameter(help="Public base URL of delivery.", negative="")],
-    recovery_url: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    account: AccountName,
+    url: Annotated[
+        tuple[str, ...],
+        Parameter(metavar="URL", help="Public base URL of delivery; may be given again."),
+    ],
+    recovery_url: Annotated[
+        tuple[str, ...],
+        Parameter(metavar="URL", help="Where else the documents lie; may be given again."),
+    ] = (),
     root_key: RootKey = None,
-    online_root: OnlineRoot = False,
+    online_root: Annotated[
+        bool, Parameter(help="Keep the root key on the server instead; for trials only.")
+    ] = False,
     passphrase_file: PassphraseFile = None,
-    port: Annotated[int | None, Parameter(help="Delivery's; else that of the URL.")] = None,
-    management_port: int = 8444,
-    common: Common = _DEFAULTS,
+    port: Annotated[
+        int | None,
+        Parameter(
+            metavar="PORT",
+            validator=_TCP,
+            help="Where delivery listens; else the port of the URL, or 8443.",
+        ),
+    ] = None,
+    management_port: Annotated[
+        int, Parameter(metavar="PORT", validator=_TCP, help="Where management listens.")
+    ] = 8444,
+    local: Local = _LOCAL,
 ) -> None:
-    """Make a data folder: database, keys, TLS identity, and a first account with its root key.
-
-    Example: livepin init ./livepin-data --account acme --url https://pins.example.com:8443
-    --root-key ./acme-root.key
-    """
+    """Make a data folder: database, keys, TLS identity, and a first account with its root key."""
     from livepin_server.folder import Plan
     from livepin_server.main import initialise
 
+    data = _new_folder(folder, local)
+    _check_account(account)
+    check_urls(url, recovery_url)
     if (root_key is None) == (not online_root):
         raise CommandError(
             "expected --root-key FILE or --online-root",
             hint="--root-key keeps the root key off the server; --online-root is for trials",
         )
+    listens = port if port is not None else urlsplit(url[0]).port or 8443
+    if listens == management_port != 0:
+        raise CommandError(
+            f"delivery and management cannot both listen on port {listens}",
+            hint="--management-port PORT",
+        )
     settings = Settings(
         delivery_urls=list(url),
         recovery_urls=list(recovery_url),
-        delivery_port=port if port is not None else _port(url) or 8443,
+        delivery_port=listens,
         management_port=management_port,
     )
-    passphrase = None if root_key is None else _new_passphrase(passphrase_file)
+    passphrase = None if root_key is None else _new_passphrase(root_key, passphrase_file)
     plan = Plan(
-        data=folder,
-        account=account,
-        settings=settings,
-        root_key=root_key,
-        passphrase=passphrase,
+        data=data, account=account, settings=settings, root_key=root_key, passphrase=passphrase
     )
     with working("making keys and the database"):
         initialise(plan)
-    if common.json:
-        show_json({"data": str(folder), "account": account, "root_key": str(root_key or "")})
+    if local.json:
+        show_json({"data": str(data), "account": account, "root_key": str(root_key or "")})
         return
-    say(f"{folder} is ready: account {account}, delivery at {', '.join(url)}", style="bold green")
+    say(f"{data} is ready: account {account}, delivery at {', '.join(url)}", style="bold green")
+    if listens != (urlsplit(url[0]).port or 443):
+        warn(f"apps go to {url[0]}, delivery will listen on port {listens}: forward it")
     if root_key is None:
         warn("the root key is on the server: who steals the server owns every app of the account")
     else:
-        say(f"The root key is in {root_key}, encrypted. Move it off this machine, twice, to")
-        say("places that do not burn together. It is needed to replace the server's keys.")
+        say(f"The root key is in {root_key}, encrypted. Move it off this machine, to two safe")
+        say("places: it is needed to replace the server's keys, and cannot be made again.")
     say("Next:")
-    named = "" if str(folder) in ("livepin-data", "./livepin-data") else f" --data {folder}"
+    named = "" if folder is None and local.data is None else f" --data {quoted(str(data))}"
     say(f"  livepin serve{named}")
     say(f"  livepin domain add api.example.com{named}")
+    say(f"  livepin bootstrap --out bootstrap.json{named}")
 
 
-def serve(*, common: Common = _DEFAULTS) -> None:
+def serve(*, local: Local = _LOCAL) -> None:
     """Serve delivery and management until Ctrl-C or SIGTERM."""
     from livepin_server.main import run_server
+    from livepin_server.serving import Running
 
-    run_server(data_folder(common))
+    data = data_folder(local)
+
+    async def started(running: Running) -> None:
+        if out().is_terminal:
+            for name, each in (("delivery", running.delivery), ("management", running.management)):
+                say(f"{name:10} listens on {each.host}, port {each.port}")
+            say("Ctrl-C stops. Commands on this machine find the server by its data folder.")
+
+    with opening(data):
+        run_server(data, started=started)
 
 
-def upgrade(*, common: Common = _DEFAULTS) -> None:
-    """Bring the database to this version, after a backup."""
+def upgrade(*, local: Local = _LOCAL) -> None:
+    """Bring the database to this version, after a backup. The server must be stopped."""
     from livepin_server.main import upgrade as run
 
-    with working("upgrading"):
-        schema, backup = run(data_folder(common))
-    if common.json:
+    data = data_folder(local)
+    with opening(data), working("upgrading"):
+        schema, backup = run(data)
+    if local.json:
         show_json({"schema": schema, "backup": None if backup is None else str(backup)})
         return
     say(f"the database has the schema {schema}" + (f"; backup: {backup}" if backup else ""))
 
 
-def status(*, common: Common = _DEFAULTS) -> None:
+def status(*, local: Local = _LOCAL) -> None:
     """Show how the server fares. The exit code is 1 if something needs attention."""
-    with connected(common) as api:
+    with connected(local) as api:
         found = api.call("GET", "/v1/status")
         accounts = api.call("GET", "/v1/accounts")
-    if common.json:
-        show_json(found | {"items": accounts})
+        served = api.served
+    if local.json:
+        show_json(found | {"items": accounts, "running": served is not None})
     else:
-        say(f"livepin-server {found['version']}, {found['accounts']} accounts")
+        where = f"runs, management at {served}" if served else "does not run"
+        say(f"livepin-server {found['version']} {where}; {counted(found['accounts'], 'account')}")
         for text in found["warnings"]:
             warn(text)
     if found["warnings"]:
         raise SystemExit(FOUND)
 
 
-@account_app.command
+@account_app.command(
+    help_epilogue="Example:\n  livepin account add beta --root-key ./beta-root.key"
+)
 def add(
-    name: str,
+    name: AccountName,
+    /,
     *,
-    root_key: RootKey = None,
+    root_key: Annotated[
+        Path, Parameter(metavar="FILE", help="A new file for the root key, encrypted.")
+    ],
     passphrase_file: PassphraseFile = None,
-    common: Common = _DEFAULTS,
+    local: Local = _LOCAL,
 ) -> None:
     """Make an account. Its root key is made here, and only signs here."""
-    if root_key is None:
-        raise CommandError("expected --root-key FILE", hint="a new file, for the root key")
-    passphrase = _new_passphrase(passphrase_file)
+    _check_account(name)
+    passphrase = _new_passphrase(root_key, passphrase_file)
     key = PrivateKey.generate()
-    with connected(common) as api:
+    with connected(local) as api:
         path = f"/v1/accounts/{name}"
         prepared = api.call("POST", f"{path}/prepare", {"root_keys": [key.public.jwk()]})
-        write_root_key(root_key, key, account=name, passphrase=passphrase)
+        with working("encrypting the root key"):
+            write_root_key(root_key, key, account=name, passphrase=passphrase)
         payload = b64url_decode(prepared["payload"].encode())
         document = sign_general(payload, typ=root.TYP, signers=[key])
         try:
             done = api.call("PUT", f"{path}/root", {"document": json.loads(document)})
-        except CommandError:
-            root_key.unlink(missing_ok=True)
+        except CommandError as exc:
+            # Without an answer the account may be there: then its root key must not be lost.
+            if exc.code != UNREACHABLE:
+                root_key.unlink(missing_ok=True)
             raise
-    if common.json:
+    if local.json:
         show_json(done)
     else:
-        say(f"the account {name} is ready; its root key is in {root_key}, encrypted")
+        say(f"the account {name} is ready; its root key is in {root_key}, encrypted", "green")
 
 
-@account_app.command(name="list")
-def list_(*, common: Common = _DEFAULTS) -> None:
+@account_app.command(name="list", help_epilogue="Example:\n  livepin account list")
+def list_(*, local: Local = _LOCAL) -> None:
     """Show the accounts."""
-    with connected(common) as api:
+    with connected(local) as api:
         found = api.call("GET", "/v1/accounts")
-    if common.json:
+    if local.json:
         show_json(found)
         return
     table(
@@ -184,38 +253,53 @@ def list_(*, common: Common = _DEFAULTS) -> None:
     )
 
 
-def _port(urls: tuple[str, ...]) -> int | None:
-    """Return the port of the first delivery URL; a wrong URL is refused here."""
+def _new_folder(folder: Path | None, local: Local) -> Path:
+    """Return the folder to make, before anything is asked for it."""
+    if folder is not None and local.data is not None and folder != local.data:
+        raise CommandError(f"expected one folder, found {folder} and --data {local.data}")
+    data = folder or data_folder(local)
+    if data.exists() and (not data.is_dir() or any(data.iterdir())):
+        raise CommandError(f"{data} exists already", hint="name a new folder")
+    return data
+
+
+def _check_account(name: str) -> None:
     try:
-        for url in urls:
-            check_url(url, schemes=("https",))
-        return urlsplit(urls[0]).port
-    except (MalformedError, IndexError) as exc:
-        raise CommandError(
-            str(exc) if urls else "expected --url",
-            hint="the public base URL of delivery, such as https://pins.example.com:8443",
-        ) from exc
+        check_name(name, what="an account")
+    except MalformedError as exc:
+        raise CommandError(str(exc)) from exc
 
 
-def _new_passphrase(file: Path | None) -> str:
+def _new_passphrase(root_key: Path, file: Path | None) -> str:
     """Return a new passphrase: from a file, the environment, or asked for twice."""
-    if file is not None:
-        try:
-            return file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise CommandError(f"cannot read {file}: {exc}") from exc
-    found = os.environ.get("LIVEPIN_ROOT_PASSPHRASE")
-    if found:
-        return found
+    if root_key.exists():
+        raise CommandError(f"{root_key} exists already", hint="name a new file")
+    if not root_key.absolute().parent.is_dir():
+        raise CommandError(f"{root_key.parent} is not a folder", hint="make it first")
+    found = os.environ.get("LIVEPIN_ROOT_PASSPHRASE") if file is None else read_text(file).strip()
+    if not found and file is None:
+        found = _asked()
+    if not found or len(found) < SHORTEST_PASSPHRASE:
+        raise CommandError(
+            f"expected a passphrase of at least {SHORTEST_PASSPHRASE} characters",
+            hint="six random words are long enough, and can be remembered",
+        )
+    return found
+
+
+def _asked() -> str:
     if not sys.stdin.isatty():
         raise CommandError(
             "expected a passphrase for the root key",
             hint="--passphrase-file FILE, or the variable LIVEPIN_ROOT_PASSPHRASE",
         )
-    first = getpass.getpass(f"Passphrase for the root key (at least {SHORTEST_PASSPHRASE}): ")
-    if first != getpass.getpass("The same again: "):
-        raise CommandError("the two passphrases differ")
+    try:
+        first = getpass.getpass(f"Passphrase for the root key (at least {SHORTEST_PASSPHRASE}): ")
+        if first != getpass.getpass("The same again: "):
+            raise CommandError("the two passphrases differ")
+    except EOFError as exc:
+        raise CommandError("expected a passphrase for the root key") from exc
     return first
 
 
-ERRORS = (LivepinError, ServiceError, SchemaError, CustodyError)
+ERRORS = (LivepinError, SchemaError)

@@ -1,0 +1,80 @@
+"""Parameters that several commands share, and how a text that a person typed is checked."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from livepin.errors import MalformedError
+from livepin.hostnames import normalise, parse_pattern
+from livepin.pins import parse_fingerprint
+
+from .output import CommandError
+
+_LONGEST = 500  # characters of what people write into the history
+
+
+def short(_: Any, value: str) -> None:
+    """Refuse a text that the history would not take."""
+    if len(value) > _LONGEST:
+        raise ValueError(f"Expected at most {_LONGEST} characters, found {len(value)}.")
+
+
+Host = Annotated[str, Parameter(help="A host, *.host, or an IP address.")]
+PinText = Annotated[str, Parameter(help="An SPKI fingerprint: sha256/BASE64.")]
+Port = Annotated[
+    int | None,
+    Parameter(metavar="PORT", validator=Number(gte=1, lte=65535), help="The port; else 443."),
+]
+Connect = Annotated[
+    str | None, Parameter(metavar="HOST:PORT", help="Connect there instead, still as HOST.")
+]
+Ca = Annotated[
+    Path | None, Parameter(metavar="FILE", help="A private CA in PEM: trust it, and no other.")
+]
+Stream = Annotated[str, Parameter(metavar="NAME", help="The stream of configs.")]
+Reason = Annotated[
+    str, Parameter(metavar="TEXT", validator=short, help="Why; kept in the history.")
+]
+Label = Annotated[str, Parameter(metavar="TEXT", validator=short, help="A note on the pin.")]
+
+
+def checked(pin: str) -> str:
+    """Return a pin that is written as it should be."""
+    try:
+        parse_fingerprint(pin)
+    except MalformedError as exc:
+        raise CommandError(str(exc), hint=exc.hint) from exc
+    return pin
+
+
+def pattern(host: str) -> str:
+    """Return a host or `*.host` in its canonical form."""
+    try:
+        return parse_pattern(host)
+    except MalformedError as exc:
+        raise CommandError(str(exc), hint=_meant(host) or exc.hint) from exc
+
+
+def path(host: str) -> str:
+    """Return a host or pattern as a segment of a URL path."""
+    return quote(pattern(host), safe="*")
+
+
+def quoted(text: str) -> str:
+    """Return a text as a word of a shell command."""
+    return shlex.quote(text)
+
+
+def _meant(text: str) -> str | None:
+    """Return what to type instead of a URL or HOST:PORT."""
+    try:
+        parts = urlsplit(text if "//" in text else f"//{text}")
+        host, port = normalise(parts.hostname or ""), parts.port
+    except (MalformedError, ValueError):
+        return None
+    return f"give the bare host: {host}{'' if port is None else f' --port {port}'}"
