@@ -15,25 +15,26 @@ from .errors import MalformedError
 MAX_DEPTH = 8
 
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
+_ALIKE = bytes.maketrans(b"{}", b"[]")  # a level is a level; which bracket, the parser checks
 
 
 def check_depth(data: bytes, *, limit: int = MAX_DEPTH) -> None:
     """Refuse JSON text that nests deeper than `limit`, without parsing it.
 
     Raises:
-        MalformedError: too deep, or brackets that do not pair.
+        MalformedError: too deep, or brackets that are not balanced.
     """
     if b"\\" in data:
         # In time that is linear: whoever is on the path writes what comes here.
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    structure = data.translate(None, _NOT_STRUCTURE).replace(b'""', b"")
+    structure = data.translate(_ALIKE, _NOT_STRUCTURE).replace(b'""', b"")
     # Without escapes, every second piece between quotation marks is a string.
     brackets = b"".join(structure.split(b'"')[::2])
     for _ in range(limit):
         if not brackets:
             return
         # Each pass removes the innermost level of every branch.
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = brackets.replace(b"[]", b"")
     if brackets:
         raise MalformedError(f"expected JSON of at most {limit} levels")
 
