@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from functools import lru_cache
 
 from .errors import MalformedError
@@ -16,8 +17,9 @@ from .errors import MalformedError
 _CANONICAL = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}\Z")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
 _MAX_NAME = 253
-# U+00DF, U+03C2, U+200C, U+200D map to different hosts in IDNA 2003 and 2008 (RFC 5894, 7.2).
-_DEVIATIONS = re.compile("[\u00df\u03c2\u200c\u200d]")
+# U+00DF, U+03C2, U+200C, U+200D map to different hosts in IDNA 2003 and 2008 (RFC 5894, 7.2),
+# and so do U+1E9E, the capital of the first, and what NFKC makes one of them.
+_DEVIATIONS = re.compile("[\u00df\u03c2\u200c\u200d\u1e9e]")
 
 
 @lru_cache(maxsize=4096)
@@ -111,7 +113,7 @@ def _address(host: str) -> str | None:
 def _to_ascii(host: str) -> str:
     if host.isascii():
         return host.lower()
-    if _DEVIATIONS.search(host):
+    if _DEVIATIONS.search(unicodedata.normalize("NFKC", host)):
         raise MalformedError(
             f"{host[:80]!r} means different hosts in IDNA 2003 and IDNA 2008",
             hint="give the name in its ASCII form, xn--...",
