@@ -1,8 +1,11 @@
-"""A delivery service over real sockets: pinned TLS, plain HTTP for recovery, and odd servers."""
+"""Delivery services over real sockets, and an account whose documents keep or break the rules."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import datetime as dt
+import json
 import socket
 import ssl
 import threading
@@ -12,9 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from livepin.bootstrap import Bootstrap
 from livepin.client import Client, HTTPFetcher
 from livepin.client.trusted import Trusted
 from livepin.client.updater import Updater
+from livepin.jose import PrivateKey, sign_compact, sign_general
 from livepin.testing import (
     Chain,
     DeliverySimulator,
@@ -24,6 +31,12 @@ from livepin.testing import (
     make_chain,
     server_context,
 )
+from livepin.trust import TrustedState
+
+# The same examples in each run; to look for others: pytest --hypothesis-profile=search
+settings.register_profile("repeatable", deadline=None, max_examples=60, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=3000)
+settings.load_profile("repeatable")
 
 HOST = "localhost"
 Respond = Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]]
@@ -212,3 +225,176 @@ class OddServer:
             self._open.append(sock)
             with contextlib.closing(sock):
                 self._handle(sock)
+
+
+# -- documents ---------------------------------------------------------------------------------
+
+
+class Account:
+    """An account that signs whatever a test asks for: members are given and changed as JSON.
+
+    `root`, `config` and `override` return a signed document; `members` change those of a valid
+    one (`...` removes one), the other arguments say who signs.
+    """
+
+    now = dt.datetime(2026, 11, 23, 12, tzinfo=dt.timezone.utc)
+    thumbprint = "i" * 43
+
+    def __init__(self) -> None:
+        self.keys = {
+            role: [PrivateKey.generate() for _ in range(3)]
+            for role in ("root", "config", "override")
+        }
+
+    def at(self, **delta: float) -> int:
+        """Return the second `delta` after `now`."""
+        return int((self.now + dt.timedelta(**delta)).timestamp())
+
+    def role(self, *keys: PrivateKey, threshold: int = 1) -> dict[str, Any]:
+        """Return a role of a root."""
+        return {"keys": [key.public.jwk() for key in keys], "threshold": threshold}
+
+    def pin(self, number: int = 1) -> dict[str, Any]:
+        """Return a pin, another for each number."""
+        return {"sha256": base64.b64encode(bytes([number]) * 32).decode()}
+
+    def root_members(self, version: int = 1, **members: Any) -> dict[str, Any]:
+        """Return the payload of a root."""
+        base = {
+            "account": "acme",
+            "version": version,
+            "issued": self.at(),
+            "expires": self.at(days=3 * 365),
+            "roles": {role: self.role(keys[0]) for role, keys in self.keys.items()},
+        }
+        return _changed(base, members)
+
+    def config_members(self, version: int = 1, **members: Any) -> dict[str, Any]:
+        """Return the payload of a config."""
+        base = {
+            "account": "acme",
+            "stream": "main",
+            "root_version": 1,
+            "version": version,
+            "issued": self.at(),
+            "expires": self.at(days=14),
+            "refresh_interval": 300,
+            "stale_grace": 7 * 24 * 3600,
+            "pin_sets": {"api": [self.pin(1)], "pentest": [self.pin(9)]},
+            "domains": [
+                {"pattern": "api.example.com", "pin_set": "api"},
+                {"pattern": "*.example.org", "pin_set": "api"},
+            ],
+            "delivery": {"urls": ["https://pins.example.com"], "pins": [self.pin(2)]},
+        }
+        return _changed(base, members)
+
+    def override_members(self, version: int = 1, **members: Any) -> dict[str, Any]:
+        """Return the payload of an override."""
+        base = {
+            "account": "acme",
+            "installation": self.thumbprint,
+            "root_version": 1,
+            "version": version,
+            "issued": self.at(),
+            "expires": self.at(days=1),
+            "pin_sets": {"pentest": [self.pin(9)]},
+            "domains": [{"pattern": "api.example.com", "pin_set": "pentest"}],
+        }
+        return _changed(base, members)
+
+    def root(
+        self, version: int = 1, *, by: list[PrivateKey] | None = None, **members: Any
+    ) -> bytes:
+        """Return a signed root."""
+        signers = self.keys["root"][:1] if by is None else by
+        payload = json.dumps(self.root_members(version, **members)).encode()
+        return sign_general(payload, typ="livepin-root+jws", signers=signers)
+
+    def config(self, version: int = 1, *, by: PrivateKey | None = None, **members: Any) -> bytes:
+        """Return a signed config."""
+        payload = json.dumps(self.config_members(version, **members)).encode()
+        return self.sign(payload, "config", by=by)
+
+    def override(self, version: int = 1, *, by: PrivateKey | None = None, **members: Any) -> bytes:
+        """Return a signed override."""
+        payload = json.dumps(self.override_members(version, **members)).encode()
+        return self.sign(payload, "override", by=by)
+
+    def sign(self, payload: bytes, role: str, *, by: PrivateKey | None = None) -> bytes:
+        """Return any payload as signed config or override."""
+        return sign_compact(payload, typ=f"livepin-{role}+jws", signer=by or self.keys[role][0])
+
+    def bootstrap(self, root: bytes | None = None, config: bytes | None = None) -> Bootstrap:
+        """Return a bootstrap, of root 1 and config 1 unless said otherwise."""
+        return Bootstrap(root=root or self.root(), config=config or self.config())
+
+    def state(self, **members: Any) -> TrustedState:
+        """Return the state of an app that was just installed, its config with these members."""
+        return TrustedState.from_bootstrap(self.bootstrap(config=self.config(**members)))
+
+
+def _changed(base: dict[str, Any], members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in (base | members).items() if value is not ...}
+
+
+@pytest.fixture(scope="session")
+def account() -> Account:
+    """The account of the tests; it keeps nothing but its keys."""
+    return Account()
+
+
+@pytest.fixture(scope="session")
+def damaged() -> Callable[[bytes], st.SearchStrategy[bytes]]:
+    """Make a strategy of a valid text: bytes changed, removed, repeated, inserted, cut off."""
+    return _damaged
+
+
+@pytest.fixture(scope="session")
+def mangled() -> Callable[[Any], st.SearchStrategy[Any]]:
+    """Make a strategy of valid JSON: one member somewhere is another value, or is gone."""
+    return _mangled
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([0, 1, -1, 2**53 - 1, 2**53, 253402300799, 253402300800, 10**40, 1e300])
+    | st.sampled_from(["", "enforce", "off", "*.", "*.com", "API.example.com", "\ud800", "\0"])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@st.composite
+def _damaged(draw: st.DrawFn, valid: bytes) -> bytes:
+    data = bytearray(valid)
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.sampled_from([0, 1, 1, 1, 2, 4, 64, 10**6])))
+        piece = draw(st.binary(max_size=3) | st.just(bytes(data[start:end]) * 2))
+        data[start:end] = piece
+    return bytes(data)
+
+
+@st.composite
+def _mangled(draw: st.DrawFn, valid: Any) -> Any:
+    if not isinstance(valid, (dict, list)) or not valid or draw(st.integers(0, 3)) == 0:
+        return draw(_JSON)
+    found: Any = valid.copy()
+    key = draw(st.sampled_from(list(found) if isinstance(found, dict) else range(len(found))))
+    what = draw(st.sampled_from(["inside", "inside", "inside", "remove", "add"]))
+    if what == "inside":
+        found[key] = draw(_mangled(found[key]))
+    elif what == "remove":
+        del found[key]
+    elif isinstance(found, dict):
+        found[draw(st.sampled_from(["critical", "x"]))] = draw(_JSON)
+    else:
+        found.append(draw(_mangled(found[key])))
+    return found
