@@ -275,6 +275,27 @@ class TrustedState:
             if any(pattern_covers(domain.pattern, host) for host in delivery):
                 raise VerificationError(9, f"{domain.pattern} covers a delivery host")
 
+    def newest(self, other: TrustedState) -> TrustedState:
+        """Return the longer chain of roots with the newer config of two states of one bootstrap.
+
+        Two updates at a time, or two processes, may each get further in one of the two: neither
+        a root nor a config that was trusted is ever given up for an older one (rule 7).
+        """
+        if self.root.version == other.root.version:
+            newer, older = (self, other) if self.order >= other.order else (other, self)
+            return replace(
+                newer,
+                latest_issued=max(newer.latest_issued, older.latest_issued),
+                override_floor=max(newer.override_floor, older.override_floor),
+            )
+        longer, shorter = (self, other) if self.root.version > other.root.version else (other, self)
+        if longer.order >= shorter.order:
+            return longer
+        try:
+            return longer._with_stored_config(shorter.trusted_config.raw)
+        except VerificationError:
+            return longer  # the chains part before the root that the config names
+
     # -- questions ------------------------------------------------------------------------------
 
     def lookup(self, host: str) -> Domain | None:

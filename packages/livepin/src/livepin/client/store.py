@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,9 @@ from livepin.trust import MAX_STORED
 
 if sys.platform != "win32":  # which has no flock: there, one process is to use one file
     import fcntl
+
+_LOCK_WAIT = 2.0  # seconds; a process that was frozen with the lock must not hold up others
+_LOCK_PAUSE = 0.01  # seconds
 
 
 class Store(Protocol):
@@ -50,24 +54,25 @@ class FileStore:
         """Return what was saved, or None where there is no file."""
         try:
             with self._path.open("rb") as file:
-                data = file.read(MAX_STORED + 1)
+                return file.read(MAX_STORED + 1)  # one more than rule 1 takes: it is damage then
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise self._error("read", exc) from exc
-        if len(data) > MAX_STORED:
-            raise StoreError(f"{self._path}: expected at most {MAX_STORED} bytes")
-        return data
 
     def save(self, data: bytes) -> None:
-        """Write beside, sync, rename over, sync the folder: after a crash the old or the new."""
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        """Write beside, sync, rename over, sync the folder: after a crash the old or the new.
+
+        The name beside is always the same, for whoever holds the lock: crashes leave one file.
+        """
+        beside = self._path.with_name(f"{self._path.name}.tmp")
         try:
             self._write(beside, data)
             beside.replace(self._path)
             self._sync_folder()
         except OSError as exc:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):  # it may not be there
+                beside.unlink()
             raise self._error("write", exc) from exc
 
     def set_aside(self) -> None:
@@ -81,23 +86,44 @@ class FileStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold `<name>.lock` against other processes."""
-        with self._thread_lock:
-            if sys.platform == "win32":
+        """Hold `<name>.lock` against other processes and threads, or raise `StoreError`."""
+        if sys.platform == "win32":
+            with self._thread_lock:
                 yield
-                return
+            return
+        try:
+            lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise self._error("lock", exc) from exc
+        try:
+            self._acquire(lock)
             try:
-                lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as exc:
-                raise self._error("lock", exc) from exc
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
             finally:
-                os.close(lock)
+                # Closing is not enough: a child that was forked meanwhile holds it open too.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+        finally:
+            os.close(lock)
+
+    def _acquire(self, lock: int) -> None:
+        deadline = time.monotonic() + _LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                if time.monotonic() >= deadline:
+                    raise self._error("lock", exc) from exc
+                time.sleep(_LOCK_PAUSE)
+            except OSError as exc:  # a file system without locks
+                raise self._error("lock", exc) from exc
+            else:
+                return
 
     def _write(self, beside: Path, data: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+        with suppress(FileNotFoundError):
+            beside.unlink()  # what a crash has left
+        # Exclusive: a link that somebody laid there is not followed.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with os.fdopen(os.open(beside, flags, 0o600), "wb") as file:
             file.write(data)
             file.flush()
@@ -126,6 +152,7 @@ class MemoryStore:
         self.data = data
         self.corrupt: bytes | None = None
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def load(self) -> bytes | None:
         """Return what was saved, or None."""
@@ -141,6 +168,8 @@ class MemoryStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold off other threads."""
+        """Hold off other threads of this process."""
+        if self._process != os.getpid():  # forked, perhaps while another thread held the lock
+            self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             yield

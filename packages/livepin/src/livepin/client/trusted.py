@@ -38,7 +38,7 @@ class Trusted:
         self._clock = clock
         self._on_change = on_change
         self._state = TrustedState.from_bootstrap(bootstrap)
-        stored = self._stored()
+        stored = self._loaded()
         if stored is not None:
             self._state = stored
 
@@ -47,15 +47,16 @@ class Trusted:
         return self._state
 
     def adopt(self, state: TrustedState) -> bool:
-        """Make `state` the active one if it is newer, store it, and tell whether it was.
+        """Take what is newer in `state`, store it, and tell whether anything was.
 
-        Another process may have stored a newer one meanwhile: then that is adopted instead, so
-        that the last writer never lowers the store.
+        Another thread or process may have got further meanwhile, with a root or with a config:
+        what counts is the newer of each, so that the last writer never lowers either.
         """
         with self.changed:
-            if _order(state) <= _order(self._state):
+            newer = self._state.newest(state)
+            if _order(newer) == _order(self._state):
                 return False
-            self._state = self._store_or_newer(state)
+            self._state = self._stored_with(newer)
             self.changed.notify_all()
         self._on_change()
         return True
@@ -64,36 +65,47 @@ class Trusted:
         """Forget locks that another thread held when this process was forked."""
         self.changed = threading.Condition()
 
-    def _store_or_newer(self, state: TrustedState) -> TrustedState:
+    def _stored_with(self, state: TrustedState) -> TrustedState:
+        """Store the newest of `state` and what is stored; return it."""
         try:
             with self._store.locked():
-                other = self._stored()
-                if other is not None and _order(other) > _order(state):
-                    return other
+                data = self._store.load()
+                other = self._judged(data)
+                if other is not None:
+                    state = state.newest(other)
+                elif data is not None:
+                    self._store.set_aside()
                 self._store.save(state.dump())
             self.problem = None
         except StoreError as exc:
             self._report(exc)
         return state
 
-    def _stored(self) -> TrustedState | None:
-        """Return what the store holds, if the rules accept it; damage is set aside (rule 10)."""
+    def _loaded(self) -> TrustedState | None:
+        """Return what the store holds at the start; damage is set aside (rule 10)."""
         try:
             data = self._store.load()
-            if data is None:
-                return None
+            found = self._judged(data)
+            if found is None and data is not None:
+                with self._store.locked():
+                    # Another process may have replaced it meanwhile: that must not go.
+                    if self._store.load() == data:
+                        self._store.set_aside()
+        except StoreError as exc:
+            self._report(exc)
+            return None
+        return found
+
+    def _judged(self, data: bytes | None) -> TrustedState | None:
+        """Return the stored state, if the rules accept it (rule 10)."""
+        if data is None:
+            return None
+        try:
             return TrustedState.load(data, self._bootstrap, now=self._clock())
         except VerificationError as exc:
             logger.warning("the stored state is not used, the bootstrap replaces it: %s", exc)
             self.problem = f"the stored state was not used: {exc}"
-        except StoreError as exc:
-            self._report(exc)
             return None
-        try:
-            self._store.set_aside()
-        except StoreError as exc:
-            self._report(exc)
-        return None
 
     def _report(self, exc: StoreError) -> None:
         if self.problem != str(exc):
