@@ -129,7 +129,7 @@ class PinnedContext(ssl.SSLContext):
 
     @verify_flags.setter
     def verify_flags(self, value: ssl.VerifyFlags) -> None:
-        if value & ~_STRICT_ENOUGH:
+        if int(value) & ~int(_STRICT_ENOUGH):  # as numbers: a flag's ~ holds known flags only
             raise _weakened("verify_flags may only ask for revocation lists and strictness")
         _set(ssl.SSLContext.verify_flags, self, value)
 
