@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 from litestar import Request, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from livepin.jose import b64url_encode
 
 from livepin_server.services.composition import Services
@@ -34,7 +36,7 @@ def whoami(request: _Request) -> Principal:
 
 
 @get("/v1/accounts", role=Role.VIEWER, sync_to_thread=True)
-def list_accounts(services: Services, request: _Request) -> list[AccountView]:
+def list_accounts(services: NamedDependency[Services], request: _Request) -> list[AccountView]:
     """Return the accounts that the caller may see."""
     only = request.user.account
     return [view for view in services.accounts.all() if only in (None, view.name)]
@@ -47,7 +49,9 @@ def list_accounts(services: Services, request: _Request) -> list[AccountView]:
     status_code=200,
     sync_to_thread=True,
 )
-def prepare_account(services: Services, account: str, data: PrepareAccount) -> RootPayload:
+def prepare_account(
+    services: NamedDependency[Services], account: FromPath[str], data: JSONBody[PrepareAccount]
+) -> RootPayload:
     """Make the online keys of a new account; return the root to be signed."""
     payload = services.accounts.prepare(account, data.root_keys, threshold=data.threshold)
     return RootPayload(payload=b64url_encode(payload).decode())
@@ -55,7 +59,10 @@ def prepare_account(services: Services, account: str, data: PrepareAccount) -> R
 
 @put("/v1/accounts/{account:str}/root", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
 def create_account(
-    services: Services, request: _Request, account: str, data: SignedRoot
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    data: JSONBody[SignedRoot],
 ) -> Published:
     """Take the signed root 1, and publish the first config."""
     document = msgspec.json.encode(data.document)
@@ -64,14 +71,17 @@ def create_account(
 
 
 @get("/v1/accounts/{account:str}/delivery", role=Role.VIEWER, sync_to_thread=True)
-def show_delivery(services: Services, account: str) -> DeliverySettings:
+def show_delivery(services: NamedDependency[Services], account: FromPath[str]) -> DeliverySettings:
     """Return where the documents of an account are delivered."""
     return services.publisher.delivery(account)
 
 
 @put("/v1/accounts/{account:str}/delivery", role=Role.ADMIN, sync_to_thread=True)
 def set_delivery(
-    services: Services, request: _Request, account: str, data: NewDelivery
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    data: JSONBody[NewDelivery],
 ) -> Publications:
     """Change where the documents are delivered, in every stream, and publish."""
     items = services.publisher.set_delivery(
@@ -81,13 +91,13 @@ def set_delivery(
 
 
 @get("/v1/api-keys", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
-def list_api_keys(services: Services) -> list[ApiKeyView]:
+def list_api_keys(services: NamedDependency[Services]) -> list[ApiKeyView]:
     """Return all API keys, without secrets."""
     return services.api_keys.all()
 
 
 @post("/v1/api-keys", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
-def create_api_key(services: Services, data: NewApiKey) -> ApiKeyMade:
+def create_api_key(services: NamedDependency[Services], data: JSONBody[NewApiKey]) -> ApiKeyMade:
     """Make an API key."""
     view, text = services.api_keys.create(data.name, data.role, data.account)
     return ApiKeyMade(view=view, key=text)
@@ -100,7 +110,7 @@ def create_api_key(services: Services, data: NewApiKey) -> ApiKeyMade:
     status_code=200,
     sync_to_thread=True,
 )
-def revoke_api_key(services: Services, key_id: str) -> ApiKeyView:
+def revoke_api_key(services: NamedDependency[Services], key_id: FromPath[str]) -> ApiKeyView:
     """Make an API key invalid from now on."""
     return services.api_keys.revoke(key_id)
 

@@ -12,6 +12,7 @@ from litestar.di import Provide
 from litestar.exceptions import PermissionDeniedException
 from litestar.middleware import DefineMiddleware
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from livepin_server import __version__
@@ -106,5 +107,5 @@ def _openapi() -> OpenAPIConfig:
         ),
         security=[{"apiKey": []}],
         use_handler_docstrings=True,
-        enabled_endpoints=set(),
+        render_plugins=[JsonRenderPlugin()],  # no page that loads scripts from elsewhere
     )

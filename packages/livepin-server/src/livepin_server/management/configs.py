@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import get
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, Parameter
 from livepin.documents import config
 from livepin.jose import parse_compact
 
@@ -22,8 +23,8 @@ _BASE = "/v1/accounts/{account:str}"
 
 @get(_BASE + "/configs", role=Role.VIEWER, sync_to_thread=True)
 def list_configs(
-    services: Services,
-    account: str,
+    services: NamedDependency[Services],
+    account: FromPath[str],
     stream: Stream = "main",
     limit: Annotated[int, Parameter(ge=1, le=1000)] = 50,
 ) -> Publications:
@@ -33,7 +34,10 @@ def list_configs(
 
 @get(_BASE + "/configs/{version:str}", role=Role.VIEWER, sync_to_thread=True)
 def show_config(
-    services: Services, account: str, version: str, stream: Stream = "main"
+    services: NamedDependency[Services],
+    account: FromPath[str],
+    version: FromPath[str],
+    stream: Stream = "main",
 ) -> ConfigShown:
     """Return one config version, or the `latest`."""
     number = None if version == "latest" else _number(version)
@@ -43,7 +47,9 @@ def show_config(
 
 
 @get(_BASE + "/bootstrap", role=Role.VIEWER, sync_to_thread=True)
-def bootstrap(services: Services, account: str, stream: Stream = "main") -> dict[str, Any]:
+def bootstrap(
+    services: NamedDependency[Services], account: FromPath[str], stream: Stream = "main"
+) -> dict[str, Any]:
     """Return the bootstrap of today. It holds no secret."""
     found = services.publisher.bootstrap(account, stream)
     return msgspec.json.decode(found.to_json(), type=dict[str, Any])

@@ -7,7 +7,8 @@ import binascii
 from typing import Annotated, Any
 
 from litestar import Request, delete, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, Parameter
 
 from livepin_server.services.composition import Services
 from livepin_server.services.errors import InvalidError
@@ -23,14 +24,19 @@ _BASE = "/v1/accounts/{account:str}/domains"
 
 
 @get(_BASE, role=Role.VIEWER, sync_to_thread=True)
-def list_domains(services: Services, account: str, stream: Stream = "main") -> list[DomainView]:
+def list_domains(
+    services: NamedDependency[Services], account: FromPath[str], stream: Stream = "main"
+) -> list[DomainView]:
     """Return the domains of a stream."""
     return services.domains.all(account, stream)
 
 
 @post(_BASE, role=Role.OPERATOR, sync_to_thread=True)
 def add_domain(
-    services: Services, request: _Request, account: str, data: AddDomain
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    data: JSONBody[AddDomain],
 ) -> DomainChanged:
     """Add a domain with its pins, and publish."""
     members = {name: getattr(data, name) for name in NewDomain.__struct_fields__}
@@ -42,7 +48,10 @@ def add_domain(
 
 @get(_BASE + "/{pattern:str}", role=Role.VIEWER, sync_to_thread=True)
 def show_domain(
-    services: Services, account: str, pattern: str, stream: Stream = "main"
+    services: NamedDependency[Services],
+    account: FromPath[str],
+    pattern: FromPath[str],
+    stream: Stream = "main",
 ) -> DomainView:
     """Return one domain."""
     return services.domains.show(account, pattern, stream)
@@ -50,10 +59,10 @@ def show_domain(
 
 @delete(_BASE + "/{pattern:str}", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
 def remove_domain(
-    services: Services,
+    services: NamedDependency[Services],
     request: _Request,
-    account: str,
-    pattern: str,
+    account: FromPath[str],
+    pattern: FromPath[str],
     stream: Stream = "main",
     reason: Reason = "",
 ) -> Published:
@@ -64,11 +73,11 @@ def remove_domain(
 
 @post(_BASE + "/{pattern:str}/pins", role=Role.OPERATOR, sync_to_thread=True)
 def add_pins(
-    services: Services,
+    services: NamedDependency[Services],
     request: _Request,
-    account: str,
-    pattern: str,
-    data: AddPins,
+    account: FromPath[str],
+    pattern: FromPath[str],
+    data: JSONBody[AddPins],
     stream: Stream = "main",
 ) -> DomainChanged:
     """Add pins to a domain, and publish."""
@@ -87,11 +96,11 @@ def add_pins(
     sync_to_thread=True,
 )
 def remove_pin(
-    services: Services,
+    services: NamedDependency[Services],
     request: _Request,
-    account: str,
-    pattern: str,
-    digest: str,
+    account: FromPath[str],
+    pattern: FromPath[str],
+    digest: FromPath[str],
     stream: Stream = "main",
     reason: Reason = "",
 ) -> DomainChanged:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 from litestar import MediaType, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 
 from livepin_server import __version__
 from livepin_server.probing.child import probe_in_child
@@ -22,7 +24,7 @@ _ROOT_WARNING = timedelta(days=90)
 
 
 @get("/v1/status", role=Role.VIEWER, sync_to_thread=True)
-def status(services: Services) -> Status:
+def status(services: NamedDependency[Services]) -> Status:
     """Return how the server fares, and what needs attention."""
     accounts, now = services.accounts.all(), services.clock()
     warnings = [
@@ -41,7 +43,7 @@ def status(services: Services) -> Status:
     role=Role.OPERATOR,
     status_code=200,
 )
-async def probe(account: str, data: ProbeTarget) -> Observation:
+async def probe(account: FromPath[str], data: JSONBody[ProbeTarget]) -> Observation:
     """Look at a live endpoint from the server."""
     try:
         target = Target(**{n: getattr(data, n) for n in ProbeTarget.__struct_fields__}).checked()
@@ -51,7 +53,7 @@ async def probe(account: str, data: ProbeTarget) -> Observation:
 
 
 @get("/metrics", role=Role.VIEWER, server_wide=True, include_in_schema=False, sync_to_thread=False)
-def metrics(metrics: Metrics) -> Response[bytes]:
+def metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     """Return the metrics for Prometheus."""
     return Response(metrics.text(), media_type=CONTENT_TYPE)
 
@@ -63,7 +65,7 @@ def health() -> str:
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(schema: dict[str, Any]) -> Response[bytes]:
+def openapi(schema: NamedDependency[dict[str, Any]]) -> Response[bytes]:
     """Return the OpenAPI document of this API."""
     return Response(msgspec.json.encode(schema), media_type="application/vnd.oai.openapi+json")
 
