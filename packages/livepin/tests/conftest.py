@@ -44,12 +44,26 @@ Respond = Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]]
 
 @dataclass
 class Delivery:
-    """A simulator behind `RecordingServer`: its URL, pin and CA are in the configs it signs."""
+    """A simulator behind `RecordingServer`: its URL, pin and CA are in the configs it signs.
+
+    `answer` may take the place of the simulator's answers; `asked` holds what was asked for.
+    """
 
     simulator: DeliverySimulator
-    server: RecordingServer
     chain: Chain
-    paths: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    answer: Respond
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    server: RecordingServer = field(init=False)
+
+    def respond(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Note what is asked for, and answer."""
+        self.asked.append((path, headers))
+        return self.answer(path, headers)
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths that were asked for."""
+        return [path for path, _ in self.asked]
 
     def publish(self, **settings: Any) -> bytes:
         """Change the simulator's settings, and publish."""
@@ -82,16 +96,10 @@ def delivery_chain() -> Chain:
 def delivery(delivery_chain: Chain) -> Iterator[Delivery]:
     """A delivery service over pinned TLS."""
     simulator = DeliverySimulator()
-    paths: list[tuple[str, dict[str, str]]] = []
-
-    def respond(path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        paths.append((path, headers))
-        return simulator.respond(path, headers)
-
-    with RecordingServer(delivery_chain, respond=respond) as server:
-        found = Delivery(simulator, server, delivery_chain, paths)
+    found = Delivery(simulator, delivery_chain, simulator.respond)
+    with RecordingServer(delivery_chain, respond=found.respond) as found.server:
         found.publish(
-            urls=(f"https://{HOST}:{server.port}",),
+            urls=(f"https://{HOST}:{found.server.port}",),
             delivery_pins=(delivery_chain.pin,),
             ca=delivery_chain.authority.pem,
         )

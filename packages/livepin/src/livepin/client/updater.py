@@ -115,7 +115,10 @@ class Updater:
         def run() -> None:
             ended.put(self._try_each(urls, context, deadline, fresh=fresh))
 
-        threading.Thread(target=run, name="livepin-fetch", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="livepin-fetch", daemon=True).start()
+        except RuntimeError as exc:  # no more threads: not a reason for the worker to end
+            ended.put(Outcome(None, FetchError(str(exc))))
 
     def _try_each(
         self,
@@ -126,10 +129,13 @@ class Updater:
         fresh: bool,
     ) -> Outcome:
         failed: Outcome | None = None
-        for url in urls:
+        for at, url in enumerate(urls):
+            now = time.monotonic()
+            # A URL that never answers leaves time for those after it.
+            share = now + (deadline - now) / (len(urls) - at)
             try:
                 chosen = context() if url.startswith("https:") else None
-                self._walk(url.rstrip("/"), chosen, deadline, fresh=fresh)
+                self._walk(url.rstrip("/"), chosen, share, fresh=fresh)
             except LivepinError as exc:
                 failed = _more_telling(failed, Outcome(url, exc))
             except Exception as exc:  # noqa: BLE001 - a thread must not end without an outcome
