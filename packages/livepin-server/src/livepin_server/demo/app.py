@@ -1,4 +1,4 @@
-"""The app of the demonstration: a process of its own that calls an API five times a second.
+"""The app of the demonstration: a process of its own that calls two APIs, five times a second.
 
 It prints one JSON line a request, and ends when its standard input does.
 """
@@ -6,6 +6,7 @@ It prints one JSON line a request, and ends when its standard input does.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import threading
@@ -20,19 +21,21 @@ _PAUSE = 0.2  # seconds between requests
 
 
 def main() -> None:
-    """Call the API until standard input ends."""
+    """Call the APIs in turn until standard input ends."""
     parser = argparse.ArgumentParser()
-    for name in ("bootstrap", "store", "ca", "url"):
+    for name in ("bootstrap", "store", "ca"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--url", required=True, action="append")
     options = parser.parse_args()
     ended = threading.Event()
     threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
     ca = Path(options.ca).read_text()
     with livepin.Client(options.bootstrap, store=options.store, ca=ca) as pins:
         with httpx.Client(transport=PinnedTransport(pins), timeout=15) as http:
-            while not ended.is_set():
-                _report(pins, *_one(http, options.url))
-                ended.wait(_PAUSE)
+            for url in itertools.cycle(options.url):
+                _report(pins, url, *_one(http, url))
+                if ended.wait(_PAUSE):
+                    break
 
 
 def _one(http: httpx.Client, url: str) -> tuple[bool, str, float]:
@@ -46,9 +49,10 @@ def _one(http: httpx.Client, url: str) -> tuple[bool, str, float]:
         return False, name, time.monotonic() - started
 
 
-def _report(pins: livepin.Client, ok: bool, outcome: str, seconds: float) -> None:
+def _report(pins: livepin.Client, url: str, ok: bool, outcome: str, seconds: float) -> None:
     status = pins.status()
     line = {
+        "url": url,
         "ok": ok,
         "outcome": outcome,
         "seconds": round(seconds, 3),

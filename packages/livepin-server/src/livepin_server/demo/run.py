@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .stage import HOST, Stage, StageError
+from .stage import HOST, OTHER, Stage, StageError
 
 _LATE = 3.0  # seconds by which the emergency pin comes late
 
@@ -64,13 +64,12 @@ class Story:
         self._say("livepin init, livepin serve: a server with its own root key and TLS identity")
         stage.initialise()
         stage.start_server()
-        self._say(f"livepin domain add {HOST}: the key that the API serves now is pinned")
-        stage.livepin(
-            "domain", "add", HOST, "--port", str(stage.api.port),
-            "--ca", str(stage.folder / "demo-ca.pem"),
-        )  # fmt: skip
+        for host, port in ((HOST, stage.api.port), (OTHER, stage.other.port)):
+            self._say(f"livepin domain add {host}: the key that this API serves now is pinned")
+            ca = str(stage.folder / "demo-ca.pem")
+            stage.livepin("domain", "add", host, "--port", str(port), "--ca", ca)
         stage.livepin("bootstrap", "--dev", "--out", str(stage.folder / "bootstrap.json"))
-        self._say("an app starts with that bootstrap, and calls the API five times a second")
+        self._say("an app starts with that bootstrap, and calls both APIs, five times a second")
         stage.start_app()
 
     def _pinned(self) -> str:
@@ -82,23 +81,27 @@ class Story:
         stage.api_line.point(attacker.port)
         self._say("the app's line now ends at an attacker, with a certificate that it trusts")
         refused = self._until(lambda line: line["outcome"] == "PinMismatchError", 30)[-1]
+        self._until(lambda line: line["ok"] and line["url"] == stage.other_url, 30)
         leaked = len(attacker.received)
         stage.api_line.point(stage.api.port)
-        self._until(lambda line: line["ok"], 30)
+        self._until(lambda line: line["ok"] and line["url"] == stage.url, 30)
         assert leaked == 0, f"{leaked} bytes leaked"
         assert attacker.handshakes > 0, "the attacker saw no handshake"
-        return f"refused ({refused['outcome']}); {leaked} request bytes at the attacker"
+        return f"{refused['outcome']}; {leaked} bytes at the attacker; the other API goes on"
 
     def _channel(self) -> str:
         stage = self._stage
-        before = len(stage.attacker.received)
-        stage.delivery_line.point(stage.attacker.port)
-        refused = self._until(lambda line: line["error"] is not None, 60)[-1]
-        leaked = len(stage.attacker.received) - before
+        attacker, before = stage.attacker, len(stage.attacker.received)
+        connections = attacker.connections
+        stage.delivery_line.point(attacker.port)
+        self._until(lambda line: line["error"] is not None, 60)
+        leaked = len(attacker.received) - before
+        tried = attacker.connections - connections
         stage.delivery_line.point(stage.delivery_port)
         self._until(lambda line: line["ok"] and line["error"] is None, 60)
+        assert tried > 0, "nobody connected to the attacker"
         assert leaked == 0, f"{leaked} bytes leaked"
-        return f"refused ({refused['error'][:60]}...); {leaked} bytes; requests go on"
+        return f"connections refused: {tried}; {leaked} bytes at the attacker; requests go on"
 
     def _planned(self) -> str:
         stage, chain = self._stage, self._stage.next_chain()
@@ -223,6 +226,8 @@ def run(*, stay: bool) -> int:
             console.print(Text(f"error: {exc}", style="bold red"))
             return 1
         _table(console, story.shown)
+        if not all(each.held for each in story.shown):
+            console.print(Text(f"\nThe end of the log:\n{stage.tail()}"))
         if stay:
             _explore(console, stage)
         return 0 if all(each.held for each in story.shown) else 1

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from livepin.testing import Chain, RecordingServer, make_authority, make_chain
 
@@ -23,6 +23,7 @@ from livepin_server.listener import available_port
 from .switch import Switch
 
 HOST = "localhost"
+OTHER = "127.0.0.1"
 _LIVEPIN = [sys.executable, "-m", "livepin"]
 _START_TIME = 60.0  # seconds, on a busy machine
 
@@ -34,23 +35,27 @@ class StageError(Exception):
 class App:
     """The app process, and what it says of its requests."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], log: IO[bytes]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "livepin_server.demo.app", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=log,
         )
-        self._lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def next(self, *, timeout: float = _START_TIME) -> dict[str, Any]:
         """Return what the app says of its next request."""
         try:
-            return self._lines.get(timeout=timeout)
+            line = self._lines.get(timeout=timeout)
         except queue.Empty:
             raise StageError("the app says nothing") from None
+        if line is None:
+            self._lines.put(None)
+            raise StageError("the app has ended")
+        return line
 
     def until(
         self, condition: Callable[[dict[str, Any]], bool], *, timeout: float
@@ -67,7 +72,9 @@ class App:
     def drain(self) -> None:
         """Forget what was said so far."""
         while not self._lines.empty():
-            self._lines.get()
+            if self._lines.get() is None:
+                self._lines.put(None)
+                return
 
     def stop(self) -> None:
         """End the app and wait for it."""
@@ -86,6 +93,7 @@ class App:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.put(json.loads(line))
+        self._lines.put(None)
 
 
 class Recovery:
@@ -127,7 +135,8 @@ class Stage:
         self.data = self.folder / "data"
         self.authority, self.rogue = make_authority("Demo CA"), make_authority("Rogue CA")
         self.chain = make_chain(HOST, authority=self.authority)
-        self.api, self.other = RecordingServer(self.chain), RecordingServer(self._other_chain())
+        self.api = RecordingServer(self.chain)
+        self.other = RecordingServer(make_chain(OTHER, authority=self.authority))
         self.attacker = RecordingServer(make_chain(HOST, authority=self.rogue))
         self.recovery = Recovery()
         self.api_line = Switch(self.api.port)
@@ -137,15 +146,21 @@ class Stage:
         self.delivery_line = Switch(self.delivery_port)
         self.app: App | None = None
         self._server: subprocess.Popen[bytes] | None = None
-        self._log = (self.folder / "server.log").open("wb")
+        self.log = self.folder / "log"
+        self._log = self.log.open("wb")
         # The app's trust store holds the attacker's CA: without pins it would be believed.
         (self.folder / "ca.pem").write_text(self.authority.pem + self.rogue.pem)
         (self.folder / "demo-ca.pem").write_text(self.authority.pem)
 
     @property
     def url(self) -> str:
-        """The URL that the app calls."""
+        """The URL of the API that changes and is attacked."""
         return f"https://{HOST}:{self.api_line.port}/"
+
+    @property
+    def other_url(self) -> str:
+        """The URL of the API beside it, which is left in peace."""
+        return f"https://{OTHER}:{self.other.port}/"
 
     def next_chain(self) -> Chain:
         """Return a new certificate with a new key for the API, from the same CA."""
@@ -176,7 +191,7 @@ class Stage:
         deadline = time.monotonic() + _START_TIME
         while not (self.data / "run" / "management.json").exists():
             if self._server.poll() is not None or time.monotonic() > deadline:
-                raise StageError(f"the server did not start: {self._tail()}")
+                raise StageError(f"the server did not start: {self.tail()}")
             time.sleep(0.05)
 
     def stop_server(self) -> None:
@@ -208,8 +223,9 @@ class Stage:
                 "--bootstrap", str(self.folder / "bootstrap.json"),
                 "--store", str(self.folder / "state.json"),
                 "--ca", str(self.folder / "ca.pem"),
-                "--url", self.url,
-            ]
+                "--url", self.url, "--url", self.other_url,
+            ],
+            self._log,
         )  # fmt: skip
         return self.app
 
@@ -232,8 +248,6 @@ class Stage:
         self._log.close()
         self._folder.cleanup()
 
-    def _other_chain(self) -> Chain:
-        return make_chain("127.0.0.1", authority=self.authority)
-
-    def _tail(self) -> str:
-        return (self.folder / "server.log").read_text()[-2000:]
+    def tail(self) -> str:
+        """Return the end of what the server and the app have logged."""
+        return self.log.read_text()[-2000:]

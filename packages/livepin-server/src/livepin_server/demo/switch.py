@@ -48,7 +48,13 @@ class Switch:
                 _close(near)
                 continue
             with self._lock:
-                self._open |= {near, far}
+                moved = self._to != to
+                if not moved:
+                    self._open |= {near, far}
+            if moved:
+                _close(near)
+                _close(far)
+                continue
             for pair in ((near, far), (far, near)):
                 threading.Thread(target=self._pump, args=pair, daemon=True).start()
 

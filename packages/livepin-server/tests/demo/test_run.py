@@ -1,0 +1,59 @@
+"""The demonstration: every step holds, and one that does not is said to have failed."""
+
+from __future__ import annotations
+
+import io
+from typing import cast
+
+import pytest
+from livepin_server.demo.run import Shown, Story, run
+from livepin_server.demo.stage import App, Stage, StageError
+from rich.console import Console
+
+
+@pytest.mark.timeout(300)
+def test_every_promise_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(stay=False) == 0
+    shown = capfd.readouterr().out
+    for step in "abcdefg":
+        assert f"({step})" in shown
+    assert "NO" not in shown
+
+
+class BrokenStage:
+    """A stage on which nothing works but the set-up."""
+
+    app = None
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("initialise", "start_server", "livepin", "start_app"):
+            return lambda *_: None
+        raise StageError(f"no {name}")
+
+    folder = api = other = property(lambda self: _Anything())
+
+
+class _Anything:
+    port = 1
+
+    def __truediv__(self, _: str) -> str:
+        return "x"
+
+
+def test_a_step_that_fails_is_shown_as_failed_and_does_not_stop_the_others() -> None:
+    text = io.StringIO()
+    story = Story(cast("Stage", BrokenStage()), Console(file=text))
+    story.play()
+    assert [each.step for each in story.shown] == ["a", "b", "b", "c", "d", "e", "f", "g"]
+    assert not any(each.held for each in story.shown)
+
+
+def test_an_app_that_ended_is_noticed_at_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with (tmp_path_factory.mktemp("app") / "log").open("wb") as log:
+        app = App(["--bootstrap", "nothing"], log)
+        with pytest.raises(StageError, match="ended"):
+            app.next()
+        with pytest.raises(StageError, match="ended"):
+            app.until(lambda _: True, timeout=5)
+        app.drain()
+        app.stop()
