@@ -311,6 +311,7 @@ def test_a_connection_given_up_while_it_is_opened_is_never_used(odd_server) -> N
     connection.cut()
     with pytest.raises(TimeoutError):
         connection.connect()
+    connection.end()
     connection.cut()  # again, once it is closed
     assert connection.sock is None
 

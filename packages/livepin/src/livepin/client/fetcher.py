@@ -79,7 +79,7 @@ class HTTPFetcher:
             raise FetchError(f"{_origin(request.url)}: {_reason(exc, deadline)}") from exc
         finally:
             watchdog.cancel()
-            connection.close()
+            connection.end()
 
 
 class Connection(http.client.HTTPConnection):
@@ -92,13 +92,14 @@ class Connection(http.client.HTTPConnection):
         super().__init__(host, port or self.default_port, timeout=timeout)
         self._seconds = timeout
         self._context = context
-        self._opened: socket.socket | None = None
+        self._handle: socket.socket | None = None
         self._is_cut = False
 
     def connect(self) -> None:
         """Connect and shake hands; the address that does not answer leaves time for the next."""
         deadline = time.monotonic() + self._seconds
         sock = _dial(self.host, self.port, deadline)
+        self._handle = sock.dup()  # wrapping detaches the socket, and the last answer closes it
         if self._context is not None:
             sock.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
@@ -106,20 +107,24 @@ class Connection(http.client.HTTPConnection):
             except BaseException:
                 sock.close()
                 raise
-        self.sock = self._opened = sock
+        self.sock = sock
         if self._is_cut:
-            self.close()
             raise TimeoutError("the connection was given up")
 
     def cut(self) -> None:
-        """End the connection from another thread, also while it is being opened."""
+        """Shut the connection down from another thread, also in the middle of its handshake."""
         self._is_cut = True
-        # `sock` is None once an answer says that it is the last one.
-        if self._opened is not None:
+        if self._handle is not None:
             try:
-                socket.socket.shutdown(self._opened, socket.SHUT_RDWR)
+                self._handle.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return  # closed already
+
+    def end(self) -> None:
+        """Close everything."""
+        self.close()
+        if self._handle is not None:
+            self._handle.close()
 
 
 def connect(url: str, context: ssl.SSLContext | None, *, timeout: float) -> Connection:

@@ -6,21 +6,23 @@ An event is a hint. It carries nothing that is trusted, and travels on the pinne
 from __future__ import annotations
 
 import http.client
-import json
 import random
-import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from livepin import jsontext
 from livepin.errors import LivepinError
 
-from .fetcher import connect, path_of
+from .backoff import Backoff
+from .fetcher import Connection, connect, path_of
 from .updater import Updater
 
+_CONNECT = 10.0  # seconds
 _SILENCE = 75.0  # seconds; the service sends a heartbeat every 25
 _JITTER = 0.5  # seconds over which a fleet spreads its fetches
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds between attempts to connect
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0  # seconds between attempts to connect
 _LONGEST_LINE = 4096  # bytes
 
 
@@ -45,7 +47,7 @@ class PushListener:
         self._known = known
         self._newer = newer
         self._stopped = threading.Event()
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
         self.connected = threading.Event()
 
@@ -58,48 +60,59 @@ class PushListener:
     def stop(self) -> None:
         """Stop listening and wait for the thread."""
         self._stopped.set()
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
-            with suppress(OSError):  # closed already
-                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+        if self._connection is not None:
+            self._connection.cut()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE)
         while not self._stopped.is_set():
-            try:
+            started = time.monotonic()
+            with suppress(OSError, http.client.HTTPException, LivepinError, ValueError):
                 self._listen()
-                pause = _FIRST_PAUSE
-            except (OSError, http.client.HTTPException, LivepinError, ValueError):
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            finally:
-                self.connected.clear()
-                if self._connection is not None:
-                    self._connection.close()
-            self._stopped.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads a fleet
+            self.connected.clear()
+            if self._connection is not None:
+                self._connection.end()
+            # A service that accepts and hangs up is to be spared as one that is not there.
+            if time.monotonic() - started > _SILENCE:
+                backoff.reset()
+            self._stopped.wait(backoff.pause(_LONGEST_PAUSE))
 
     def _listen(self) -> None:
         url = self._url()
-        connection = connect(url, self._updater.delivery_context(), timeout=_SILENCE)
+        connection = connect(url, self._updater.delivery_context(), timeout=_CONNECT)
         self._connection = connection
+        if self._stopped.is_set():
+            return  # `stop` found the connection before this one
+        connection.connect()
+        sock = connection.sock
         connection.request("GET", path_of(url), headers={"Accept": "text/event-stream"})
-        response = connection.getresponse()
-        if response.status != 200:
-            raise http.client.HTTPException(f"status {response.status}")
-        self.connected.set()
-        while not self._stopped.is_set():
-            line = response.readline(_LONGEST_LINE)
-            if not line:
+        with connection.getresponse() as response:
+            if response.status != 200:
+                raise http.client.HTTPException(f"status {response.status}")
+            sock.settimeout(_SILENCE)
+            self.connected.set()
+            while line := response.readline(_LONGEST_LINE):
+                if line.startswith(b"data:"):
+                    self._follow(line[5:])
+
+    def _follow(self, data: bytes) -> None:
+        """Fetch what an event tells of; again if an update that began before it was joined."""
+        for _ in range(2):
+            if not self._is_newer(data):
                 return
-            if line.startswith(b"data:") and self._is_newer(line[5:]):
-                self._stopped.wait(random.uniform(0, _JITTER))  # noqa: S311 - spreads a fleet
-                self._newer()
+            if self._stopped.wait(random.uniform(0, _JITTER)):  # noqa: S311 - spreads a fleet
+                return
+            self._newer()
 
     def _is_newer(self, data: bytes) -> bool:
         try:
-            event = json.loads(data)
-            found = int(event["root_version"]), int(event["version"])
-        except (ValueError, TypeError, LookupError):
+            jsontext.check_depth(data)
+            event = jsontext.parse_object(data)
+        except LivepinError:
             return False
-        return event.get("stream") == self._stream and found > self._known()
+        found = event.get("root_version"), event.get("version")
+        if event.get("stream") != self._stream or not all(type(each) is int for each in found):
+            return False
+        return found > self._known()
