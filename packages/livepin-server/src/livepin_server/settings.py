@@ -6,6 +6,7 @@ Nothing here reads a file or the environment; `main` does, and passes both in.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,8 @@ _OTHERS = {
     "DATA", "URL", "API_KEY", "CA", "MASTER_KEY", "ROOT_PASSPHRASE", "DEBUG",
 }  # fmt: skip
 
+_MEMBER = re.compile(r" - at `\$\.(\w+)[^`]*`")  # how msgspec says where it is
+
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
@@ -31,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `delivery_urls` are the public base URLs that clients use. Port 0 lets the system choose.
     """
 
-    delivery_urls: list[str]
+    delivery_urls: Annotated[list[str], msgspec.Meta(min_length=1)]
     recovery_urls: list[str] = []
     delivery_host: str = "0.0.0.0"  # noqa: S104 - delivery is the public listener
     delivery_port: Port = 8443
@@ -55,26 +58,27 @@ def parse(text: str, environment: Mapping[str, str]) -> Settings:
     try:
         members: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigurationError(f"{FILE}: {exc}") from exc
-    members |= _from_environment(environment)
-    _refuse_unknown(members)
+        raise ConfigurationError(f"{FILE}: {exc}", hint=f"mend {FILE}, then try again") from exc
+    variables = _from_environment(environment)
+    for name in (*members, *variables):
+        _require_known(name, variables)
     try:
-        settings = msgspec.convert(members, Settings, strict=False)
-        for url in settings.delivery_urls:
-            check_url(url, schemes=("https",))
-        for url in settings.recovery_urls:
-            check_url(url, schemes=("https", "http"))
-    except (msgspec.ValidationError, MalformedError) as exc:
-        raise ConfigurationError(f"{FILE}: {exc}", hint="mend the file, then try again") from exc
+        settings = msgspec.convert(members | variables, Settings, strict=False)
+    except msgspec.ValidationError as exc:
+        found = _MEMBER.search(str(exc))
+        reason = _MEMBER.sub("", str(exc)).replace("`", "")
+        raise _refused(found[1] if found else None, reason, variables) from exc
+    _check_urls("delivery_urls", settings.delivery_urls, ("https",), variables)
+    _check_urls("recovery_urls", settings.recovery_urls, ("https", "http"), variables)
     return settings
 
 
 def render(settings: Settings) -> str:
     """Return the TOML text that `init` writes: what was chosen, nothing that is a default."""
     lines = ["# Settings of this Livepin server; LIVEPIN_* variables win over them.", ""]
+    defaults = msgspec.to_builtins(Settings(delivery_urls=[]))
     for name, value in msgspec.to_builtins(settings).items():
-        field = next(f for f in msgspec.structs.fields(Settings) if f.name == name)
-        if value is not None and (field.required or value != field.default):
+        if value != defaults[name]:
             lines.append(f"{name} = {msgspec.json.encode(value).decode()}")
     return "\n".join(lines) + "\n"
 
@@ -94,10 +98,37 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _refuse_unknown(members: Mapping[str, Any]) -> None:
+def _require_known(name: str, variables: Mapping[str, Any]) -> None:
     known = [field.name for field in msgspec.structs.fields(Settings)]
-    for name in members:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
-            raise ConfigurationError(f"{FILE}: there is no setting {name!r}", hint=hint)
+    if name in known:
+        return
+    what = f"{FILE}: there is no setting {name!r}"
+    if name in variables:
+        what, known = f"there is no variable {_variable(name)}", [_variable(each) for each in known]
+        name = _variable(name)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
+    raise ConfigurationError(what, hint=hint)
+
+
+def _check_urls(
+    name: str, urls: list[str], schemes: tuple[str, ...], variables: Mapping[str, Any]
+) -> None:
+    for url in urls:
+        try:
+            check_url(url, schemes=schemes)
+        except MalformedError as exc:
+            raise _refused(name, str(exc), variables) from exc
+
+
+def _refused(name: str | None, reason: str, variables: Mapping[str, Any]) -> ConfigurationError:
+    """Return the error about a value, which says where that value came from."""
+    if name is not None and name in variables:
+        where, what = _variable(name), "the variable"
+    else:
+        where, what = f"{FILE}: {name}" if name else FILE, FILE
+    return ConfigurationError(f"{where}: {reason}", hint=f"mend {what}, then try again")
+
+
+def _variable(name: str) -> str:
+    return f"{_PREFIX}{name.upper()}"

@@ -1,0 +1,179 @@
+"""Settings: one TOML file, variables that win over it, and mistakes named in one line."""
+
+import msgspec
+import pytest
+from livepin.errors import ConfigurationError
+from livepin_server.settings import FILE, Settings, database_url, parse, render
+
+URLS = 'delivery_urls = ["https://pins.example.com:8443"]\n'
+
+CHOSEN = {
+    "delivery_urls": ["https://a.example.com", "https://b.example.com:8443/pins"],
+    "recovery_urls": ["http://cdn.example.com", "https://cdn.example.org"],
+    "delivery_host": "192.0.2.1",
+    "delivery_port": 443,
+    "management_host": "::1",
+    "management_port": 0,
+    "database": "sqlite:////srv/livepin.db",
+    "refresh_interval": 60,
+    "log_level": "warning",
+    "log_format": "text",
+    "requests_per_second": 2.5,
+    "max_streams": 10,
+    "max_streams_per_address": 3,
+}
+
+
+def test_the_table_of_this_test_holds_every_setting():
+    assert {field.name for field in msgspec.structs.fields(Settings)} == CHOSEN.keys()
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_each_setting_is_read_from_the_file(name):
+    toml = f"{name} = {msgspec.json.encode(CHOSEN[name]).decode()}\n"
+    found = parse(toml if name == "delivery_urls" else URLS + toml, {})
+    assert getattr(found, name) == CHOSEN[name]
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_variable_of_each_setting_wins_over_the_file(name):
+    value = CHOSEN[name]
+    text = " ".join(value) if isinstance(value, list) else str(value)
+    other = Settings(
+        delivery_urls=["https://file.example.com"],
+        recovery_urls=["https://file.example.net"],
+        delivery_host="192.0.2.9",
+        delivery_port=1,
+        management_host="192.0.2.9",
+        management_port=1,
+        database="sqlite:///file.db",
+        refresh_interval=1,
+        log_level="debug",
+        requests_per_second=1,
+        max_streams=1,
+        max_streams_per_address=1,
+    )
+    found = parse(render(other), {f"LIVEPIN_{name.upper()}": text})
+    assert getattr(found, name) == value
+
+
+def test_only_delivery_urls_are_required_and_the_rest_is_safe():
+    found = parse(URLS, {})
+    assert found == Settings(delivery_urls=["https://pins.example.com:8443"])
+    assert found.management_host == "127.0.0.1"  # management stays on this machine
+    assert found.recovery_urls == []
+    assert found.database is None
+
+
+def test_variables_alone_are_enough():
+    found = parse("", {"LIVEPIN_DELIVERY_URLS": "https://a.example.com  https://b.example.com"})
+    assert found.delivery_urls == ["https://a.example.com", "https://b.example.com"]
+
+
+@pytest.mark.parametrize(
+    "name", ["DATA", "URL", "API_KEY", "CA", "MASTER_KEY", "ROOT_PASSPHRASE", "DEBUG"]
+)
+def test_variables_of_the_commands_are_no_settings(name):
+    assert parse(URLS, {f"LIVEPIN_{name}": "x", "PATH": "/bin"}) == parse(URLS, {})
+
+
+BAD = {
+    "": "delivery_urls",
+    "delivery_urls = []": "delivery_urls",
+    'delivery_urls = "https://pins.example.com"': "delivery_urls",
+    "delivery_urls = [1]": "delivery_urls",
+    'delivery_urls = ["http://pins.example.com"]': "delivery_urls",
+    'delivery_urls = ["https://user@pins.example.com"]': "delivery_urls",
+    'delivery_urls = ["https://pins.example.com\\nX: y"]': "delivery_urls",
+    URLS + 'recovery_urls = ["ftp://cdn.example.com"]': "recovery_urls",
+    URLS + 'recovery_urls = ["http://cdn.example.com?q"]': "recovery_urls",
+    URLS + "delivery_port = 65536": "delivery_port",
+    URLS + "delivery_port = -1": "delivery_port",
+    URLS + "delivery_port = 1.5": "delivery_port",
+    URLS + "delivery_port = true": "delivery_port",
+    URLS + 'management_port = "https"': "management_port",
+    URLS + "delivery_host = 1": "delivery_host",
+    URLS + "management_host = []": "management_host",
+    URLS + "database = 5": "database",
+    URLS + "refresh_interval = 0": "refresh_interval",
+    URLS + "refresh_interval = 604801": "refresh_interval",
+    URLS + 'log_level = "loud"': "log_level",
+    URLS + 'log_format = "xml"': "log_format",
+    URLS + "requests_per_second = 0": "requests_per_second",
+    URLS + "requests_per_second = nan": "requests_per_second",
+    URLS + "max_streams = 0": "max_streams",
+    URLS + "max_streams_per_address = 0": "max_streams_per_address",
+}
+
+
+@pytest.mark.parametrize(("text", "name"), BAD.items())
+def test_a_bad_value_is_one_line_that_names_it_and_a_hint(text, name):
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, {})
+    assert str(caught.value).startswith(FILE)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.hint == f"mend {FILE}, then try again"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LIVEPIN_DELIVERY_PORT", "https"),
+        ("LIVEPIN_DELIVERY_PORT", ""),
+        ("LIVEPIN_DELIVERY_URLS", ""),
+        ("LIVEPIN_DELIVERY_URLS", "http://pins.example.com"),
+        ("LIVEPIN_LOG_LEVEL", "LOUD"),
+        ("LIVEPIN_REQUESTS_PER_SECOND", "many"),
+    ],
+)
+def test_a_bad_variable_is_named_and_not_the_file(variable, value):
+    with pytest.raises(ConfigurationError) as caught:
+        parse(URLS, {variable: value})
+    assert str(caught.value).startswith(f"{variable}: ")
+    assert caught.value.hint == "mend the variable, then try again"
+
+
+@pytest.mark.parametrize("text", ["delivery_urls =", "[", "a = 1\na = 2", "\0", URLS + URLS])
+def test_a_file_that_is_not_toml_is_one_line_and_a_hint(text):
+    with pytest.raises(ConfigurationError, match=rf"^{FILE}: .+") as caught:
+        parse(text, {})
+    assert "\n" not in str(caught.value)
+    assert caught.value.hint == f"mend {FILE}, then try again"
+
+
+def test_a_misspelt_setting_suggests_the_nearest():
+    with pytest.raises(ConfigurationError, match="no setting 'delivery_prot'") as caught:
+        parse(URLS + "delivery_prot = 1", {})
+    assert caught.value.hint == "did you mean delivery_port?"
+
+
+def test_a_misspelt_variable_suggests_the_nearest():
+    with pytest.raises(ConfigurationError, match="no variable LIVEPIN_DELIVERY_PROT") as caught:
+        parse(URLS, {"LIVEPIN_DELIVERY_PROT": "1"})
+    assert caught.value.hint == "did you mean LIVEPIN_DELIVERY_PORT?"
+
+
+@pytest.mark.parametrize("name", ["zzz", "a\nb"])
+def test_an_unknown_setting_lists_what_there_is(name):
+    with pytest.raises(ConfigurationError) as caught:
+        parse(URLS + f"{msgspec.json.encode(name).decode()} = 1", {})
+    assert repr(name) in str(caught.value)
+    assert caught.value.hint.startswith("there is delivery_urls, ")
+
+
+def test_what_was_chosen_is_rendered_and_read_again():
+    settings = Settings(**CHOSEN)
+    assert parse(render(settings), {}) == settings
+
+
+def test_defaults_are_not_rendered():
+    text = render(Settings(delivery_urls=["https://pins.example.com"]))
+    assert [line.split(" = ")[0] for line in text.splitlines()[2:]] == ["delivery_urls"]
+
+
+def test_the_database_is_a_file_in_the_data_folder_unless_said(tmp_path):
+    settings = Settings(delivery_urls=["https://pins.example.com"])
+    assert database_url(settings, tmp_path) == f"sqlite:///{tmp_path}/livepin.db"
+    elsewhere = msgspec.structs.replace(settings, database="sqlite:////srv/x.db")
+    assert database_url(elsewhere, tmp_path) == "sqlite:////srv/x.db"
