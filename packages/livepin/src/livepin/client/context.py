@@ -244,7 +244,10 @@ class PinnedContext(ssl.SSLContext):
     ) -> tuple[str, bytes, Callable[[], Sequence[bytes]]]:
         """Return the verified host, the leaf's fingerprint, and a way to the chain's."""
         host = _verified_host(connection)
-        der = connection.getpeercert(True)
+        try:
+            der = connection.getpeercert(True)
+        except ValueError as exc:  # broken off since it was judged, or shut down from here
+            raise as_tls_error(_unverified(host, str(exc))) from exc
         if not der:
             raise as_tls_error(_unverified(host, "the peer showed no certificate"))
         key = host, der
