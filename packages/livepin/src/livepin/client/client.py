@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from livepin.documents import Domain
 from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, VerificationError
 from livepin.pins import parse_fingerprint
 
+from .backoff import Backoff
 from .context import PinnedContext, passes
 from .fetcher import Fetcher, HTTPFetcher, Request
 from .healing import Healing
@@ -32,7 +34,8 @@ from .updater import DEADLINE, Updater
 
 logger = logging.getLogger("livepin")
 
-_RETRY = 30.0  # seconds between background attempts while updates fail
+_FIRST_RETRY = 2.0  # seconds at most, after one failed update; the next pauses grow
+_IDLE = 5.0  # seconds between looks for open connections when a refresh is due
 _REPORT_SIZE = 16 * 1024
 
 
@@ -135,12 +138,11 @@ class Client:
 
     async def aheal(self, error: PinMismatchError) -> bool:
         """Wait for pins that make the chain of `error` right, without blocking the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(None, self.heal, error)
+        return await asyncio.wrap_future(self._healing.start(error, self._check_again(error)))
 
     def heal(self, error: PinMismatchError) -> bool:
         """Wait for pins that make the chain of `error` right, at most five seconds."""
-        chain = tuple(parse_fingerprint(text) for text in error.chain)
-        return self._heal(error, lambda: passes(self._judge, error.host, chain))
+        return self._heal(error, self._check_again(error))
 
     def domain(self, host: str) -> Domain | None:
         """Return what the active config says of `host`, in any spelling; None if nothing."""
@@ -192,8 +194,8 @@ class Client:
 
     def close(self) -> None:
         """Stop the background threads. Connections stay pinned."""
-        self._closed = True
         with self._wake:
+            self._closed = True
             self._wake.notify_all()
         if self._push is not None:
             self._push.stop()
@@ -219,6 +221,8 @@ class Client:
         self._wake = threading.Condition()
         self._due = True
         self._attempted: float | None = None
+        self._retry_at: float | None = None  # while updates fail, or one is under way
+        self._backoff = Backoff(_FIRST_RETRY)
         self._worker: threading.Thread | None = None
         self._push: PushListener | None = None
         self._healing = Healing(
@@ -228,10 +232,10 @@ class Client:
 
     def _after_fork(self) -> None:
         self._trusted.reset_lock()
+        self._judge.reset_lock()
         self._updater = Updater(self._trusted, self._fetcher, clock=self._clock)
         if self._reports is not None:
             self._reports = Reports()
-        self._context.reset_lock()
         self._start_fresh()
 
     def _wanted(self) -> None:
@@ -245,19 +249,19 @@ class Client:
 
     def _start_threads(self) -> None:
         with self._wake:
-            if self._worker is not None:
+            if self._worker is not None or self._closed:
                 return
             self._worker = threading.Thread(target=self._work, name="livepin", daemon=True)
             self._worker.start()
-        if self._use_push:
-            self._push = PushListener(
-                self._updater,
-                url=self._events_url,
-                stream=self._trusted().stream,
-                known=lambda: self._trusted().order,
-                newer=self._updater.update,
-            )
-            self._push.start()
+            if self._use_push:
+                self._push = PushListener(
+                    self._updater,
+                    url=self._events_url,
+                    stream=self._trusted().stream,
+                    known=lambda: self._trusted().order,
+                    newer=self._updater.update,
+                )
+                self._push.start()
 
     def _work(self) -> None:
         """Refresh when due, and while connections are open; send reports."""
@@ -269,38 +273,53 @@ class Client:
                 if self._closed:
                     return
             if due or (self._is_due() and self._context.open_connections):
-                self._attempted = time.monotonic()
-                self._log_outcome(self._updater.update().error)
+                self._refresh_when_due()
             self._send_reports()
 
+    def _refresh_when_due(self) -> None:
+        self._attempted, self._retry_at = time.monotonic(), math.inf
+        error = self._updater.update().error
+        self._log_outcome(error)
+        if error is None:
+            self._backoff.reset()
+            self._retry_at = None
+        else:
+            self._retry_at = time.monotonic() + self._backoff.pause(self._interval())
+
     def _interval(self) -> float:
-        interval = self._trusted().config.refresh_interval.total_seconds()
-        last = self._updater.last
-        failed = last is not None and last.error is not None
-        return min(interval, _RETRY) if failed else interval
+        return self._trusted().config.refresh_interval.total_seconds()
+
+    def _due_at(self) -> float:
+        """Return when a refresh is due, on the monotonic clock."""
+        if self._retry_at is not None:
+            return self._retry_at
+        return 0.0 if self._attempted is None else self._attempted + self._interval()
 
     def _until_due(self) -> float:
-        if self._attempted is None:
-            return self._interval()
-        passed = time.monotonic() - self._attempted
-        return max(self._interval() - passed, 0.05)
+        remaining = self._due_at() - time.monotonic()
+        # Due, but idle: the next connection wakes the thread, or was under way just now.
+        return remaining if remaining > 0 else min(self._interval(), _IDLE)
 
     def _is_due(self) -> bool:
-        if self._attempted is None:
-            return True
-        return time.monotonic() - self._attempted >= self._interval()
+        return time.monotonic() >= self._due_at()
 
     def _log_outcome(self, error: LivepinError | None) -> None:
         if error is not None:
             logger.warning("the config could not be refreshed: %s", error)
 
     def _on_change(self) -> None:
-        self._judge.generation += 1
+        with self._wake:
+            self._judge.generation += 1
+            self._wake.notify()  # the refresh interval may be another one
         closed = self._context.rejudge()
         state = self._trusted()
         logger.info(
             "config version %d is active, %d connections closed", state.config.version, closed
         )
+
+    def _check_again(self, error: PinMismatchError) -> Callable[[], bool]:
+        chain = tuple(parse_fingerprint(text) for text in error.chain)
+        return lambda: passes(self._judge, error.host, chain)
 
     def _heal(self, error: PinMismatchError, check: Callable[[], bool]) -> bool:
         return self._healing.heal(error, check)
