@@ -253,6 +253,7 @@ class Account:
             role: [PrivateKey.generate() for _ in range(3)]
             for role in ("root", "config", "override")
         }
+        self._first = self.root(), self.config()
 
     def at(self, **delta: float) -> int:
         """Return the second `delta` after `now`."""
@@ -334,12 +335,13 @@ class Account:
         return sign_compact(payload, typ=f"livepin-{role}+jws", signer=by or self.keys[role][0])
 
     def bootstrap(self, root: bytes | None = None, config: bytes | None = None) -> Bootstrap:
-        """Return a bootstrap, of root 1 and config 1 unless said otherwise."""
-        return Bootstrap(root=root or self.root(), config=config or self.config())
+        """Return a bootstrap, of the same root 1 and config 1 unless said otherwise."""
+        return Bootstrap(root=root or self._first[0], config=config or self._first[1])
 
     def state(self, **members: Any) -> TrustedState:
         """Return the state of an app that was just installed, its config with these members."""
-        return TrustedState.from_bootstrap(self.bootstrap(config=self.config(**members)))
+        config = self.config(**members) if members else None
+        return TrustedState.from_bootstrap(self.bootstrap(config=config))
 
 
 def _changed(base: dict[str, Any], members: dict[str, Any]) -> dict[str, Any]:

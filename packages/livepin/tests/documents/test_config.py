@@ -74,6 +74,12 @@ def test_what_is_not_said_has_the_safe_default(account: Account) -> None:
     assert (domain.mode, domain.token, domain.stale) == (Mode.ENFORCE, False, Stale.ENFORCE)
 
 
+def test_a_config_without_a_ca_survives_its_payload(account: Account) -> None:
+    found = parse(account.config_members())
+    assert Config.parse(found.payload()) == found
+    assert "ca" not in json.loads(found.payload())["delivery"]
+
+
 def test_a_config_survives_its_payload(account: Account) -> None:
     members = with_delivery(
         account, ca=PEM, recovery_urls=["http://recovery.example.net:8080/a"]
