@@ -20,10 +20,14 @@ def write_secret(path: Path, data: bytes) -> None:
         raise CustodyError(f"{path} exists already", hint="name a new file") from exc
     except OSError as exc:
         raise CustodyError(f"cannot write {path}: {exc.strerror}") from exc
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as exc:
+        path.unlink(missing_ok=True)  # half a key would be in the way of the next try
+        raise CustodyError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def read_secret(path: Path, *, limit: int) -> bytes:

@@ -66,9 +66,12 @@ def load(folder: Path) -> TLSIdentity:
         CustodyError: a file is missing, open to others, or not what it should be.
     """
     try:
-        ca = (folder / "ca.pem").read_text()
+        ca = (folder / "ca.pem").read_text("ascii")
+        x509.load_pem_x509_certificate(ca.encode())
     except OSError as exc:
         raise CustodyError(f"cannot read {folder / 'ca.pem'}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise CustodyError(f"{folder / 'ca.pem'} is not a certificate in PEM") from exc
     pins = _pin(folder / "server.key"), _pin(folder / "next.key")
     return TLSIdentity(
         certificate=folder / "server.pem", key=folder / "server.key", ca=ca, pins=pins

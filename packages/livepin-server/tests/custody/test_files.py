@@ -1,0 +1,84 @@
+"""Secret files: written whole or not at all, for the owner alone, never over another."""
+
+import os
+import resource
+import stat
+import subprocess
+import sys
+
+import pytest
+from livepin_server.custody.errors import CustodyError
+from livepin_server.custody.files import read_secret, write_secret
+
+
+def test_a_secret_is_read_back_and_only_its_owner_may_read_it(tmp_path):
+    previous = os.umask(0)
+    try:
+        write_secret(tmp_path / "key", b"secret")
+    finally:
+        os.umask(previous)
+    assert read_secret(tmp_path / "key", limit=6) == b"secret"
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_a_secret_is_never_written_over_another(tmp_path):
+    write_secret(tmp_path / "key", b"first")
+    with pytest.raises(CustodyError, match="exists already") as caught:
+        write_secret(tmp_path / "key", b"second")
+    assert caught.value.hint == "name a new file"
+    assert (tmp_path / "key").read_bytes() == b"first"
+
+
+def test_a_secret_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CustodyError, match="exists already"):
+        write_secret(tmp_path / "link", b"secret")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(CustodyError, match=r"cannot write .*gone/key: No such file"):
+        write_secret(tmp_path / "gone" / "key", b"secret")
+
+
+def test_a_full_disk_leaves_no_half_of_a_secret(tmp_path):
+    # The limit on file sizes makes the write itself fail, as a full disk does.
+    script = (
+        "import pathlib, sys\n"
+        "from livepin_server.custody.files import write_secret\n"
+        "write_secret(pathlib.Path(sys.argv[1]), b'x' * 100)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script, str(tmp_path / "key")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)),
+        env={k: v for k, v in os.environ.items() if not k.startswith("COV")},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert "CustodyError: cannot write" in done.stderr
+    assert "File too large" in done.stderr
+    assert not (tmp_path / "key").exists()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o777])
+def test_a_secret_that_others_may_touch_is_refused(tmp_path, mode):
+    path = tmp_path / "key"
+    write_secret(path, b"secret")
+    path.chmod(mode)
+    with pytest.raises(CustodyError, match="can be read by others") as caught:
+        read_secret(path, limit=100)
+    assert caught.value.hint == f"chmod 600 {path}"
+
+
+def test_a_secret_that_is_too_large_is_refused(tmp_path):
+    write_secret(tmp_path / "key", b"x" * 11)
+    with pytest.raises(CustodyError, match="at most 10 bytes"):
+        read_secret(tmp_path / "key", limit=10)
+
+
+def test_a_secret_that_is_not_there_or_is_a_folder_is_named(tmp_path):
+    with pytest.raises(CustodyError, match=r"cannot read .*gone: No such file"):
+        read_secret(tmp_path / "gone", limit=10)
+    with pytest.raises(CustodyError, match="Is a directory"):
+        read_secret(tmp_path, limit=10)
