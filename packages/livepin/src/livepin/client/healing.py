@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from livepin.errors import PinMismatchError
 
@@ -33,6 +34,7 @@ class Healing:
         self._tokens, self._filled = _BURST, time.monotonic()
         self._next_fetch = 0.0
         self._blocked: dict[tuple[str, str], tuple[float, float]] = {}
+        self._waiting: dict[tuple[str, tuple[str, ...]], list[Future[bool]]] = {}
 
     def heal(self, error: PinMismatchError, passes: Callable[[], bool]) -> bool:
         """Return whether the chain of `error` passes by newer pins, within the deadline.
@@ -57,6 +59,39 @@ class Healing:
         with self._lock:
             self._blocked.pop(key, None)
         return True
+
+    def start(self, error: PinMismatchError, passes: Callable[[], bool]) -> Future[bool]:
+        """Do what `heal` does in a thread, one for all who wait for this chain of a host.
+
+        It is no thread of an event loop's pool: there, names are looked up for everybody.
+        """
+        mine: Future[bool] = Future()
+        key = error.host, error.chain
+        with self._lock:
+            waiting = self._waiting.setdefault(key, [])
+            waiting.append(mine)
+            leading = len(waiting) == 1
+        if leading:
+            run = threading.Thread(target=self._heal_all, args=(key, error, passes), daemon=True)
+            run.name = "livepin-heal"
+            run.start()
+        return mine
+
+    def _heal_all(
+        self,
+        key: tuple[str, tuple[str, ...]],
+        error: PinMismatchError,
+        passes: Callable[[], bool],
+    ) -> None:
+        healed = False
+        try:
+            healed = self.heal(error, passes)
+        finally:
+            with self._lock:
+                waiting = self._waiting.pop(key)
+            for each in waiting:
+                if each.set_running_or_notify_cancel():
+                    each.set_result(healed)
 
     def _may_fetch(self) -> bool:
         with self._lock:

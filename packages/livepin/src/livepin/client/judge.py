@@ -99,6 +99,10 @@ class ConfigJudge:
             self._warned.add(host)
         logger.warning("%s is not pinned: no domain of the config covers it (%s)", host, hint)
 
+    def reset_lock(self) -> None:
+        """Forget a lock that another thread held when this process was forked."""
+        self._lock = threading.Lock()
+
     @property
     def unlisted_hosts(self) -> tuple[str, ...]:
         """The hosts that were connected to without pins, because no domain covers them."""
