@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -1131,6 +1132,104 @@ def test_a_stored_override_out_of_the_bounds_of_an_updated_app_is_dropped(
     bootstrap = account.bootstrap(config=account.config(5, domains=[]))
     found = load(state, account, bootstrap=bootstrap)
     assert (found.trusted_override, found.override_floor) == (None, 3)
+
+
+# -- two states of one app ---------------------------------------------------------------------
+
+
+def both_ways(one: TrustedState, other: TrustedState) -> TrustedState:
+    """Return the newest of two states, which does not depend on who asks."""
+    found = one.newest(other)
+    assert other.newest(one) == found
+    assert found.newest(one) == found.newest(other) == found
+    return found
+
+
+def test_of_two_states_the_newer_config_is_kept(account: Account) -> None:
+    state = account.state()
+    newer = state.advance_config(account.config(2, issued=account.at(days=-2)))
+    assert both_ways(state, newer) == newer
+    assert both_ways(state, state) == state
+
+
+def test_of_two_states_the_latest_issue_is_kept(account: Account) -> None:
+    one = account.state().advance_config(account.config(2, issued=account.at(days=2)))
+    other = account.state().advance_config(account.config(3, issued=account.at(days=1)))
+    found = both_ways(one, other)
+    assert (found.order, found.latest_issued) == ((1, 3), account.now + 2 * DAY)
+
+
+def test_of_two_states_the_longer_chain_and_the_newer_config_are_kept(account: Account) -> None:
+    longer = account.state().advance_root(account.root(2))
+    shorter = account.state().advance_config(account.config(5, issued=account.at(days=2)))
+    found = both_ways(longer, shorter)
+    assert (found.root.version, found.order) == (2, (1, 5))
+    assert found.latest_issued == account.now
+    newest = longer.advance_config(account.config(1, root_version=2))
+    assert both_ways(newest, shorter) == newest
+
+
+def test_a_config_that_the_longer_chain_does_not_vouch_for_is_not_taken(account: Account) -> None:
+    keys = account.keys["config"]
+    one = account.state().advance_root(second_root(account, config=account.role(keys[1])))
+    one = one.advance_config(account.config(9, root_version=2, by=keys[1]))
+    other = account.state().advance_root(second_root(account, config=account.role(keys[2])))
+    other = other.advance_root(account.root(3))
+    assert one.newest(other) == other.newest(one) == other
+
+
+def test_an_override_that_one_state_has_taken_is_kept(account: Account) -> None:
+    overridden = give(account.state(), account, account.override(3))
+    newer = account.state().advance_config(account.config(2))
+    found = both_ways(overridden, newer)
+    assert found.order == (1, 2)
+    assert found.trusted_override == overridden.trusted_override
+
+
+def test_an_override_that_ended_early_in_one_state_has_ended(account: Account) -> None:
+    state = give(account.state(), account, account.override(3))
+    ended = give(state, account, account.override(4, domains=[]))
+    newer = state.advance_config(account.config(2))
+    found = both_ways(ended, newer)
+    assert (found.order, found.override_floor) == ((1, 2), 4)
+    assert found.lookup("api.example.com").pins.match([b"\1" * 32], now=account.now)
+
+
+def test_run_time_that_one_state_has_counted_is_not_given_back(account: Account) -> None:
+    state = give(account.state(), account, account.override(3))
+    used = state.with_run_time(9 * HOUR, now=account.now)
+    newer = state.advance_config(account.config(2))
+    assert both_ways(used, newer).trusted_override.used == 9 * HOUR
+    dropped = state.with_run_time(DAY, now=account.now)
+    found = both_ways(dropped, newer)
+    assert (found.trusted_override, found.override_floor) == (None, 3)
+
+
+def test_an_override_out_of_the_bounds_of_the_newer_config_is_dropped(account: Account) -> None:
+    unlisted = account.state().advance_config(account.config(2, domains=[]))
+    overridden = give(account.state(), account, account.override(3))
+    assert both_ways(unlisted, overridden).trusted_override is None
+    longer = account.state().advance_root(account.root(2))
+    longer = give(longer, account, account.override(3, root_version=2))
+    found = both_ways(unlisted, longer)
+    assert (found.root.version, found.order) == (2, (1, 2))
+    assert (found.trusted_override, found.override_floor) == (None, 3)
+
+
+@given(STEPS, STEPS)
+@settings(max_examples=30)
+def test_of_any_two_states_nothing_goes_down(account: Account, one: Any, other: Any) -> None:
+    states = []
+    for steps in (one, other):
+        state = account.state()
+        for kind, version, days in steps:
+            with contextlib.suppress(VerificationError):
+                state = _step(state, account, kind, version, account.at(days=days), days)
+        states.append(state)
+    found = states[0].newest(states[1])
+    assert found.root.version == max(each.root.version for each in states)
+    assert found.order == max(each.order for each in states)
+    assert load(found, account).order == found.order
 
 
 # -- questions ---------------------------------------------------------------------------------

@@ -283,18 +283,21 @@ class TrustedState:
         """
         if self.root.version == other.root.version:
             newer, older = (self, other) if self.order >= other.order else (other, self)
-            return replace(
+            state = replace(
                 newer,
                 latest_issued=max(newer.latest_issued, older.latest_issued),
+                trusted_override=_newest_override(newer, older),
                 override_floor=max(newer.override_floor, older.override_floor),
             )
+            return state._without_override_out_of_bounds()
         longer, shorter = (self, other) if self.root.version > other.root.version else (other, self)
         if longer.order >= shorter.order:
             return longer
         try:
-            return longer._with_stored_config(shorter.trusted_config.raw)
+            state = longer._with_stored_config(shorter.trusted_config.raw)
         except VerificationError:
             return longer  # the chains part before the root that the config names
+        return state._without_override_out_of_bounds()
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -440,6 +443,15 @@ class _Stored:
             OverflowError,
         ) as exc:
             raise VerificationError(4, f"expected a stored state: {exc}") from exc
+
+
+def _newest_override(one: TrustedState, other: TrustedState) -> TrustedOverride | None:
+    """Apply rules 7 and 9: what ended in one of two states has ended, run time is the longer."""
+    if one.override_floor != other.override_floor:
+        return max(one, other, key=lambda state: state.override_floor).trusted_override
+    if one.trusted_override is None or other.trusted_override is None:
+        return None
+    return max(one.trusted_override, other.trusted_override, key=lambda active: active.used)
 
 
 def _after(roots: list[bytes], first: TrustedRoot) -> list[bytes]:
