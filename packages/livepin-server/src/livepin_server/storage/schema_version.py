@@ -45,20 +45,20 @@ def require_current(database: Database) -> None:
     found, needed = current(database), head()
     if found == needed:
         return
-    known = {each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if found is None or found in known:
-        raise SchemaError(
-            f"the database has the schema {found or 'of no version'}, this version needs {needed}",
-            hint="run: livepin upgrade",
-        )
+    _require_known(found)
     raise SchemaError(
-        f"the database has the schema {found}, which this version does not know",
-        hint="it was made by a newer version of livepin-server: install that one",
+        f"the database has the schema {found or 'of no version'}, this version needs {needed}",
+        hint="run: livepin upgrade",
     )
 
 
 def upgrade(database: Database, *, now: datetime) -> Path | None:
-    """Bring a database to the schema of this version; return the backup made before, if any."""
+    """Bring a database to the schema of this version; return the backup made before, if any.
+
+    Raises:
+        SchemaError: a newer version of Livepin made it; it was left alone.
+    """
+    _require_known(current(database))
     backup = None
     if database.path is not None and current(database) not in (None, head()):
         backup = database.path.with_name(f"{database.path.name}.{now:%Y%m%dT%H%M%SZ}.backup")
@@ -71,6 +71,15 @@ def upgrade(database: Database, *, now: datetime) -> Path | None:
         command.upgrade(config, "head")
         connection.commit()
     return backup
+
+
+def _require_known(found: str | None) -> None:
+    known = {each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if found is not None and found not in known:
+        raise SchemaError(
+            f"the database has the schema {found}, which this version does not know",
+            hint="it was made by a newer version of livepin-server: install that one",
+        )
 
 
 def _back_up(source: Path, target: Path) -> None:
