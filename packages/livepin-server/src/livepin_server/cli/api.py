@@ -245,23 +245,38 @@ def _of_server(data: Path, stack: ExitStack, account: str | None) -> Api | None:
 
     The lock says whether a server runs: a run file may be left from one that was killed.
     """
-    deadline = time.monotonic() + _PATIENCE
-    with opening(data), working(f"waiting for {data}"):
-        while True:
-            try:
-                with holding(data):
-                    return None
-            except DataFolderBusyError:
-                found = _run_file(data)
-                if found is not None:
-                    break
-                # No server: another command, which ends soon, or a server that is starting.
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.1)
+    with opening(data):
+        if _is_free(data):
+            return None
+        found = _run_file(data)
+        if found is None:
+            with working(f"another process works on {data}"):
+                found = _wait_for_server(data)
+        if found is None:
+            return None
         key = (data / OPERATOR_KEY).read_text().strip()
     client = stack.enter_context(_client(found, str(data / "tls" / "ca.pem")))
     return Api(client.request, key, account, served=found)
+
+
+def _wait_for_server(data: Path) -> str | None:
+    """Wait for a command that ends soon, or a server that is starting; return its address."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        time.sleep(0.1)
+        found = _run_file(data)
+        if found is not None or _is_free(data):
+            return found
+        if time.monotonic() > deadline:
+            raise DataFolderBusyError(f"another process works on {data}", hint="try again later")
+
+
+def _is_free(data: Path) -> bool:
+    try:
+        with holding(data):
+            return True
+    except DataFolderBusyError:
+        return False
 
 
 def _run_file(data: Path) -> str | None:

@@ -33,6 +33,8 @@ from .output import (
     show_error,
 )
 
+_LONGEST = 200  # characters of a message that repeats what was typed
+
 
 def _default(value: object) -> str | None:
     """Return a default as the help shows it: nothing where nothing is the default."""
@@ -114,8 +116,9 @@ def _failed(exc: Exception, code: int) -> int:
 def _said(exc: CycloptsError) -> str:
     """Return a mistake on the command line in a line."""
     if isinstance(exc, MissingArgumentError) and exc.argument is not None:
-        parameter = exc.argument.parameter
-        return " ".join(["expected", exc.argument.name, *filter(None, [parameter.metavar])])
+        name, metavar = exc.argument.name, exc.argument.parameter.metavar
+        return f"expected {name} {metavar}" if metavar and name != metavar else f"expected {name}"
     if isinstance(exc, UnusedCliTokensError):
         return f"expected no more arguments, found {' '.join(exc.unused_tokens or ())}"
-    return str(exc).strip().splitlines()[0]
+    text = str(exc).strip().splitlines()[0]
+    return text if len(text) <= _LONGEST else f"{text[:80]} ... {text[-100:]}"

@@ -135,7 +135,7 @@ def counted(number: int, what: str) -> str:
 
 
 def _labelled(label: str, style: str, message: str) -> None:
-    _print(err(), Text(label, style=style) + Text(plain(message)))
+    _print(err(), Text.assemble((label, style), plain(message)))
 
 
 def _print(console: Terminal, text: Text) -> None:

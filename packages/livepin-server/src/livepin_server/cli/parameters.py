@@ -48,7 +48,8 @@ def checked(pin: str) -> str:
     try:
         parse_fingerprint(pin)
     except MalformedError as exc:
-        raise CommandError(str(exc), hint=exc.hint) from exc
+        hint = exc.hint or "a pin looks like sha256/BASE64"
+        raise CommandError(str(exc), hint=hint) from exc
     return pin
 
 

@@ -1,0 +1,99 @@
+"""Help: every command explains itself, and the reference in docs/ shows the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from livepin_server.cli import output
+from livepin_server.cli.app import app
+
+REFERENCE = Path(__file__).parents[4] / "docs" / "commands.md"
+COMMANDS = [
+    "init", "serve", "upgrade", "status", "account add", "account list", "domain add",
+    "domain list", "domain show", "domain remove", "domain check", "pin add", "pin remove",
+    "pin list", "pin new-backup", "config show", "config log", "bootstrap", "delivery show",
+    "delivery set", "delivery check", "delivery renew-keys", "demo",
+]  # fmt: skip
+
+
+def test_the_list_of_commands_is_complete() -> None:
+    found = []
+    for name in app:
+        if name.startswith("-"):
+            continue
+        inner = [each for each in app[name] if not each.startswith("-")]
+        found += [f"{name} {each}" for each in inner] or [name]
+    assert sorted(found) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(run, command) -> None:
+    done = run(*command.split(), "--help")
+    assert (done.code, done.err) == (0, "")
+    assert re.search(rf"\nExamples?:\n  livepin {command}\b", done.out)
+    for wrong in ("STR", "PATH", "INT ", "()", "False", '""', "--folder", "--host"):
+        assert wrong not in done.out
+    rows = [line for line in done.out.splitlines() if line.startswith("│")]
+    for row in rows:
+        first = re.match(r"│ [* ]{0,2} ?(--[a-z-]+|[A-Z]{2,})( [A-Z:]+)?", row)
+        if first is not None:
+            assert row[first.end() : -1].strip(), f"no help: {row}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_reference_shows_the_help_word_for_word(run, command) -> None:
+    text = REFERENCE.read_text()
+    done = run(*command.split(), "--help")
+    assert f"$ livepin {command} --help\n{done.out.rstrip()}\n" in text
+
+
+def test_the_reference_lists_the_exit_codes() -> None:
+    found = re.findall(r"^\| (\d+) \| (.+) \|$", REFERENCE.read_text(), re.MULTILINE)
+    assert [int(code) for code, _ in found] == [
+        output.OK,
+        output.FOUND,
+        output.USAGE,
+        output.REFUSED,
+        output.UNREACHABLE,
+        output.UNEXPECTED,
+        output.INTERRUPTED,
+    ]
+    help_text = " ".join(str(app.help).split())
+    for code, _ in found:
+        assert re.search(rf"\b{code} [a-z]", help_text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (("serv",), 'Unknown command "serv". Did you mean "serve"?', "livepin --help"),
+        (("domain", "ad"), 'Unknown command "ad". Did you mean "add"?', "livepin domain --help"),
+        (("serve", "--prot", "1"), "Unknown option: --prot.", "livepin serve --help"),
+        (
+            ("domain", "list", "a.test"),
+            "expected no more arguments, found a.test",
+            "livepin domain list --help",
+        ),
+        (("domain", "add", "--port"), "expected --port PORT", "livepin domain add --help"),
+        (
+            ("domain", "add", "a.test", "--pin-level", "middle"),
+            'Invalid value "middle" for --pin-level. Choose from: "leaf", "intermediate", "root".',
+            "livepin domain add --help",
+        ),
+    ],
+)
+def test_a_wrong_word_gets_the_nearest_right_one(run, arguments, error, hint) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    first, second = done.err.splitlines()
+    assert first.startswith(f"error: {error}")
+    assert second == f"hint:  {hint}"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("domain",), ("--version",)])
+def test_what_is_no_command_shows_what_there_is(run, arguments) -> None:
+    done = run(*arguments)
+    assert (done.code, done.err) == (0, "")
+    assert done.out
