@@ -75,7 +75,7 @@ class DeliveryApp:
         if document.counted:
             match = _HELD.match(held) if held else None
             self._metrics.fetched(document.account, match[1] if match else "none")
-        if held is not None and document.etag in (held, held.removeprefix("W/")):
+        if held is not None and held.removeprefix("W/") == document.etag:
             self._count[304].inc()
             proto.response_empty(304, document.headers)
             return

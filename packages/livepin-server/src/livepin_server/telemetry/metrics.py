@@ -32,16 +32,16 @@ class Metrics:
         self.publications = self._counter(
             "livepin_publications_total", "Config versions published", ["account", "stream"]
         )
-        self._held: set[tuple[str, str]] = set()
+        self._fetches: dict[tuple[str, str], Counter] = {}
 
     def fetched(self, account: str, held: str) -> None:
         """Count a config fetch; the number of distinct labels is bounded."""
-        key = account, held
-        if key not in self._held:
-            if len(self._held) >= _MOST_VERSIONS:
-                key = account, "other"
-            self._held.add(key)
-        self.fetches.labels(*key).inc()
+        counter = self._fetches.get((account, held))
+        if counter is None:
+            known = len(self._fetches) < _MOST_VERSIONS
+            key = (account, held) if known else (account, "other")
+            counter = self._fetches.setdefault(key, self.fetches.labels(*key))
+        counter.inc()
 
     def text(self) -> bytes:
         """Return everything in the exposition format."""

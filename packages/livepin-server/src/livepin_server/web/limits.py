@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 _MOST_ADDRESSES = 50_000
@@ -24,17 +23,32 @@ class RateLimit:
         self._burst = burst
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: dict[str, list[float]] = {}  # level, and when it was that
 
     def allow(self, key: str, cost: float = 1.0) -> bool:
         """Take `cost` tokens of a key, if it has them."""
         now = self._monotonic()
         with self._lock:
-            level, at = self._buckets.pop(key, (self._burst, now))
-            level = min(self._burst, level + (now - at) * self._per_second)
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                bucket = self._new_bucket(key, now)
+            level = bucket[0] + (now - bucket[1]) * self._per_second
+            if level > self._burst:
+                level = self._burst
             allowed = level >= cost
-            self._buckets[key] = (level - cost if allowed else level, now)
-            # The bucket used longest ago is full again by now, or nearly.
-            while len(self._buckets) > _MOST_ADDRESSES:
-                self._buckets.popitem(last=False)
+            bucket[0], bucket[1] = (level - cost if allowed else level), now
         return allowed
+
+    def _new_bucket(self, key: str, now: float) -> list[float]:
+        if len(self._buckets) >= _MOST_ADDRESSES:
+            self._forget(now)
+        bucket = self._buckets[key] = [self._burst, now]
+        return bucket
+
+    def _forget(self, now: float) -> None:
+        """Forget the buckets that are full again, else the half that is oldest."""
+        filling = self._burst / self._per_second
+        kept = {k: b for k, b in self._buckets.items() if now - b[1] < filling}
+        if len(kept) > _MOST_ADDRESSES // 2:
+            kept = dict(list(kept.items())[_MOST_ADDRESSES // 2 :])
+        self._buckets = kept
