@@ -461,6 +461,34 @@ def test_a_refresh_raises_what_kept_it_from_newer_pins(simulator: DeliverySimula
         assert pins.status().last_error is None
 
 
+def test_a_refresh_is_not_answered_by_what_was_fetched_before_it(
+    simulator: DeliverySimulator,
+) -> None:
+    """An update that is under way may hold the config that is being replaced just now."""
+
+    class Slow:
+        fetched, release = threading.Event(), threading.Event()
+
+        def fetch(self, request: Request) -> Answer:
+            answer = simulator.fetch(request)
+            self.fetched.set()
+            assert self.release.wait(timeout=10)
+            return answer
+
+    slow = Slow()
+    with simulator.client(fetcher=slow) as pins:
+        first = threading.Thread(target=pins.refresh)
+        first.start()
+        assert slow.fetched.wait(timeout=10)
+        simulator.publish()
+        second = threading.Thread(target=pins.refresh)
+        second.start()
+        threading.Timer(0.05, slow.release.set).start()
+        for thread in (first, second):
+            thread.join(timeout=10)
+        assert pins.status().version == simulator.version
+
+
 def test_a_client_waits_for_a_version(simulator: DeliverySimulator) -> None:
     with simulator.client() as pins:
         assert pins.wait_for(simulator.version, timeout=0)

@@ -127,7 +127,7 @@ class Client:
             FetchError: neither delivery nor recovery URLs answered.
             VerificationError: what they answered was refused; the active config stays.
         """
-        error = self._updater.update(timeout=timeout).error
+        error = self._updater.update_anew(timeout=timeout).error
         if error is not None:
             raise error
 
@@ -220,6 +220,7 @@ class Client:
         """Set up threads and locks: at first, and in a forked child."""
         self._wake = threading.Condition()
         self._due = True
+        self._quiet_until = 0.0  # before, no connection makes a refresh due
         self._attempted: float | None = None
         self._retry_at: float | None = None  # while updates fail, or one is under way
         self._backoff = Backoff(_FIRST_RETRY)
@@ -240,9 +241,13 @@ class Client:
 
     def _wanted(self) -> None:
         """A connection is wanted: start the threads, and refresh if that is due."""
+        if time.monotonic() < self._quiet_until:
+            return
         if self._worker is None and not self._closed:
             self._start_threads()
-        elif self._is_due() and not self._due:
+        elif not self._is_due():
+            self._quiet_until = self._due_at()
+        elif not self._due:
             with self._wake:
                 self._due = True
                 self._wake.notify()
@@ -259,7 +264,7 @@ class Client:
                     url=self._events_url,
                     stream=self._trusted().stream,
                     known=lambda: self._trusted().order,
-                    newer=self._updater.update,
+                    newer=self._updater.update_anew,
                 )
                 self._push.start()
 
@@ -310,6 +315,7 @@ class Client:
     def _on_change(self) -> None:
         with self._wake:
             self._judge.generation += 1
+            self._quiet_until = 0.0
             self._wake.notify()  # the refresh interval may be another one
         closed = self._context.rejudge()
         state = self._trusted()

@@ -49,6 +49,17 @@ class Updater:
         self.last: Outcome | None = None
         self.last_success: float | None = None  # time.monotonic()
 
+    def update_anew(self, *, timeout: float = DEADLINE) -> Outcome:
+        """Update, but not by an answer that was asked for before this call.
+
+        An update under way may have fetched already what was newest then.
+        """
+        deadline = time.monotonic() + timeout
+        flight = self._flight
+        if flight is not None:
+            flight.done.wait(timeout)
+        return self.update(timeout=max(deadline - time.monotonic(), 0.0))
+
     def update(self, *, timeout: float = DEADLINE, fresh: bool = False) -> Outcome:
         """Fetch what is newer, or wait for the update under way; `fresh` passes all caches."""
         with self._lock:
