@@ -35,5 +35,8 @@ class _NoCleartext(urllib.request.BaseHandler):
         self._pins = pins
 
     def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
-        check_cleartext(self._pins, "http", urlsplit(request.full_url).hostname or "")
+        """Refuse a listed host; redirects come here too."""
+        check_cleartext(self._pins, request.type, urlsplit(request.full_url).hostname or "")
         return request
+
+    ftp_request = http_request
