@@ -20,6 +20,8 @@ from livepin_server.services.model import NewDomain, NewPin, Publication
 from livepin_server.services.publishing.publisher import Intent
 from livepin_server.settings import Settings
 from livepin_server.storage.database import Database
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 ACCOUNT = "acme"
 DELIVERY_URL = "https://pins.example.com:8443"
@@ -129,3 +131,22 @@ def add_domain(
         return services.domains.add(ACCOUNT, new, intent)
 
     return one
+
+
+@pytest.fixture
+def pragma() -> Iterator[Callable[[str], None]]:
+    """Set a PRAGMA of SQLite on each connection that a database takes from its pool from now on.
+
+    `busy_timeout=20` (milliseconds) for a lock, `max_page_count=1` for a full disk,
+    `query_only=1` for one that is read-only: the errors are SQLite's own.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def one(text: str) -> None:
+            def on_checkout(connection: Any, *_: object) -> None:
+                connection.execute(f"PRAGMA {text}")
+
+            event.listen(Pool, "checkout", on_checkout)
+            stack.callback(event.remove, Pool, "checkout", on_checkout)
+
+        yield one

@@ -6,15 +6,16 @@ never meets another writer's lock in mid-transaction. A commit is acknowledged w
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from livepin.errors import ConfigurationError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from livepin_server.services.errors import UnavailableError
 
@@ -23,18 +24,16 @@ _BUSY = 5000  # milliseconds to wait for another process's lock
 
 
 class Database:
-    """An opened database; close it to end its writer thread."""
+    """An opened database; close it to end its writer thread.
+
+    Raises:
+        ConfigurationError: not the URL of a database, or its driver is not installed.
+    """
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
         self._engine = _engine(url)
+        self.url = self._engine.url
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livepin-writer")
-        self._closed = threading.Event()
-
-    @property
-    def engine(self) -> Engine:
-        """The engine, for migrations."""
-        return self._engine
 
     @property
     def path(self) -> Path | None:
@@ -56,13 +55,14 @@ class Database:
         Raises:
             UnavailableError: locked, full, read-only or gone; nothing of it was kept.
         """
-        if self._closed.is_set():
-            raise UnavailableError("the server is stopping", hint="try again in a moment")
-        return self._writer.submit(self._transaction, change).result()
+        try:
+            pending = self._writer.submit(self._transaction, change)
+        except RuntimeError as exc:  # closed
+            raise UnavailableError("the server is stopping", hint="try again in a moment") from exc
+        return pending.result()
 
     def close(self) -> None:
         """Finish the write under way and close all connections."""
-        self._closed.set()
         self._writer.shutdown(wait=True)
         self._engine.dispose()
 
@@ -85,8 +85,15 @@ def sqlite_url(path: Path) -> str:
 
 
 def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=16, max_overflow=0, pool_pre_ping=True)
+    try:
+        if make_url(url).get_backend_name() != "sqlite":
+            return create_engine(url, pool_size=16, max_overflow=0, pool_pre_ping=True)
+    except (ArgumentError, ImportError) as exc:
+        # The URL may hold a password: it is not repeated.
+        raise ConfigurationError(
+            "the setting database is not the URL of a database that can be used here",
+            hint="leave it out to use SQLite in the data folder",
+        ) from exc
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": _BUSY / 1000})
 
     @event.listens_for(engine, "connect")
@@ -110,10 +117,12 @@ def _engine(url: str) -> Engine:
 def _in_words() -> Iterator[None]:
     try:
         yield
-    except OperationalError as exc:
-        raise _unavailable(exc) from exc
+    except PoolTimeoutError as exc:
+        raise UnavailableError("the database is busy", hint="try again in a moment") from exc
     except DBAPIError as exc:
-        if exc.connection_invalidated or "readonly" in str(exc.orig):
+        # A bare DatabaseError is how SQLite reports a file that is damaged.
+        damaged = type(exc) is DatabaseError
+        if damaged or exc.connection_invalidated or isinstance(exc, OperationalError):
             raise _unavailable(exc) from exc
         raise
 
@@ -134,4 +143,6 @@ _TROUBLE = (
     ("readonly", "is read-only", "make the data folder writable for the server's user"),
     ("disk I/O", "cannot be written: input/output error", "check the disk; nothing was lost"),
     ("unable to open", "cannot be opened", "does the data folder exist, and is it readable?"),
+    ("not a database", "is not one of SQLite's", "put the backup of the data folder back"),
+    ("malformed", "is damaged", "put the backup of the data folder back"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from .database import Database
 
@@ -32,7 +34,7 @@ def head() -> str:
 
 def current(database: Database) -> str | None:
     """Return the revision of a database, or None where it has no tables yet."""
-    with database.engine.connect() as connection:
+    with database.reading() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
@@ -56,21 +58,23 @@ def upgrade(database: Database, *, now: datetime) -> Path | None:
     """Bring a database to the schema of this version; return the backup made before, if any.
 
     Raises:
-        SchemaError: a newer version of Livepin made it; it was left alone.
+        SchemaError: a newer version of Livepin made it, or it cannot be backed up; it was left
+            alone. UnavailableError: it cannot be written.
     """
     _require_known(current(database))
     backup = None
     if database.path is not None and current(database) not in (None, head()):
         backup = database.path.with_name(f"{database.path.name}.{now:%Y%m%dT%H%M%SZ}.backup")
         _back_up(database.path, backup)
-    config = _config()
-    with database.engine.connect() as connection:
-        if database.path is not None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # all tables or none
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+    database.write(_migrate)
     return backup
+
+
+def _migrate(connection: Connection) -> None:
+    """Take every step in the caller's transaction: all tables or none."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def _require_known(found: str | None) -> None:
@@ -83,11 +87,22 @@ def _require_known(found: str | None) -> None:
 
 
 def _back_up(source: Path, target: Path) -> None:
-    with sqlite3.connect(source) as old, sqlite3.connect(target) as new:
-        old.backup(new)
-    target.chmod(0o600)
-    old.close()
-    new.close()
+    try:
+        target.touch(0o600, exist_ok=False)  # its owner's, before anything is in it
+    except OSError as exc:
+        raise _no_backup(target, exc.strerror) from exc
+    try:
+        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+            old.backup(new)
+    except sqlite3.Error as exc:
+        target.unlink()
+        raise _no_backup(target, str(exc)) from exc
+
+
+def _no_backup(target: Path, reason: str | None) -> SchemaError:
+    return SchemaError(
+        f"the database cannot be backed up to {target}: {reason}", hint="nothing was changed"
+    )
 
 
 def _config() -> Config:
