@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Plan:
     account: str
     settings: Settings
     root_key: Path | None
-    passphrase: str | None
+    passphrase: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,44 +62,18 @@ def initialise(plan: Plan, *, clock: Clock) -> None:
     Raises:
         ConfigurationError, CustodyError, ServiceError: it cannot be made; the message says why.
     """
-    data = plan.data.absolute()
-    if data.exists() and (not data.is_dir() or any(data.iterdir())):
-        raise ConfigurationError(f"{data} exists already", hint="name a new folder")
-    if plan.root_key is not None:
-        _check_root_path(plan.root_key.absolute(), data)
+    data = plan.data.resolve()
     try:
-        data.parent.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(prefix=f".{data.name}.", dir=data.parent))
+        _check_paths(data, plan.root_key)
+        with ExitStack() as undo:
+            making = _beside(data, undo)
+            _fill(making, plan, undo, clock=clock)
+            if data.exists():
+                data.rmdir()
+            making.rename(data)
+            undo.pop_all()
     except OSError as exc:
         raise ConfigurationError(f"cannot make {data}: {exc.strerror}") from exc
-    try:
-        _fill(making, plan, clock=clock)
-        if data.exists():
-            data.rmdir()
-        making.rename(data)
-    except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
-        if plan.root_key is not None:
-            plan.root_key.unlink(missing_ok=True)
-        raise
-
-
-def create_account(
-    services: Services, account: str, *, root_key: Path | None, passphrase: str | None
-) -> None:
-    """Make a root key and an account under it, all in this process.
-
-    Raises:
-        ServiceError, CustodyError: it cannot be made.
-    """
-    key = PrivateKey.generate()
-    payload = services.accounts.prepare(account, [dict(key.public.jwk())])
-    if root_key is None:
-        services.accounts.keep_root_key(account, key)
-    else:
-        root_file.write_root_key(root_key, key, account=account, passphrase=passphrase or "")
-    document = sign_general(payload, typ=root.TYP, signers=[key])
-    services.accounts.create(account, document, author="livepin init")
 
 
 @contextmanager
@@ -112,12 +86,14 @@ def opened(
         ConfigurationError, CustodyError, SchemaError: it cannot be used; the message says why.
     """
     try:
-        text = (data / settings_file.FILE).read_text()
+        text = (data / settings_file.FILE).read_text("utf-8")
     except OSError as exc:
         raise ConfigurationError(
             f"{data} is not a Livepin data folder: {exc.strerror}",
             hint=f"make one with: livepin init {data}",
         ) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{settings_file.FILE}: {exc}", hint="write it in UTF-8") from exc
     settings = settings_file.parse(text, environment)
     database = Database(settings_file.database_url(settings, data))
     try:
@@ -160,8 +136,23 @@ def _hosts(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*found, "localhost", "127.0.0.1"]))
 
 
-def _fill(making: Path, plan: Plan, *, clock: Clock) -> None:
-    (making / settings_file.FILE).write_text(settings_file.render(plan.settings))
+def _beside(data: Path, undo: ExitStack) -> Path:
+    """Make the folder that becomes `data`, and the parents that are missing."""
+    for parent in [each for each in reversed(data.parents) if not each.exists()]:
+        parent.mkdir()
+        undo.callback(_remove_empty, parent)
+    making = Path(tempfile.mkdtemp(prefix=f".{data.name}.", dir=data.parent))
+    undo.callback(shutil.rmtree, making, ignore_errors=True)
+    return making
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
+    (making / settings_file.FILE).write_text(settings_file.render(plan.settings), "utf-8")
     vault = sealed.new_master_key(making / _MASTER_KEY)
     identity = tls_identity.create(making / "tls", _hosts(plan.settings), now=clock())
     delivery = _delivery(plan.settings, identity)
@@ -169,11 +160,26 @@ def _fill(making: Path, plan: Plan, *, clock: Clock) -> None:
     try:
         schema_version.upgrade(database, now=clock())
         services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
-        create_account(services, plan.account, root_key=plan.root_key, passphrase=plan.passphrase)
+        _create_account(services, plan, undo)
         _, text = services.api_keys.create("operator", Role.ADMIN, None)
         write_secret(making / OPERATOR_KEY, text.encode() + b"\n")
     finally:
         database.close()
+
+
+def _create_account(services: Services, plan: Plan, undo: ExitStack) -> None:
+    """Make a root key and the account under it, all in this process."""
+    key = PrivateKey.generate()
+    payload = services.accounts.prepare(plan.account, [dict(key.public.jwk())])
+    if plan.root_key is None:
+        services.accounts.keep_root_key(plan.account, key)
+    else:
+        root_file.write_root_key(
+            plan.root_key, key, account=plan.account, passphrase=plan.passphrase or ""
+        )
+        undo.callback(plan.root_key.unlink, missing_ok=True)  # only now: it is ours
+    document = sign_general(payload, typ=root.TYP, signers=[key])
+    services.accounts.create(plan.account, document, author="livepin init")
 
 
 def _delivery(settings: Settings, identity: tls_identity.TLSIdentity) -> DeliverySettings:
@@ -186,7 +192,12 @@ def _delivery(settings: Settings, identity: tls_identity.TLSIdentity) -> Deliver
     )
 
 
-def _check_root_path(path: Path, data: Path) -> None:
+def _check_paths(data: Path, root_key: Path | None) -> None:
+    if data.exists() and (not data.is_dir() or any(data.iterdir())):
+        raise ConfigurationError(f"{data} exists already", hint="name a new folder")
+    if root_key is None:
+        return
+    path = root_key.resolve()
     if path.is_relative_to(data):
         raise ConfigurationError(
             f"the root key must not be in the data folder {data}",

@@ -1,0 +1,323 @@
+"""The data folder: made whole or not at all, opened only if everything in it is right."""
+
+import datetime as dt
+import shutil
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+from livepin.errors import ConfigurationError, LivepinError
+from livepin.trust import TrustedState
+from livepin_server import folder
+from livepin_server.custody.errors import CustodyError
+from livepin_server.custody.root_file import read_root_key
+from livepin_server.folder import Plan
+from livepin_server.services.errors import ServiceError
+from livepin_server.services.model import Role
+from livepin_server.storage.schema_version import SchemaError
+
+PASSPHRASE = "correct horse battery staple"
+
+
+@pytest.fixture
+def plan(tmp_path, settings):
+    """Make a plan with members changed; the root key goes to a file."""
+
+    def one(**members):
+        members.setdefault("data", tmp_path / "new")
+        members.setdefault("root_key", tmp_path / "root.key")
+        members.setdefault("account", "acme")
+        members["settings"] = msgspec.structs.replace(settings, **members.pop("settings", {}))
+        return Plan(passphrase=members.pop("passphrase", PASSPHRASE), **members)
+
+    return one
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# -- init ----------------------------------------------------------------------------------------
+
+
+def test_init_makes_a_folder_that_opens_and_has_the_account(plan, clock, open_folder):
+    folder.initialise(plan(), clock=clock)
+    with open_folder(plan().data) as opened:
+        (account,) = opened.services.accounts.all()
+        assert (account.name, account.root_version, account.root_online) == ("acme", 1, False)
+        assert account.streams == ["main"]
+        (published,) = opened.services.publisher.history("acme", "main")
+        assert (published.version, published.author) == (1, "livepin init")
+
+
+def test_what_is_secret_is_for_the_owner_alone(plan, clock):
+    folder.initialise(plan(), clock=clock)
+    data = plan().data
+    assert mode(data) == mode(data / "tls") == 0o700
+    for name in ("master.key", "operator.key", "tls/server.key", "tls/next.key"):
+        assert mode(data / name) == 0o600, name
+
+
+def test_the_root_key_is_in_its_file_and_nowhere_in_the_folder(plan, clock):
+    folder.initialise(plan(), clock=clock)
+    account, key = read_root_key(plan().root_key, passphrase=PASSPHRASE)
+    assert account == "acme"
+    secret = key.key.private_numbers().private_value.to_bytes(32, "big")
+    for path in plan().data.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert secret not in content
+            assert PASSPHRASE.encode() not in content
+
+
+def test_root_1_is_signed_by_the_root_key_of_the_file(plan, clock, open_folder):
+    folder.initialise(plan(), clock=clock)
+    _, key = read_root_key(plan().root_key, passphrase=PASSPHRASE)
+    with open_folder(plan().data) as opened:
+        state = TrustedState.from_bootstrap(opened.services.publisher.bootstrap("acme", "main"))
+    assert list(state.root.roles["root"].keys) == [key.public.kid]
+
+
+def test_an_online_root_key_is_flagged(opened):
+    (account,) = opened.services.accounts.all()
+    assert account.root_online
+
+
+def test_config_1_carries_the_pins_and_the_ca_of_delivery(opened):
+    bootstrap = opened.services.publisher.bootstrap("acme", "main")
+    delivery = TrustedState.from_bootstrap(bootstrap).config.delivery
+    assert delivery.pins.pins == opened.identity.pins
+    assert delivery.ca == opened.identity.ca
+    assert list(delivery.urls) == opened.settings.delivery_urls
+
+
+def test_the_operator_key_is_an_admin_of_every_account(opened):
+    text = (opened.data / "operator.key").read_text().strip()
+    principal = opened.services.api_keys.verify(text)
+    assert (principal.name, principal.role, principal.account) == ("operator", Role.ADMIN, None)
+
+
+def test_an_empty_folder_is_taken(plan, clock):
+    plan().data.mkdir()
+    folder.initialise(plan(), clock=clock)
+    assert (plan().data / "livepin.db").exists()
+
+
+def test_missing_parents_are_made(plan, clock, tmp_path):
+    folder.initialise(plan(data=tmp_path / "a" / "b" / "new"), clock=clock)
+    assert (tmp_path / "a" / "b" / "new" / "livepin.toml").exists()
+
+
+def test_a_folder_with_anything_in_it_is_left_alone(plan, clock, tmp_path):
+    plan().data.mkdir()
+    (plan().data / "mine").write_text("mine")
+    with pytest.raises(ConfigurationError, match="exists already") as caught:
+        folder.initialise(plan(), clock=clock)
+    assert caught.value.hint == "name a new folder"
+    assert [each.name for each in tmp_path.rglob("*")] == ["new", "mine"]
+
+
+def test_a_file_of_that_name_is_left_alone(plan, clock):
+    plan().data.write_text("mine")
+    with pytest.raises(ConfigurationError, match="exists already"):
+        folder.initialise(plan(), clock=clock)
+    assert plan().data.read_text() == "mine"
+
+
+def test_a_root_key_file_is_never_overwritten_or_removed(plan, clock):
+    plan().root_key.write_text("the root key of another account")
+    with pytest.raises(CustodyError, match="exists already"):
+        folder.initialise(plan(), clock=clock)
+    assert plan().root_key.read_text() == "the root key of another account"
+    assert not plan().data.exists()
+
+
+def test_a_root_key_file_that_appears_meanwhile_is_never_removed(plan, clock):
+    def racing():
+        plan().root_key.write_text("the root key of another account")
+        return clock()
+
+    with pytest.raises(CustodyError, match="exists already"):
+        folder.initialise(plan(), clock=racing)
+    assert plan().root_key.read_text() == "the root key of another account"
+    assert not plan().data.exists()
+
+
+@pytest.mark.parametrize("path", ["new/root.key", "new/a/root.key", "x/../new/root.key", "link/r"])
+def test_a_root_key_inside_the_data_folder_is_refused(plan, clock, tmp_path, path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    with pytest.raises(ConfigurationError, match="must not be in the data folder"):
+        folder.initialise(plan(root_key=tmp_path / path), clock=clock)
+    assert not plan().data.exists()
+
+
+def test_a_root_key_in_no_folder_is_refused(plan, clock, tmp_path):
+    with pytest.raises(ConfigurationError, match="gone is not a folder"):
+        folder.initialise(plan(root_key=tmp_path / "gone" / "root.key"), clock=clock)
+
+
+BROKEN = {
+    "no delivery host": {"settings": {"delivery_urls": ["http://pins.example.com"]}},
+    "a bad recovery URL": {"settings": {"recovery_urls": ["ftp://cdn.example.com"]}},
+    "no database": {"settings": {"database": "sqlite:////proc/livepin/livepin.db"}},
+    "a bad account": {"account": "Not A Name"},
+    "a short passphrase": {"passphrase": "short"},
+    "no passphrase": {"passphrase": None},
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_an_init_that_fails_leaves_nothing_behind(plan, clock, tmp_path, what):
+    with pytest.raises((LivepinError, ServiceError)) as caught:
+        folder.initialise(plan(data=tmp_path / "a" / "new", **BROKEN[what]), clock=clock)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Stopped(BaseException):
+    """Somebody pressed Ctrl-C."""
+
+
+def count_of_steps(plan, clock, where):
+    calls = []
+
+    def counting():
+        calls.append(1)
+        return clock()
+
+    folder.initialise(plan(data=where / "counted", root_key=where / "counted.key"), clock=counting)
+    return len(calls)
+
+
+def test_an_init_that_is_stopped_at_any_step_leaves_nothing_behind(plan, clock, tmp_path):
+    (tmp_path / "count").mkdir()
+    steps = count_of_steps(plan, clock, tmp_path / "count")
+    shutil.rmtree(tmp_path / "count")
+    assert steps >= 5
+    for last in range(1, steps + 1):
+        left = iter(range(last))
+
+        def stopping(left=left, last=last):
+            if next(left) == last - 1:
+                raise Stopped
+            return clock()
+
+        with pytest.raises(Stopped):
+            folder.initialise(plan(), clock=stopping)
+        assert list(tmp_path.iterdir()) == [], f"step {last} of {steps}"
+
+
+def test_an_empty_folder_stays_when_init_fails(plan, clock):
+    plan().data.mkdir()
+    with pytest.raises(CustodyError):
+        folder.initialise(plan(passphrase="short"), clock=clock)
+    assert list(plan().data.iterdir()) == []
+
+
+def test_a_path_that_cannot_be_made_is_one_line(plan, clock, tmp_path):
+    (tmp_path / "file").write_text("")
+    for data in (tmp_path / "file" / "new", tmp_path / ("x" * 300)):
+        with pytest.raises(ConfigurationError, match=r"cannot make /.*: .+"):
+            folder.initialise(plan(data=data), clock=clock)
+
+
+def test_a_plan_does_not_show_its_passphrase(plan):
+    assert PASSPHRASE not in repr(plan())
+
+
+# -- opening -------------------------------------------------------------------------------------
+
+
+def test_a_folder_without_settings_is_no_data_folder(tmp_path, open_folder):
+    with pytest.raises(ConfigurationError, match="is not a Livepin data folder: No such") as caught:
+        with open_folder(tmp_path):
+            pass
+    assert caught.value.hint == f"make one with: livepin init {tmp_path}"
+
+
+def test_settings_that_are_not_text_are_one_line(data_folder, open_folder):
+    (data_folder / "livepin.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"^livepin\.toml: ") as caught:
+        with open_folder(data_folder):
+            pass
+    assert caught.value.hint == "write it in UTF-8"
+
+
+def test_variables_win_over_the_file(data_folder, open_folder):
+    with open_folder(data_folder, LIVEPIN_LOG_LEVEL="debug") as opened:
+        assert opened.settings.log_level == "debug"
+
+
+@pytest.mark.parametrize("name", ["master.key", "tls/ca.pem", "tls/server.key", "tls/next.key"])
+def test_a_missing_key_file_is_named(data_folder, open_folder, name):
+    (data_folder / name).unlink()
+    with pytest.raises(CustodyError, match=name), open_folder(data_folder):
+        pass
+
+
+@pytest.mark.parametrize("name", ["master.key", "tls/server.key", "tls/next.key"])
+def test_a_key_file_that_others_can_read_is_refused(data_folder, open_folder, name):
+    (data_folder / name).chmod(0o604)
+    with pytest.raises(CustodyError, match="can be read by others"), open_folder(data_folder):
+        pass
+
+
+def test_the_master_key_may_come_from_the_environment(data_folder, open_folder, new_pin, intent):
+    text = (data_folder / "master.key").read_text()
+    (data_folder / "master.key").unlink()
+    with open_folder(data_folder, LIVEPIN_MASTER_KEY=text) as opened:
+        opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+
+
+def test_an_empty_database_needs_an_upgrade_first(data_folder, clock):
+    for path in data_folder.glob("livepin.db*"):
+        path.unlink()
+    with pytest.raises(SchemaError) as caught, folder.opened(data_folder, {}, clock=clock):
+        pass
+    assert caught.value.hint == "run: livepin upgrade"
+    with folder.opened(data_folder, {}, clock=clock, upgrading=True):
+        pass
+
+
+def test_what_opening_refuses_leaves_no_file_open(data_folder, open_folder):
+    (data_folder / "master.key").unlink()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        with pytest.raises(CustodyError), open_folder(data_folder):
+            pass
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+# -- new delivery keys ---------------------------------------------------------------------------
+
+
+def test_new_delivery_keys_are_published_and_the_old_ones_kept(data_folder, clock, open_folder):
+    with open_folder(data_folder) as opened:
+        before, start = opened.identity, opened.services.publisher.bootstrap("acme", "main")
+        clock.advance(hours=1)
+        folder.renew_identity(opened, clock=clock)
+    with open_folder(data_folder) as opened:
+        after = opened.identity
+        publication, raw = opened.services.publisher.version("acme", "main")
+    state = TrustedState.from_bootstrap(start).advance_config(raw)
+    assert not set(after.pins) & set(before.pins)
+    assert state.config.delivery.pins.pins == after.pins
+    assert state.config.delivery.ca == after.ca != before.ca
+    assert publication.reason == "new delivery keys"
+    assert publication.issued == dt.datetime(2026, 11, 23, 13, tzinfo=dt.timezone.utc)
+    assert (data_folder / "tls.old" / "ca.pem").read_text() == before.ca
+    assert not (data_folder / "tls.new").exists()
+
+
+def test_delivery_keys_can_be_renewed_again_and_after_an_attempt_that_failed(
+    data_folder, clock, open_folder
+):
+    (data_folder / "tls.new").mkdir()
+    (data_folder / "tls.new" / "server.key").write_text("half")
+    for _ in range(2):
+        with open_folder(data_folder) as opened:
+            folder.renew_identity(opened, clock=clock)
+    with open_folder(data_folder) as opened:
+        assert opened.services.publisher.version("acme", "main")[0].version == 3
