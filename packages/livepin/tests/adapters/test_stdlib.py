@@ -147,3 +147,9 @@ def test_a_proxy_is_tunnelled_through(
             opener.open("http://api.example.com/", timeout=10)
     [asked] = tunnel.asked
     assert asked.startswith(f"CONNECT api.example.com:{server.port} ")
+
+
+def test_an_unlisted_host_may_speak_cleartext(simulator: DeliverySimulator, tunnel: Any) -> None:
+    with simulator.client() as pins, pytest.raises(urllib.error.HTTPError, match="501") as caught:
+        stdlib.opener(pins).open(tunnel.url, timeout=10)
+    caught.value.close()

@@ -231,6 +231,16 @@ def test_a_task_that_is_cancelled_does_not_take_the_others_with_it(
         asyncio.run(run())
 
 
+def test_other_libraries_may_wait_for_newer_pins_in_a_thread_too(
+    simulator: DeliverySimulator, authority: Any, chain: Chain, other: Chain, serve: Any
+) -> None:
+    simulator.pin(HOST, chain.pin)
+    with simulator.client(ca=authority.pem) as pins:
+        error = asyncio.run(mismatch_of(pins, serve(other).port))
+        soon(simulator.pin, HOST, other.pin)
+        assert pins.heal(error)
+
+
 @pytest.mark.usefixtures("quick_healing")
 def test_a_task_is_told_when_no_newer_pin_comes(
     simulator: DeliverySimulator, authority: Any, chain: Chain, other: Chain, serve: Any
