@@ -6,6 +6,7 @@ import datetime as dt
 import socket
 import ssl
 import threading
+import time
 
 import livepin
 import pytest
@@ -166,6 +167,10 @@ def test_the_server_records_every_byte_and_counts() -> None:
         assert (server.requests, server.connections, server.handshakes) == (2, 1, 1)
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
             sock.sendall(b"no TLS at all")
+            deadline = time.monotonic() + 10
+            while server.connections < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
         server.wait_closed()
         assert (server.requests, server.connections, server.handshakes) == (2, 2, 1)
 

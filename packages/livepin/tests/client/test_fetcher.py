@@ -6,6 +6,7 @@ import gzip
 import socket
 import threading
 import time
+import tracemalloc
 
 import livepin
 import pytest
@@ -142,8 +143,13 @@ def test_an_endless_document_is_cut_at_the_bound(odd_server) -> None:
 def test_a_decompression_bomb_stops_at_the_bound(plain_server) -> None:
     bomb = gzip.compress(b"\0" * (64 * MIB))
     server = plain_server(lambda _path, _headers: (200, {"Content-Encoding": "gzip"}, bomb))
-    with pytest.raises(FetchError, match="at most 1000 bytes"):
-        fetch(server.url, max_compressed=len(bomb))
+    tracemalloc.start()
+    try:
+        with pytest.raises(FetchError, match="at most 1000 bytes"):
+            fetch(server.url, max_compressed=len(bomb))
+        assert tracemalloc.get_traced_memory()[1] < 4 * MIB
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_compressed_document_over_its_own_bound_is_refused(plain_server) -> None:

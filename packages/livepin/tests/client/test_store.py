@@ -74,6 +74,21 @@ def test_a_reader_sees_the_old_or_the_new_and_nothing_between(store: FileStore) 
     assert seen <= values
 
 
+def test_bytes_are_on_the_disk_before_the_name_is_and_the_name_before_it_returns(
+    store: FileStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut cannot be tried here; the order that survives one can be seen."""
+    order = []
+
+    def sync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        order.append((kind, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    store.save(b"data")
+    assert order == [("file", False), ("folder", True)]
+
+
 def test_what_a_crash_left_beside_is_replaced(store: FileStore, path: Path) -> None:
     beside = path.with_name("state.json.tmp")
     beside.write_bytes(b"half of a st")
