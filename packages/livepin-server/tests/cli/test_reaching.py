@@ -217,17 +217,16 @@ def test_a_folder_that_is_none_is_left_alone(run) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
-        ("livepin.db", b"no database", "the database of data cannot be used: file is not a "
-         "database"),
+        ("livepin.db", b"no database", "the database is not one of SQLite's"),
         ("livepin.toml", b"\xff\xfe", "livepin.toml: "),
         ("livepin.toml", b"delivery_urls = [", "livepin.toml: "),
         ("livepin.toml", b"delivery_urls = []\nport = 1", "livepin.toml: there is no setting "
          "'port'"),
         ("livepin.toml", b'delivery_urls = ["https://a.test"]\ndatabase = "nosuch://x"',
-         "the database of data cannot be used: Can't load plugin: sqlalchemy.dialects:nosuch"),
+         "the setting database is not the URL of a database that can be used here"),
         ("livepin.toml", b'delivery_urls = ["https://a.test"]\n'
          b'database = "mysql+mysqldb://u:secret@h/d"',
-         "the database needs a driver that is not installed: MySQLdb"),
+         "the setting database is not the URL of a database that can be used here"),
         ("operator.key", None, "cannot use data: No such file or directory"),
         ("master.key", None, "cannot read data/master.key: No such file or directory"),
         ("tls/ca.pem", None, "cannot read data/tls/ca.pem: No such file or directory"),
@@ -240,7 +239,7 @@ def test_a_damaged_data_folder_gets_one_line(run, data, name, content, error) ->
     if content is not None:
         path.write_bytes(content)
     done = run("account", "list", "--data", "data")
-    assert done.code in (2, 3)
+    assert done.code in (2, 3, 4)
     assert done.err.startswith(f"error: {error}")
     assert "Traceback" not in done.err
     assert "secret" not in done.err

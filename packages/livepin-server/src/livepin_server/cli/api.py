@@ -36,19 +36,26 @@ _HINTS = {
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Local:
-    """What commands on a data folder take."""
+class Place:
+    """Where a command finds its data folder."""
 
     data: Annotated[
         Path | None,
         Parameter(metavar="FOLDER", help="The data folder; else LIVEPIN_DATA, or ./livepin-data."),
     ] = None
-    json: Annotated[bool, Parameter(help="Print JSON.")] = False
 
     @property
     def again(self) -> str:
         """The options with which a next command finds the same place."""
         return "" if self.data is None else f" --data {shlex.quote(str(self.data))}"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Local(Place):
+    """What commands on a data folder take."""
+
+    json: Annotated[bool, Parameter(help="Print JSON.")] = False
 
 
 @Parameter(name="*")
@@ -162,10 +169,9 @@ class Api:
         )
 
 
-def data_folder(local: Local | None) -> Path:
+def data_folder(place: Place) -> Path:
     """Return the data folder to use."""
-    named = local.data if local is not None else None
-    return named or Path(os.environ.get("LIVEPIN_DATA") or "livepin-data")
+    return place.data or Path(os.environ.get("LIVEPIN_DATA") or "livepin-data")
 
 
 @contextmanager
@@ -189,21 +195,8 @@ def opening(data: Path) -> Iterator[None]:
             f"{data} is not a Livepin data folder",
             hint="--data FOLDER or LIVEPIN_DATA names one; livepin init makes one",
         )
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
-    except SQLAlchemyError as exc:
-        reason = str(getattr(exc, "orig", None) or exc).splitlines()[0]
-        raise CommandError(
-            f"the database of {data} cannot be used: {reason}",
-            hint="is it the right file, and whole? a backup can take its place",
-        ) from exc
-    except ModuleNotFoundError as exc:
-        raise CommandError(
-            f"the database needs a driver that is not installed: {exc.name}",
-            hint="for PostgreSQL: postgresql+psycopg://... and livepin-server[postgres]",
-        ) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise CommandError(f"cannot use {data}: {_reason(exc)}") from exc
 

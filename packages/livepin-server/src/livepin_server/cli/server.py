@@ -21,7 +21,7 @@ from livepin_server.custody.root_file import SHORTEST_PASSPHRASE, write_root_key
 from livepin_server.settings import Settings
 from livepin_server.storage.schema_version import SchemaError
 
-from .api import Common, Local, connected, data_folder, opening, read_text
+from .api import Local, Place, connected, data_folder, opening, read_text
 from .delivery import check_urls
 from .output import (
     FOUND,
@@ -39,8 +39,8 @@ from .output import (
 from .parameters import quoted
 
 account_app = App(name="account", help="Accounts: each has its own root key, streams and pins.")
-_DEFAULTS = Common()
 _LOCAL = Local()
+_PLACE = Place()
 
 INIT_EXAMPLES = """Examples:
   livepin init ./livepin-data --account acme --url https://pins.example.com:8443 \\
@@ -139,18 +139,18 @@ def init(
         say(f"The root key is in {root_key}, encrypted. Move it off this machine, to two safe")
         say("places: it is needed to replace the server's keys, and cannot be made again.")
     say("Next:")
-    named = "" if folder is None and local.data is None else f" --data {quoted(str(data))}"
+    named = "" if data == data_folder(_LOCAL) else f" --data {quoted(str(data))}"
     say(f"  livepin serve{named}")
     say(f"  livepin domain add api.example.com{named}")
     say(f"  livepin bootstrap --out bootstrap.json{named}")
 
 
-def serve(*, local: Local = _LOCAL) -> None:
+def serve(*, place: Place = _PLACE) -> None:
     """Serve delivery and management until Ctrl-C or SIGTERM."""
     from livepin_server.main import run_server
     from livepin_server.serving import Running
 
-    data = data_folder(local)
+    data = data_folder(place)
 
     async def started(running: Running) -> None:
         if out().is_terminal:
