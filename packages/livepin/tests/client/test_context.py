@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,8 @@ def test_a_wrong_pin_sends_no_byte_and_names_everything(
         wired.exchange(server.port)
     error = caught.value
     assert isinstance(error, ssl.SSLCertVerificationError)
+    assert (error.library, error.reason) == ("SSL", "CERTIFICATE_VERIFY_FAILED")
+    assert (error.verify_code, error.verify_message) == (50, "application verification failure")
     assert error.host == HOST
     assert error.chain == tuple(
         str(each.pin) for each in (chain, chain.intermediate, chain.authority)
@@ -519,7 +522,7 @@ def test_who_goes_on_after_a_refusal_is_refused_again(
         lambda tls: tls.send(REQUEST),
         lambda tls: tls.sendall(REQUEST),
         lambda tls: tls.write(REQUEST),
-        lambda tls: tls.sendfile(io.BytesIO(REQUEST)),
+        lambda tls: _send_a_real_file(tls),
         lambda tls: tls.sendto(REQUEST, ("127.0.0.1", 9)),
         lambda tls: tls.sendmsg([REQUEST]),
         lambda tls: tls.recv(10),
@@ -556,6 +559,12 @@ def test_a_connection_never_goes_on_in_cleartext(
                     go_on(tls)
                 with pytest.raises(BlockingIOError):
                     plain.recv(1)
+
+
+def _send_a_real_file(tls: ssl.SSLSocket) -> None:
+    """Without TLS, the system copies files to sockets by itself."""
+    with Path(__file__).open("rb") as file:
+        tls.sendfile(file)
 
 
 def _shake_hands_and_leave(chain: Chain, sock: socket.socket, how: str) -> socket.socket:

@@ -46,9 +46,20 @@ _STRICT_ENOUGH = (
 
 Healer = Callable[[PinMismatchError, Callable[[], bool]], bool]
 
+# What each error of OpenSSL has; asyncio of Python 3.10 looks at it.
+_AS_OPENSSL = {
+    "library": "SSL",
+    "reason": "CERTIFICATE_VERIFY_FAILED",
+    "verify_code": 50,  # X509_V_ERR_APPLICATION_VERIFICATION
+    "verify_message": "application verification failure",
+}
 _TLS_ERRORS: dict[type[PinningError], type[PinningError]] = {
     # HTTP libraries know what to do with a certificate error, and keep it in the chain of causes.
-    kind: type(kind.__name__, (kind, ssl.SSLCertVerificationError), {"__module__": kind.__module__})
+    kind: type(
+        kind.__name__,
+        (kind, ssl.SSLCertVerificationError),
+        {"__module__": kind.__module__, **_AS_OPENSSL},
+    )
     for kind in (PinMismatchError, UnlistedHostError, StaleConfigError, UnverifiedChainError)
 }
 
