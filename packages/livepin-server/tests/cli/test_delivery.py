@@ -16,11 +16,11 @@ CDN = "https://cdn.example.net/livepin"
 
 
 @pytest.fixture
-def nobody() -> int:
-    """A port at which nobody listens."""
+def nobody() -> Iterator[int]:
+    """A port that is taken, and at which nobody listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+        yield sock.getsockname()[1]
 
 
 @pytest.fixture

@@ -50,11 +50,11 @@ def plain() -> Iterator[int]:
 
 
 @pytest.fixture
-def nobody() -> int:
-    """A port at which nobody listens."""
+def nobody() -> Iterator[int]:
+    """A port that is taken, and at which nobody listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+        yield sock.getsockname()[1]
 
 
 def test_the_verified_chain_is_shown_and_the_leaf_pinned(run, data, api, ca, chain) -> None:

@@ -138,10 +138,8 @@ def test_a_server_that_does_not_answer_is_named(run, remote, monkeypatch) -> Non
     monkeypatch.setenv("LIVEPIN_URL", "https://127.0.0.1:1")
     done = run("account", "list")
     assert done.code == 4
-    assert done.err.splitlines() == [
-        "error: the server at https://127.0.0.1:1 does not answer: [Errno 111] Connection refused",
-        "hint:  is it running? start it with: livepin serve",
-    ]
+    assert done.err.startswith("error: the server at https://127.0.0.1:1 does not answer: ")
+    assert done.err.endswith("\nhint:  is it running? start it with: livepin serve\n")
 
 
 def test_a_server_under_another_ca_gets_no_key(run, remote, monkeypatch, endpoint) -> None:
