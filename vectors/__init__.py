@@ -1,1 +1,1 @@
-"""The vectors: `python -m vectors.make` writes them; `README.md` says how to run them."""
+"""The vectors: `python -m vectors` writes them; `README.md` says how to run them."""

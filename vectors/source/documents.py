@@ -167,6 +167,11 @@ def override(version: int = 100, *, by: str | None = None, **changes: Any) -> st
     return compact(payload, typ="livepin-override+jws", by=by)
 
 
+def override_of(payload: Payload, *, by: str = "override 1") -> str:
+    """Return an override with exactly this payload."""
+    return compact(payload, typ="livepin-override+jws", by=by)
+
+
 # -- bootstrap -----------------------------------------------------------------------------------
 
 
