@@ -8,7 +8,9 @@ import http.client
 import json
 import logging
 import os
+import select
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -170,6 +172,46 @@ def test_a_blocking_handshake_on_an_event_loop_does_not_wait(
 
     with simulator.client(ca=authority.pem) as pins:
         assert asyncio.run(run()) < 2
+    assert silent(server)
+
+
+@pytest.mark.parametrize("kind", ["socket", "buffers"])
+def test_a_handshake_that_must_not_block_does_not_wait(
+    simulator: DeliverySimulator,
+    authority: Any,
+    chain: Chain,
+    other: Chain,
+    serve: Any,
+    kind: str,
+) -> None:
+    """Event loops other than asyncio's have such handshakes too."""
+    simulator.pin(HOST, chain.pin)
+    server = serve(other)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with simulator.client(ca=authority.pem) as pins:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+            if kind == "socket":
+                tls: Any = pins.context().wrap_socket(
+                    sock, server_hostname=HOST, do_handshake_on_connect=False
+                )
+                tls.setblocking(False)
+            else:
+                tls = pins.context().wrap_bio(incoming, outgoing, server_hostname=HOST)
+            start = time.monotonic()
+            while True:
+                try:
+                    tls.do_handshake()
+                except ssl.SSLWantReadError:
+                    if kind == "socket":
+                        assert select.select([tls], [], [], 10)[0]
+                    else:
+                        sock.sendall(outgoing.read())
+                        incoming.write(sock.recv(65536))
+                except PinMismatchError:
+                    break
+            assert time.monotonic() - start < 2
+            if kind == "socket":
+                tls.close()
     assert silent(server)
 
 
