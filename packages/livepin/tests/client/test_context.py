@@ -895,7 +895,8 @@ def test_an_attached_socket_is_shut_down_with_its_buffers(
         assert wired.context.open_connections == 1
         simulator.pin(HOST, other.pin)
         wired.adopt()
-        assert run.sock.recv(1) in (b"", *map(bytes, zip(range(256), strict=False)))
+        while run.sock.recv(65536):  # session tickets that nobody has read, then the end
+            continue
     assert silent(server)
 
 
