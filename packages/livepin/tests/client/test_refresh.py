@@ -222,17 +222,19 @@ def test_the_pauses_after_failures_grow_however_many_connect(
 
 
 def test_a_success_ends_the_pauses(delivery, every, app, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_FIRST_RETRY", 0.05)
+    monkeypatch.setattr(client_module, "_FIRST_RETRY", 0.1)
     pins = every(1)
-    delivery.answer = lambda _path, _headers: (500, {}, b"")
+    times = []
+
+    def answer(path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        times.append(time.monotonic())
+        return delivery.simulator.respond(path, headers) if len(times) == 6 else (500, {}, b"")
+
+    delivery.answer = answer
     with connected(pins, app):
-        eventually(lambda: len(delivery.paths) >= 3)
-        delivery.answer = delivery.simulator.respond
-        eventually(lambda: pins.status().last_error is None)
-        count, began = len(delivery.paths), time.monotonic()
-        eventually(lambda: len(delivery.paths) > count)
-        assert time.monotonic() - began > 0.7  # the interval again, no longer a pause
-        assert pins._retry_at is None or pins._retry_at == float("inf")
+        eventually(lambda: len(times) >= 8)
+    assert times[6] - times[5] > 0.8  # after the success the whole interval
+    assert times[7] - times[6] < 0.45  # after the next failure the first pause, not the sixth
 
 
 def test_a_retry_never_waits_longer_than_the_interval(delivery, every, app) -> None:

@@ -445,6 +445,8 @@ thread.start()
 inside.wait()
 child = os.fork()  # while another thread holds the lock of the state
 if not child:
+    for _ in range(3):  # a new thread may get the identity of the one that holds the lock
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
     simulator.publish()
     client.refresh()
     os._exit(0 if client.status().version == simulator.version else 3)
