@@ -21,6 +21,8 @@ from .model import DomainView, NewDomain, NewPin, PinView, Publication
 from .nearest import not_found
 from .publishing.publisher import Intent, Publisher, require_stream
 
+_YEAR_10000 = 253402300800  # seconds since 1970
+
 
 class Domains:
     """Adds, shows and removes domains and pins."""
@@ -195,12 +197,29 @@ def _digests(new: list[NewPin]) -> list[str]:
             parse_fingerprint(pin.sha256)
         except MalformedError as exc:
             raise InvalidError(str(exc), hint=exc.hint) from exc
-        if None not in (pin.not_before, pin.not_after) and pin.not_before >= pin.not_after:  # type: ignore[operator]
-            raise InvalidError(f"{pin.sha256}: expected not_before to be earlier than not_after")
+        _check_limits(pin)
         found.append(pin.sha256.removeprefix("sha256/"))
     if len(set(found)) != len(found):
         raise InvalidError("expected each pin once")
     return found
+
+
+def _check_limits(pin: NewPin) -> None:
+    """Refuse limits in time that a config cannot say, or that leave the pin no time at all."""
+    limits = [_whole(each) for each in (pin.not_before, pin.not_after) if each is not None]
+    for moment in limits:
+        if moment.tzinfo is None or not 0 <= moment.timestamp() < _YEAR_10000:
+            raise InvalidError(
+                f"{pin.sha256}: expected a time from 1970 to 9999 with its zone, found {moment}",
+                hint="such as 2027-01-31T12:00:00Z",
+            )
+    if len(limits) == 2 and limits[0] >= limits[1]:
+        raise InvalidError(f"{pin.sha256}: expected not_before to be earlier than not_after")
+
+
+def _whole(moment: datetime) -> datetime:
+    """Return the second that a moment lies in: configs know no finer times."""
+    return moment.replace(microsecond=0)
 
 
 def _lines(sign: str, pattern: str, digests: list[str]) -> list[str]:
@@ -217,8 +236,8 @@ def _insert_pins(
                 sha256=pin.sha256.removeprefix("sha256/"),
                 label=pin.label,
                 backup=pin.backup,
-                not_before=pin.not_before,
-                not_after=pin.not_after,
+                not_before=pin.not_before and _whole(pin.not_before),
+                not_after=pin.not_after and _whole(pin.not_after),
                 created=now,
                 author=intent.author,
             )

@@ -12,6 +12,7 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_
 Text = Annotated[str, Meta(max_length=500)]
 Mode = Literal["enforce", "report", "off"]
 Stale = Literal["enforce", "refuse"]
+Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class Role(str, Enum):
@@ -49,8 +50,8 @@ class NewPin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sha256: Annotated[str, Meta(max_length=100)]
     label: Text = ""
     backup: bool = False
-    not_before: datetime | None = None
-    not_after: datetime | None = None
+    not_before: Moment | None = None
+    not_after: Moment | None = None
 
 
 class PinView(Struct, frozen=True, kw_only=True):
