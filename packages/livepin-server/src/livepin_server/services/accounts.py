@@ -85,8 +85,9 @@ class Accounts:
         """Take root 1 as signed, and publish the first config.
 
         Raises:
-            InvalidError: not a root 1 of this account with the prepared keys, rightly signed.
-            ConflictError: the account exists, or was not prepared.
+            InvalidError: not a root 1 of this account with the prepared keys.
+            ConflictError: the account exists or was not prepared, or clients would refuse the
+                root: it is not signed by the keys that it names.
         """
         now = self._clock()
         root = _parsed(root_document)

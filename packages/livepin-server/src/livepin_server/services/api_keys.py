@@ -82,7 +82,7 @@ class ApiKeys:
 
 def _insert(connection: Connection, view: ApiKeyView, digest: bytes) -> None:
     if view.account is not None:
-        names = connection.scalars(select(accounts.c.name)).all()
+        names = connection.scalars(select(accounts.c.name).where(accounts.c.active)).all()
         if view.account not in names:
             raise not_found("account", view.account, names)
     if connection.execute(select(api_keys.c.id).where(api_keys.c.name == view.name)).first():
