@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+logger = logging.getLogger("livepin.bus")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +42,17 @@ class MemoryBus:
         self._subscribers: list[Subscriber] = []
 
     def announce(self, announcement: Announcement) -> None:
-        """Tell every subscriber, in the order of their subscription."""
+        """Tell every subscriber, in the order of their subscription.
+
+        What one of them raises is logged: the version is committed, and the others must know.
+        """
         with self._lock:
             subscribers = list(self._subscribers)
         for each in subscribers:
-            each(announcement)
+            try:
+                each(announcement)
+            except Exception:
+                logger.exception("a subscriber did not take %s", announcement)
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` for each announcement until the returned function is called."""

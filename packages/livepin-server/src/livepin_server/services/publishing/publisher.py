@@ -7,6 +7,7 @@ after the commit. A document is never changed, only followed by another.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ import msgspec
 from livepin.bootstrap import Bootstrap
 from livepin.documents import Root, config
 from livepin.documents.root import TYP as ROOT_TYP
+from livepin.errors import LivepinError
 from livepin.jose import PrivateKey, parse_general, sign_compact
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.engine import Row
@@ -22,7 +24,7 @@ from sqlalchemy.engine import Row
 from livepin_server.bus.memory import Announcement, Bus
 from livepin_server.custody.sealed import Label, Vault
 from livepin_server.services.delivery_settings import DeliverySettings
-from livepin_server.services.errors import ConflictError, NotFoundError
+from livepin_server.services.errors import ConflictError, NotFoundError, ServiceError
 from livepin_server.services.model import AccountDocuments, ConfigDocument, Publication
 from livepin_server.services.nearest import not_found
 from livepin_server.storage.database import Database
@@ -32,6 +34,8 @@ from .build import build
 from .check import check
 
 LIFETIME = timedelta(days=14)
+
+logger = logging.getLogger("livepin.publishing")
 
 Change = Callable[[Connection, datetime], list[str]]
 
@@ -107,18 +111,25 @@ class Publisher:
         return msgspec.json.decode(text, type=DeliverySettings)
 
     def resign_due(self) -> list[Publication]:
-        """Publish again, unchanged, each config that has lived half its time."""
-        now = self._clock()
-        intent = Intent(author="livepin", reason="re-signed at half its lifetime")
+        """Publish again, unchanged, each config that has lived half its time.
 
-        def transaction(connection: Connection) -> list[Publication]:
-            return [
-                self.issue(connection, row.account, row.stream, [], intent, now=now)
+        One that cannot be signed is logged; the others do not wait for it.
+        """
+        now = self._clock()
+        with self._database.reading() as connection:
+            due = [
+                (row.account, row.stream)
                 for row in _newest(connection)
                 if now >= row.issued + (row.expires - row.issued) / 2
             ]
-
-        return [self._announced(each) for each in self._database.write(transaction)]
+        intent = Intent(author="livepin", reason="re-signed at half its lifetime")
+        done: list[Publication] = []
+        for account, stream in due:
+            try:
+                done.append(self.publish(account, stream, lambda *_: [], intent))
+            except (ServiceError, LivepinError):
+                logger.exception("the config of %s/%s could not be signed again", account, stream)
+        return done
 
     def issue(
         self,
