@@ -133,6 +133,14 @@ def test_coordinates_keep_their_leading_zeros() -> None:
     assert PublicKey.from_jwk(small.public.jwk()).kid == small.public.kid
 
 
+@pytest.mark.parametrize("size", [31, 33, 64])
+def test_a_coordinate_of_another_length_is_refused_though_the_point_is_the_same(size: int) -> None:
+    small = next(k for k in iter(PrivateKey.generate, None) if _x(k) < 1 << 248)
+    jwk = small.public.jwk() | {"x": b64url_encode(_x(small).to_bytes(size, "big")).decode()}
+    with pytest.raises(MalformedError, match="of 32 bytes"):
+        PublicKey.from_jwk(jwk)
+
+
 def _x(key: PrivateKey) -> int:
     return key.public.key.public_numbers().x
 

@@ -1118,6 +1118,14 @@ def test_the_floor_of_overrides_outlives_a_restart(account: Account) -> None:
     refused(7, give, found, account, account.override(3))
 
 
+def test_the_stored_floor_holds_beside_a_stored_override(account: Account) -> None:
+    state = give(account.state(), account, account.override(3))
+    for floor, expected in ((0, 3), (3, 3), (7, 7)):
+        found = load_bytes(stored(state, override_floor=floor), account)
+        assert found.override_floor == expected
+        assert found.trusted_override == state.trusted_override
+
+
 def test_a_stored_override_that_is_refused_is_dropped_alone(account: Account) -> None:
     state = account.state().advance_config(account.config(2))
     for raw in (b"rubbish", account.override(by=STRANGER), account.override(installation="j" * 43)):
