@@ -169,6 +169,7 @@ def test_a_compressed_document_over_its_own_bound_is_refused(plain_server) -> No
         ("gzip", gzip.compress(b"x" * 100)[:-4], "ends early"),
         ("gzip", b"", "ends early"),
     ],
+    ids=["br", "deflate", "twice", "no-gzip", "half", "nothing"],
 )
 def test_a_document_in_a_wrong_encoding_is_refused(
     plain_server, encoding: str, body: bytes, message: str
