@@ -99,6 +99,12 @@ class PinSet:
                 index.setdefault(pin.sha256, []).append(pin)
         return index
 
+    @cached_property
+    def unlimited(self) -> frozenset[bytes]:
+        """The fingerprints of the pins without limits in time."""
+        limits = {pin.sha256 for pin in self.pins if pin.not_before is None is pin.not_after}
+        return frozenset(each for each in limits if each is not None)
+
     def match(self, fingerprints: Iterable[bytes], *, now: datetime) -> Pin | None:
         """Return the first pin in force for one of `fingerprints`, in their order, or None."""
         for fingerprint in fingerprints:

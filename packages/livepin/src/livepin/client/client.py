@@ -243,11 +243,9 @@ class Client:
         """A connection is wanted: start the threads, and refresh if that is due."""
         if time.monotonic() < self._quiet_until:
             return
-        if self._worker is None and not self._closed:
+        if self._worker is None:
             self._start_threads()
-        elif not self._is_due():
-            self._quiet_until = self._due_at()
-        elif not self._due:
+        elif self._is_due() and not self._due:
             with self._wake:
                 self._due = True
                 self._wake.notify()
@@ -272,7 +270,7 @@ class Client:
         """Refresh when due, and while connections are open; send reports."""
         while True:
             with self._wake:
-                if not (self._due or self._closed):
+                if not (self._due or self._closed or self._reports):
                     self._wake.wait(self._until_due())
                 due, self._due = self._due, False
                 if self._closed:
@@ -290,6 +288,7 @@ class Client:
             self._retry_at = None
         else:
             self._retry_at = time.monotonic() + self._backoff.pause(self._interval())
+        self._quiet_until = self._due_at()
 
     def _interval(self) -> float:
         return self._trusted().config.refresh_interval.total_seconds()

@@ -13,10 +13,12 @@ from __future__ import annotations
 import _ssl
 import asyncio
 import errno
+import functools
 import socket
 import ssl
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from livepin.certificates import spki_fingerprint
@@ -89,8 +91,7 @@ class PinnedContext(ssl.SSLContext):
         self._wanted = wanted
         self._healer = healer
         self._reporter = reporter
-        self._fingerprints: dict[bytes, bytes] = {}
-        self._verified: dict[tuple[str, bytes], tuple[bytes, ...] | None] = {}
+        self._seen: dict[tuple[str | None, bytes | None], _Seen] = {}
         self._live: dict[int, weakref.ref[PinnedSocket | PinnedObject]] = {}
         self.minimum_version = ssl.TLSVersion.TLSv1_2
         self.verify_flags &= _STRICT_ENOUGH
@@ -158,7 +159,8 @@ class PinnedContext(ssl.SSLContext):
         self, sock: socket.socket, server_side: bool = False, *args: Any, **kwargs: Any
     ) -> ssl.SSLSocket:
         """Wrap a client socket; `server_hostname` is required."""
-        _only_clients(server_side)
+        if server_side:
+            raise _weakened("it is for clients only")
         self._wanted()
         return super().wrap_socket(sock, server_side, *args, **kwargs)
 
@@ -171,7 +173,8 @@ class PinnedContext(ssl.SSLContext):
         **kwargs: Any,
     ) -> ssl.SSLObject:
         """Wrap a pair of memory buffers for a client; `server_hostname` is required."""
-        _only_clients(server_side)
+        if server_side:
+            raise _weakened("it is for clients only")
         self._wanted()
         return super().wrap_bio(incoming, outgoing, server_side, *args, **kwargs)
 
@@ -185,18 +188,19 @@ class PinnedContext(ssl.SSLContext):
     def judge(self, connection: PinnedSocket | PinnedObject) -> None:
         """Return if the connection is right by the pins of now, else raise `PinningError`."""
         generation = self._judge.generation
-        host, leaf, chain = self._identity(connection)
+        seen = self._identity(connection)
         try:
-            mismatch = self._judge.check(host, leaf, chain)
+            mismatch = self._judge.check(seen.host, seen.leaf, lambda: _chain(connection, seen))
             if mismatch is not None:
                 self._reporter(mismatch)
         except PinningError as error:
-            if not self._healed(connection, error, host, chain):
+            if not self._healed(connection, error, seen):
                 if isinstance(error, PinMismatchError):
                     self._reporter(error)
                 raise as_tls_error(error) from None
         if connection._generation == _UNJUDGED:
-            self._register(connection)
+            key, live = id(connection), self._live
+            live[key] = weakref.ref(connection, lambda _: live.pop(key, None) and None)
         connection._generation = generation
 
     def rejudge(self) -> int:
@@ -224,77 +228,71 @@ class PinnedContext(ssl.SSLContext):
     def _still_right(self, connection: PinnedSocket | PinnedObject) -> bool:
         generation = self._judge.generation
         try:
-            self._judge.check(*self._identity(connection))
+            seen = self._identity(connection)
+            self._judge.check(seen.host, seen.leaf, lambda: _chain(connection, seen))
         except (PinningError, OSError, ValueError):
             return False
         connection._generation = generation
         return True
 
-    def _register(self, connection: PinnedSocket | PinnedObject) -> None:
-        key = id(connection)
-        live = self._live
-        live[key] = weakref.ref(connection, lambda _: live.pop(key, None) and None)
-
     def _healed(
-        self,
-        connection: PinnedSocket | PinnedObject,
-        error: PinningError,
-        host: str,
-        chain: Callable[[], Sequence[bytes]],
+        self, connection: PinnedSocket | PinnedObject, error: PinningError, seen: _Seen
     ) -> bool:
         """Wait for newer pins, where a blocking handshake can wait: not on an event loop."""
         if not isinstance(error, PinMismatchError) or self._healer is None:
             return False
         if not connection._can_wait() or _on_event_loop():
             return False
-        found = tuple(chain())
-        return self._healer(error, lambda: passes(self._judge, host, found))
+        found = _chain(connection, seen)
+        return self._healer(error, lambda: passes(self._judge, seen.host, found))
 
-    def _identity(
-        self, connection: PinnedSocket | PinnedObject
-    ) -> tuple[str, bytes, Callable[[], Sequence[bytes]]]:
-        """Return the verified host, the leaf's fingerprint, and a way to the chain's."""
-        host = _verified_host(connection)
-        try:
-            der = connection.getpeercert(True)
-        except ValueError as exc:  # broken off since it was judged, or shut down from here
-            raise as_tls_error(_unverified(host, str(exc))) from exc
-        if not der:
-            raise as_tls_error(_unverified(host, "the peer showed no certificate"))
-        key = host, der
-        if connection.session_reused and key not in self._verified:
-            # On resumption nothing is verified anew, neither the chain nor the host name.
-            reason = "the resumed TLS session was not verified for this host by this context"
-            raise as_tls_error(_unverified(host, reason))
-        if key not in self._verified:
-            _make_room(self._verified)
-            self._verified[key] = None
-        return host, self._fingerprint(der), lambda: self._chain(connection, key)
+    def _identity(self, connection: PinnedSocket | PinnedObject) -> _Seen:
+        """Return what is known of the connection's verified host name and leaf."""
+        name, der = connection.server_hostname, connection.getpeercert(True)
+        seen = self._seen.get((name, der))
+        if seen is None:
+            seen = _first_seen(name, der)
+            if connection.session_reused:
+                # On resumption nothing is verified anew, neither the chain nor the host name.
+                reason = "the resumed TLS session was not verified for this host by this context"
+                raise as_tls_error(_unverified(seen.host, reason))
+            _make_room(self._seen)
+            self._seen[name, der] = seen
+        return seen
 
-    def _chain(
-        self, connection: PinnedSocket | PinnedObject, key: tuple[str, bytes]
-    ) -> tuple[bytes, ...]:
-        remembered = self._verified.get(key)
-        ders = () if connection.session_reused else verified_chain(connection)
-        if ders:
-            found = tuple(self._fingerprint(der) for der in ders)
-            if remembered != found:
-                self._verified[key] = found
-            return found
-        if remembered is None:
-            raise as_tls_error(_unverified(key[0], "the TLS stack gave no verified chain"))
-        return remembered
 
-    def _fingerprint(self, der: bytes) -> bytes:
-        found = self._fingerprints.get(der)
-        if found is None:
-            try:
-                found = spki_fingerprint(der)
-            except MalformedError as exc:
-                raise as_tls_error(_unverified("the peer", str(exc))) from exc
-            _make_room(self._fingerprints)
-            self._fingerprints[der] = found
-        return found
+@dataclass(slots=True)
+class _Seen:
+    """A host name and a leaf that were verified together, with the chain where it was needed."""
+
+    host: str
+    leaf: bytes
+    chain: tuple[bytes, ...] = ()
+
+
+def _first_seen(name: str | None, der: bytes | None) -> _Seen:
+    host = _verified_host(name)
+    if not der:
+        raise as_tls_error(_unverified(host, "the peer showed no certificate"))
+    return _Seen(host, _fingerprint(host, der))
+
+
+def _chain(connection: PinnedSocket | PinnedObject, seen: _Seen) -> tuple[bytes, ...]:
+    """Return the fingerprints of the verified chain, or, resumed, of the one verified before."""
+    ders = () if connection.session_reused else verified_chain(connection)
+    if ders:
+        seen.chain = (seen.leaf, *(_fingerprint(seen.host, der) for der in ders[1:]))
+    if not seen.chain:
+        raise as_tls_error(_unverified(seen.host, "the TLS stack gave no verified chain"))
+    return seen.chain
+
+
+@functools.lru_cache(maxsize=_MOST_REMEMBERED)
+def _fingerprint(host: str, der: bytes) -> bytes:
+    try:
+        return spki_fingerprint(der)
+    except MalformedError as exc:
+        raise as_tls_error(_unverified(host, str(exc))) from exc
 
 
 class _Guarded:
@@ -323,7 +321,7 @@ class PinnedSocket(_Guarded, ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         """Handshake, then judge; a mismatch raises before anything can be written."""
         super().do_handshake(block)
-        cast("PinnedContext", self.context).judge(self)
+        self.context.judge(self)  # type: ignore[attr-defined]
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
         """Read, once judged."""
@@ -394,7 +392,7 @@ class PinnedObject(_Guarded, ssl.SSLObject):
     def do_handshake(self) -> None:
         """Handshake, then judge; a mismatch raises before anything can be written."""
         super().do_handshake()
-        cast("PinnedContext", self.context).judge(self)
+        self.context.judge(self)  # type: ignore[attr-defined]
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
         """Read, once judged."""
@@ -451,8 +449,7 @@ def passes(judge: Judge, host: str, chain: Sequence[bytes]) -> bool:
     return True
 
 
-def _verified_host(connection: PinnedSocket | PinnedObject) -> str:
-    name = connection.server_hostname
+def _verified_host(name: str | None) -> str:
     if not name:
         raise as_tls_error(_unverified("the peer", "no server_hostname was verified"))
     try:

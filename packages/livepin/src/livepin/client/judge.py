@@ -20,6 +20,7 @@ from livepin.trust import TrustedState
 Unlisted = Literal["system", "refuse"]
 Clock = Callable[[], datetime]
 
+_MOST_SETTLED = 256
 _MOST_WARNINGS = 1024  # hosts; a crawler must not fill the memory
 
 logger = logging.getLogger("livepin")
@@ -57,12 +58,18 @@ class ConfigJudge:
         self._unlisted = unlisted
         self._lock = threading.Lock()
         self._warned: set[str] = set()
+        self._settled: tuple[TrustedState | None, dict[str, frozenset[bytes]]] = None, {}
 
     def check(
         self, host: str, leaf: bytes, chain: Callable[[], Sequence[bytes]]
     ) -> PinMismatchError | None:
         """Judge by the domain that covers `host`, if any."""
         state = self._trusted()
+        settled_by, settled = self._settled
+        if settled_by is state and (pinned := settled.get(host)) is not None:
+            matched = leaf in pinned or not pinned.isdisjoint(chain())
+            if matched:
+                return None
         domain = state.lookup(host)
         if domain is None:
             self._check_unlisted(host, state)
@@ -73,6 +80,8 @@ class ConfigJudge:
         if domain.stale is Stale.REFUSE and state.is_past_grace(now=now):
             raise _stale(host, state)
         trusted_now = state.trusted_now(now=now)
+        if domain.stale is not Stale.REFUSE:
+            self._settle(host, domain, state)
         if domain.pins.match((leaf,), now=trusted_now) is not None:
             return None
         found = chain()
@@ -82,6 +91,15 @@ class ConfigJudge:
         if domain.mode is Mode.REPORT:
             return error
         raise error
+
+    def _settle(self, host: str, domain: Domain, state: TrustedState) -> None:
+        """Remember the pins that are right whatever the time, as long as `state` is active."""
+        if state.trusted_override is not None:
+            return
+        settled_by, settled = self._settled
+        if settled_by is not state or len(settled) >= _MOST_SETTLED:
+            settled = {}
+        self._settled = state, settled | {host: domain.pins.unlimited}
 
     def _check_unlisted(self, host: str, state: TrustedState) -> None:
         nearest = _nearest(host, state)

@@ -42,6 +42,9 @@ class Reports:
             )
         return True
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def take(self) -> list[dict[str, Any]]:
         """Return what waits to be sent, and forget it."""
         with self._lock:

@@ -163,7 +163,10 @@ class Config:
 
 def longest(index: dict[str, Domain], host: str) -> Domain | None:
     """Return the entry of the longest pattern in `index` that covers a normalised host."""
-    for pattern in hostnames.candidates(host):
+    exact = index.get(host)
+    if exact is not None:
+        return exact
+    for pattern in hostnames.candidates(host)[1:]:
         found = index.get(pattern)
         if found is not None:
             return found
