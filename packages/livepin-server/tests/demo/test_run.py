@@ -6,7 +6,7 @@ import io
 from typing import cast
 
 import pytest
-from livepin_server.demo.run import Shown, Story, run
+from livepin_server.demo.run import Story, run
 from livepin_server.demo.stage import App, Stage, StageError
 from rich.console import Console
 

@@ -254,7 +254,8 @@ def _explore(console: Console, stage: Stage) -> None:
             f"  export LIVEPIN_DATA={stage.data}\n"
             f"  .venv/bin/livepin domain list\n"
             f"  .venv/bin/livepin config log\n"
-            f"  .venv/bin/livepin domain check {HOST}\n"
+            f"  .venv/bin/livepin domain check {HOST} --port {stage.api.port} "
+            f"--ca {stage.folder / 'demo-ca.pem'}\n"
         )
     )
     try:
