@@ -142,3 +142,16 @@ def test_a_set_matches_exactly_when_a_key_of_the_chain_is_pinned(
     found = PinSet(tuple(Pin(p) for p in pinned)).match(chain, now=NOW)
     first = next((c for c in chain if c in pinned), None)
     assert (found.sha256 if found else None) == first
+
+
+@pytest.mark.parametrize("not_before", [None, NOW, NOW - HOUR])
+@pytest.mark.parametrize("not_after", [None, NOW, NOW + HOUR])
+def test_only_a_pin_without_any_limit_is_unlimited(
+    not_before: datetime | None, not_after: datetime | None
+) -> None:
+    pins = PinSet((Pin(A, not_before, not_after), Pin(B, None, NOW), Pin(None)))
+    assert pins.unlimited == ({A} if (not_before, not_after) == (None, None) else set())
+
+
+def test_a_key_pinned_with_and_without_limits_is_unlimited() -> None:
+    assert PinSet((Pin(A, None, NOW), Pin(A))).unlimited == {A}
