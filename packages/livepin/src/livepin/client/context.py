@@ -248,7 +248,11 @@ class PinnedContext(ssl.SSLContext):
 
     def _identity(self, connection: PinnedSocket | PinnedObject) -> _Seen:
         """Return what is known of the connection's verified host name and leaf."""
-        name, der = connection.server_hostname, connection.getpeercert(True)
+        name = connection.server_hostname
+        try:
+            der = connection.getpeercert(True)
+        except ValueError as exc:  # broken off since it was judged, or shut down from here
+            raise as_tls_error(_unverified(name or "the peer", str(exc))) from exc
         seen = self._seen.get((name, der))
         if seen is None:
             seen = _first_seen(name, der)
