@@ -1,0 +1,129 @@
+"""Killed in the middle of publishing: nothing acknowledged is lost, no number is used twice."""
+
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import pytest
+from livepin.trust import TrustedState
+
+# Forks a process for each round, which spares twelve starts of Python.
+PUBLISHING = """
+import hashlib, os, pathlib, sys
+from livepin.testing import FakeClock
+from livepin_server import folder, lock
+from livepin_server.services.publishing.publisher import Intent
+
+def publish(data, label):
+    with lock.holding(data), folder.opened(data, {}, clock=FakeClock()) as opened:
+        publisher = opened.services.publisher
+        print(os.getpid(), flush=True)
+        number = 0
+        while True:
+            number += 1
+            change = f"{label} {number}"
+            found = publisher.publish("acme", "main", lambda *_: [change], Intent(author=label))
+            _, raw = publisher.version("acme", "main", found.version)
+            print(found.version, hashlib.sha256(raw).hexdigest(), change, flush=True)
+
+for label in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        publish(pathlib.Path(sys.argv[1]), label.strip())
+    _, status = os.waitpid(pid, 0)
+    print("ended", os.waitstatus_to_exitcode(status), flush=True)
+"""
+ROUNDS = 12
+
+
+def publish_until_killed(process, label, count, pause):
+    """Return what a process acknowledged before SIGKILL, `pause` seconds after line `count`."""
+    process.stdin.write(f"{label}\n")
+    process.stdin.flush()
+    pid = int(process.stdout.readline())
+    killer = threading.Timer(pause, os.kill, (pid, signal.SIGKILL))
+    lines = []
+    for line in process.stdout:
+        if line.startswith("ended"):
+            assert line == f"ended {-signal.SIGKILL}\n"
+            break
+        lines.append(line.split(" ", 2))
+        if len(lines) == count:
+            killer.start()
+    killer.join()
+    return lines
+
+
+def test_a_dozen_kills_lose_nothing_and_repeat_nothing(data_folder, open_folder, intent):
+    moments = random.Random(20261123)
+    acknowledged = {}
+    with open_folder(data_folder) as opened:
+        start = TrustedState.from_bootstrap(opened.services.publisher.bootstrap("acme", "main"))
+    command = [sys.executable, "-c", PUBLISHING, str(data_folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        for number in range(ROUNDS):
+            count, pause = moments.randint(1, 4), moments.uniform(0, 0.01)
+            label = f"round {number}"
+            for version, digest, change in publish_until_killed(process, label, count, pause):
+                assert int(version) not in acknowledged, "two versions with one number"
+                acknowledged[int(version)] = digest, change.strip()
+        process.stdin.close()
+    assert process.returncode == 0
+    assert len(acknowledged) >= ROUNDS
+
+    path = data_folder / "livepin.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        kept = connection.execute("SELECT version, document, changed FROM configs").fetchall()
+        (counter,) = connection.execute("SELECT last_version FROM accounts").fetchone()
+    found = {version: (document, changed) for version, document, changed in kept}
+    # Nothing that was acknowledged is gone or other than it was.
+    for version, (digest, change) in acknowledged.items():
+        document, changed = found[version]
+        assert hashlib.sha256(document).hexdigest() == digest
+        assert change in changed
+    # At most one in each round was committed and could not be acknowledged any more.
+    assert len(found) - 1 - len(acknowledged) <= ROUNDS
+    # No number is missing, and the counter is at the newest.
+    assert sorted(found) == list(range(1, counter + 1))
+    # And clients that know any of it follow to the next.
+    with open_folder(data_folder) as opened:
+        state = start.advance_config(found[counter][0])
+        publisher = opened.services.publisher
+        next_one = publisher.publish("acme", "main", lambda *_: [], intent)
+        assert next_one.version == counter + 1
+        assert state.advance_config(publisher.version("acme", "main")[1]).order == (1, counter + 1)
+
+
+@pytest.mark.parametrize("moment", ["before", "inside"])
+def test_a_kill_at_a_chosen_moment_leaves_the_version_of_before(
+    data_folder, open_folder, intent, moment
+):
+    # The change itself kills the process: rows and counter are written, the commit is not.
+    script = f"""
+import os, pathlib, sys
+from livepin.testing import FakeClock
+from livepin_server import folder
+from livepin_server.services.publishing.publisher import Intent
+from livepin_server.storage.schema import accounts
+from sqlalchemy import update
+def change(connection, now):
+    if {moment == "inside"}:
+        connection.execute(update(accounts).values(last_version=99, delivery="nonsense"))
+    os.kill(os.getpid(), 9)
+with folder.opened(pathlib.Path(sys.argv[1]), {{}}, clock=FakeClock()) as opened:
+    opened.services.publisher.publish("acme", "main", change, Intent(author="x"))
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(data_folder)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    with open_folder(data_folder) as opened:
+        publisher = opened.services.publisher
+        assert [each.version for each in publisher.history("acme", "main")] == [1]
+        assert publisher.publish("acme", "main", lambda *_: [], intent).version == 2
