@@ -285,7 +285,10 @@ def _chain(connection: PinnedSocket | PinnedObject, seen: _Seen) -> tuple[bytes,
     """Return the fingerprints of the verified chain, or, resumed, of the one verified before."""
     ders = () if connection.session_reused else verified_chain(connection)
     if ders:
-        seen.chain = (seen.leaf, *(_fingerprint(seen.host, der) for der in ders[1:]))
+        # Returned as it is: another connection may set the remembered one meanwhile.
+        found = (seen.leaf, *(_fingerprint(seen.host, der) for der in ders[1:]))
+        seen.chain = found
+        return found
     if not seen.chain:
         raise as_tls_error(_unverified(seen.host, "the TLS stack gave no verified chain"))
     return seen.chain
