@@ -663,11 +663,21 @@ FORK = """
     refresh = threading.Thread(target=pins.refresh)
     refresh.start()
     assert store.entered.wait(10)  # a thread of the parent holds the locks of trust and store
-    with pins._judge._lock:
-        child = os.fork()
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        with pins._judge._lock:
+            held.set()
+            release.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)  # and another one that of the warnings
+    child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(10)
         store.release.set()
+        assert pins.wait_for(1, timeout=0)
         assert get(good.port) == 200
         assert get(good.port, "127.0.0.1") == 200  # unlisted, so it is noted and warned about
         simulator.pin("localhost", other.pin)
@@ -682,6 +692,7 @@ FORK = """
         os._exit(1)
     store.release.set()
     _, status = os.waitpid(child, 0)
+    release.set()
     refresh.join(10)
     assert not refresh.is_alive()
     assert get(good.port) == 200
