@@ -197,6 +197,18 @@ def _latest_issue() -> Iterator[Case]:
         take("config", d.config(1, root_version=2), accepted(2, 1)),
     )
     yield _case(
+        "new-root-resets-time-for-good",
+        "Nor does the old config from the future count again after a restart",
+        start(),
+        take(
+            "config",
+            d.config(2, issued=_FAR, expires=_FAR + DAY),
+            accepted(1, 2, clock_wrong=True),
+        ),
+        take("root", d.root(2), accepted(2, 2, config_root=1)),
+        restart(accepted(2, 2, config_root=1)),
+    )
+    yield _case(
         "root-from-the-future",
         "The issue of a root counts as well",
         start(),

@@ -112,15 +112,17 @@ def _lookups() -> Iterator[Case]:
         "A wildcard of the config itself",
         take("override", _of("*.wild.example.com"), accepted(override=100, lookups=lookups)),
     )
-    exact = d.config(domains=[d.domain("*.wild.example.com"), d.domain(_A)])
+    exact = d.config(domains=[d.domain("*.wild.example.com"), d.domain(_DEEP)])
     yield _case(
         "before-a-longer-pattern",
         "What an override covers it decides, also where the config has a longer pattern",
         take(
-            "override", _of("*.wild.example.com"), accepted(override=100, lookups={_A: lookups[_A]})
+            "override",
+            _of("*.wild.example.com"),
+            accepted(override=100, lookups={_DEEP: _pentest("*.wild.example.com")}),
         ),
         begin=start(
-            d.bootstrap(config_raw=exact), accepted(lookups={_A: Found(pattern=_A), _DEEP: WILD})
+            d.bootstrap(config_raw=exact), accepted(lookups={_DEEP: Found(pattern=_DEEP), _A: WILD})
         ),
     )
     both = {_A: _pentest(_A), _DEEP: _pentest("*.wild.example.com")}
