@@ -1,0 +1,135 @@
+"""The composition root: it alone reads environment and clock, and holds the folder's lock."""
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from litestar import Litestar
+from livepin_server import lock, main
+from livepin_server.folder import Plan
+from livepin_server.lock import DataFolderBusyError
+from livepin_server.storage import schema_version
+
+SERVE = """
+import pathlib, sys
+from livepin_server import main
+
+async def started(running):
+    print(running.delivery.port, running.management.port, flush=True)
+    if sys.argv[2] == "stop":
+        running.stop.set()
+
+main.run_server(pathlib.Path(sys.argv[1]), started=started)
+print("ended")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    for name in [*os.environ]:
+        if name.startswith("LIVEPIN_"):
+            monkeypatch.delenv(name)
+
+
+def served(data, how, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(data), how],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_the_clock_is_aware_and_in_utc():
+    now = main.clock()
+    assert now.tzinfo is dt.timezone.utc
+    assert abs(now - dt.datetime.now(dt.timezone.utc)) < dt.timedelta(minutes=1)
+
+
+def test_init_makes_a_folder_of_today(tmp_path, settings):
+    data = tmp_path / "new"
+    plan = Plan(data=data, account="acme", settings=settings, root_key=None, passphrase=None)
+    main.initialise(plan)
+    with main.in_process(data) as (app, _):
+        assert isinstance(app, Litestar)
+
+
+def test_in_process_gives_the_operators_key_and_holds_the_lock(data_folder):
+    with main.in_process(data_folder) as (app, key):
+        assert isinstance(app, Litestar)
+        assert key == (data_folder / "operator.key").read_text().strip()
+        with pytest.raises(DataFolderBusyError), lock.holding(data_folder):
+            pass
+    with lock.holding(data_folder):
+        pass
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda data: main.in_process(data).__enter__(),
+        main.upgrade,
+        main.renew_delivery_keys,
+        main.run_server,
+    ],
+    ids=["in_process", "upgrade", "renew_delivery_keys", "run_server"],
+)
+def test_nothing_works_on_a_folder_that_another_process_has(data_folder, use):
+    with lock.holding(data_folder), pytest.raises(DataFolderBusyError, match=str(data_folder)):
+        use(data_folder)
+
+
+def test_the_environment_is_read_here(data_folder, monkeypatch):
+    (data_folder / "master.key").rename(data_folder.parent / "master.key")
+    text = (data_folder.parent / "master.key").read_text().strip()
+    monkeypatch.setenv("LIVEPIN_MASTER_KEY", text)
+    main.renew_delivery_keys(data_folder)  # signs, so it has the key
+    assert (data_folder / "tls.old").is_dir()
+
+
+def test_an_upgrade_of_a_current_folder_makes_no_backup(data_folder):
+    assert main.upgrade(data_folder) == (schema_version.head(), None)
+
+
+def test_an_upgrade_makes_the_tables_of_an_empty_database(data_folder):
+    for path in data_folder.glob("livepin.db*"):
+        path.unlink()
+    assert main.upgrade(data_folder) == (schema_version.head(), None)
+    with main.in_process(data_folder):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_serves_until_a_signal_and_ends_in_order(data_folder, number):
+    with served(data_folder, "serve") as process:
+        ports = [int(each) for each in process.stdout.readline().split()]
+        assert len(ports) == 2
+        assert 0 not in ports
+        with pytest.raises(DataFolderBusyError), lock.holding(data_folder):
+            pass
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "ended\n"), err
+    messages = [json.loads(line)["message"] for line in err.splitlines()]
+    assert messages[0] == "serving"
+    assert messages[-1] == "stopping"
+    assert not (data_folder / "run" / "management.json").exists()
+    with lock.holding(data_folder):
+        pass
+
+
+def test_a_server_that_was_killed_leaves_a_folder_that_serves_again(data_folder):
+    with served(data_folder, "serve") as process:
+        assert process.stdout.readline()
+        process.kill()
+        process.communicate(timeout=60)
+    with served(data_folder, "stop", LIVEPIN_LOG_FORMAT="text") as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.endswith("ended\n")
+    assert " INFO livepin.server: serving delivery=" in err
