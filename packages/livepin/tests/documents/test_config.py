@@ -326,6 +326,7 @@ def test_the_longest_pattern_wins_whole(account: Account, host: str, expected: s
     [
         ("api.example.com", True),
         ("any.example.com", True),
+        ("a.example.com", True),
         ("example.com", False),
         ("*.example.com", True),
         ("*.any.example.com", True),
