@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import delivery, documents, events, imports, pin_check
+from . import delivery, documents, emergency, events, imports, pin_check
 from .machine import description
 
 _HERE = Path(__file__).parent
@@ -18,6 +18,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "imports": ("Import", imports.run),
     "documents": ("Configs by the number of domains", documents.run),
     "delivery": ("`GET config` against nginx", delivery.run),
+    "emergency": ("A certificate that changes before its pin is published", emergency.run),
     "events": ("One publish told to all event streams", events.run),
 }
 _INTRODUCTION = """\
