@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from livepin.documents.config import check_url
 from livepin.errors import ConfigurationError
 
 from livepin_server.bus.memory import Announcement
@@ -24,7 +25,9 @@ from livepin_server.folder import Folder
 from livepin_server.jobs.runner import Job, run_forever
 from livepin_server.listener import Listener
 from livepin_server.services.errors import ServiceError
+from livepin_server.settings import Settings
 from livepin_server.telemetry.metrics import Metrics
+from livepin_server.web.admission import Admission
 from livepin_server.web.limits import RateLimit
 
 RUN_FILE = Path("run", "management.json")
@@ -69,9 +72,11 @@ async def serve(
         most=settings.max_streams,
         most_per_address=settings.max_streams_per_address,
     )
-    limit = RateLimit(settings.requests_per_second, 4 * settings.requests_per_second)
-    app = DeliveryApp(snapshot, events, Reports(metrics), metrics, limit=limit)
-    running = _listeners(folder, app, management_app(metrics))
+    app = DeliveryApp(snapshot, events, Reports(metrics), metrics, limit=_limit(settings))
+    admission = Admission(
+        management_app(metrics), metrics, hosts=_hosts(settings), limit=_limit(settings)
+    )
+    running = _listeners(folder, app, admission)
     _stop_on_signals(running.stop)
     loader = _Loader(folder, snapshot, events, metrics)
     unsubscribe = services.bus.subscribe(loader.announced)
@@ -166,6 +171,16 @@ def _listeners(folder: Folder, app: DeliveryApp, management_app: Any) -> Running
             most_connections=_MOST_MANAGEMENT,
         ),
     )
+
+
+def _limit(settings: Settings) -> RateLimit:
+    return RateLimit(settings.requests_per_second, 4 * settings.requests_per_second)
+
+
+def _hosts(settings: Settings) -> set[str]:
+    """Return the names that management may be called by: its certificate has those of delivery."""
+    named = {check_url(url, schemes=("https",)) for url in settings.delivery_urls}
+    return named | {settings.management_host}
 
 
 def _resign(folder: Folder) -> Job:

@@ -17,7 +17,6 @@ from .reports import MAX_SIZE, Reports
 from .snapshot import Document, Snapshot
 
 _ACCOUNT = re.compile(r"/v1/([a-z0-9-]{1,63})/(events|reports)\Z")
-_BODY_TIME = 10.0  # seconds for a whole body
 _PROBLEM_HEADERS = [
     ("content-type", CONTENT_TYPE),
     ("cache-control", "no-store"),
@@ -28,6 +27,13 @@ _EVENT_HEADERS = [
     ("cache-control", "no-store"),
     ("x-accel-buffering", "no"),
 ]
+_SOON, _LATER = ("retry-after", "1"), ("retry-after", "60")
+_REPORT_COST = 10  # requests
+# A quality of zero refuses. Bounded: who sends the header is nobody's friend.
+_GZIP = re.compile(
+    r"(?:^|,)\s*gzip\s*(?:;\s*q=(?:1(?:\.0{0,3})?|0\.[0-9]{0,2}[1-9][0-9]{0,2})\s*)?(?:,|$)",
+    re.IGNORECASE,
+)
 _HELD = re.compile(r'(?:W/)?"([0-9]{1,16})"\Z')
 
 
@@ -42,6 +48,7 @@ class DeliveryApp:
         metrics: Metrics,
         *,
         limit: RateLimit,
+        body_time: float = 10.0,
     ) -> None:
         self.ready = False
         self._snapshot = snapshot
@@ -49,6 +56,7 @@ class DeliveryApp:
         self._reports = reports
         self._metrics = metrics
         self._limit = limit
+        self._body_time = body_time  # seconds for a whole body
         self._count = {status: metrics.requests.labels("delivery", status) for status in _STATUSES}
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
@@ -58,7 +66,7 @@ class DeliveryApp:
             return
         address = scope.client.rpartition(":")[0]
         if not self._limit.allow(address):
-            self._refuse(proto, 429, "too many requests from this address")
+            self._refuse(proto, 429, "too many requests from this address", self._retry(1))
             return
         document = self._snapshot.get(scope.path)
         if document is not None:
@@ -68,7 +76,7 @@ class DeliveryApp:
 
     def _send(self, scope: Any, proto: Any, document: Document) -> None:
         if scope.method not in ("GET", "HEAD"):
-            self._refuse(proto, 405, "expected GET")
+            self._refuse(proto, 405, "expected GET", ("allow", "GET, HEAD"))
             return
         headers = scope.headers
         held = headers.get("if-none-match")
@@ -80,7 +88,7 @@ class DeliveryApp:
             proto.response_empty(304, document.headers)
             return
         self._count[200].inc()
-        packed = document.compressed if "gzip" in headers.get("accept-encoding", "") else None
+        packed = document.compressed if _takes_gzip(headers.get("accept-encoding", "")) else None
         body = document.raw if packed is None else packed
         fields = document.headers if packed is None else document.compressed_headers
         if scope.method == "HEAD":
@@ -98,21 +106,21 @@ class DeliveryApp:
         elif match[2] == "events":
             await self._stream(scope, proto, match[1], address)
         elif scope.method != "POST":
-            self._refuse(proto, 405, "expected POST")
+            self._refuse(proto, 405, "expected POST", ("allow", "POST"))
         else:
             await self._report(scope, proto, match[1], address)
 
     def _health(self, path: str, proto: Any) -> None:
         if path == "/readyz" and not self.ready:
-            self._refuse(proto, 503, "the documents are not loaded yet")
+            self._refuse(proto, 503, "the documents are not loaded yet", _SOON)
         else:
             proto.response_bytes(200, [("content-type", "text/plain")], b"ok\n")
 
     async def _stream(self, scope: Any, proto: Any, account: str, address: str) -> None:
         if scope.method != "GET":
-            self._refuse(proto, 405, "expected GET")
+            self._refuse(proto, 405, "expected GET", ("allow", "GET"))
         elif not self._events.has_room(address):
-            self._refuse(proto, 503, "there are too many event streams")
+            self._refuse(proto, 503, "there are too many event streams", _LATER)
         else:
             self._count[200].inc()
             transport = proto.response_stream(200, _EVENT_HEADERS)
@@ -120,15 +128,17 @@ class DeliveryApp:
 
     async def _report(self, scope: Any, proto: Any, account: str, address: str) -> None:
         # A report costs more than a document, and only misbehaving clients send many.
-        if not self._limit.allow(address, cost=10):
-            self._refuse(proto, 429, "too many reports from this address")
+        if not self._limit.allow(address, cost=_REPORT_COST):
+            self._refuse(
+                proto, 429, "too many reports from this address", self._retry(_REPORT_COST)
+            )
             return
         try:
-            async with asyncio.timeout(_BODY_TIME):
+            async with asyncio.timeout(self._body_time):
                 body = await _bounded(scope, proto)
             self._reports.take(account, body)
         except TimeoutError:
-            self._refuse(proto, 408, f"expected the body within {_BODY_TIME:.0f} s")
+            self._refuse(proto, 408, f"expected the body within {self._body_time:.0f} s")
         except OverflowError:
             self._refuse(proto, 413, f"expected at most {MAX_SIZE} bytes")
         except msgspec.DecodeError as exc:
@@ -137,9 +147,18 @@ class DeliveryApp:
             self._count[202].inc()
             proto.response_empty(202, [("cache-control", "no-store")])
 
-    def _refuse(self, proto: Any, status: int, detail: str) -> None:
+    def _refuse(self, proto: Any, status: int, detail: str, *headers: tuple[str, str]) -> None:
         self._count[status].inc()
-        proto.response_bytes(status, _PROBLEM_HEADERS, encoded(problem(status, detail)))
+        body = encoded(problem(status, detail))
+        proto.response_bytes(status, [*_PROBLEM_HEADERS, *headers], body)
+
+    def _retry(self, cost: int) -> tuple[str, str]:
+        return "retry-after", str(cost * self._limit.pause)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Tell whether an Accept-Encoding names gzip, and not to refuse it."""
+    return _GZIP.search(accepted) is not None
 
 
 _STATUSES = (200, 202, 304, 400, 404, 405, 408, 413, 429, 503)

@@ -58,9 +58,16 @@ def metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
-@get(["/healthz", "/readyz"], media_type=MediaType.TEXT, sync_to_thread=False)
-def health() -> str:
-    """Return ok."""
+@get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False)
+def healthz() -> str:
+    """Return ok: the process answers."""
+    return "ok\n"
+
+
+@get("/readyz", media_type=MediaType.TEXT, sync_to_thread=True)
+def readyz(services: NamedDependency[Services]) -> str:
+    """Return ok if the database answers too."""
+    services.accounts.all()
     return "ok\n"
 
 
@@ -70,4 +77,4 @@ def openapi(schema: NamedDependency[dict[str, Any]]) -> Response[bytes]:
     return Response(msgspec.json.encode(schema), media_type="application/vnd.oai.openapi+json")
 
 
-HANDLERS = [status, probe, metrics, health, openapi]
+HANDLERS = [status, probe, metrics, healthz, readyz, openapi]

@@ -22,12 +22,17 @@ PUBLIC = ("/healthz", "/readyz", "/openapi.json")
 _RANK = {Role.PENTEST: 0, Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
 _LONGEST = 256
 
-# A wrong key costs what ten right ones do: guessing 256 bits is hopeless, and slow as well.
+# Guessing 256 bits is hopeless. Who tries is told to stop. A right key is always taken: else
+# anybody who shares an address with an operator could lock them out.
 FAILURES_PER_SECOND, FAILURES_AT_ONCE = 0.2, 20.0
 
 
 class TooManyFailuresError(Exception):
-    """An address tried too many wrong keys."""
+    """An address tried too many wrong keys; it may try again after `pause` seconds."""
+
+    def __init__(self, pause: int) -> None:
+        super().__init__("too many wrong API keys from this address")
+        self.pause = pause
 
 
 class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
@@ -43,8 +48,6 @@ class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
     ) -> AuthenticationResult:
         """Return the principal; the same answer for no key, a wrong one, and a revoked one."""
         address = connection.client.host if connection.client else ""
-        if not self._failures.allow(address, cost=0.0):
-            raise TooManyFailuresError
         scheme, _, text = connection.headers.get("authorization", "").partition(" ")
         try:
             if scheme.lower() != "bearer" or len(text) > _LONGEST:
@@ -52,7 +55,7 @@ class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
             principal = await asyncio.to_thread(self._api_keys.verify, text.strip())
         except ForbiddenError as exc:
             if not self._failures.allow(address):
-                raise TooManyFailuresError from exc
+                raise TooManyFailuresError(self._failures.pause) from exc
             raise NotAuthorizedException(
                 "expected Authorization: Bearer with a valid API key",
                 headers={"WWW-Authenticate": "Bearer"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,11 @@ class RateLimit:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._buckets: dict[str, list[float]] = {}  # level, and when it was that
+
+    @property
+    def pause(self) -> int:
+        """Seconds after which one who was refused may try again."""
+        return math.ceil(1 / self._per_second)
 
     def allow(self, key: str, cost: float = 1.0) -> bool:
         """Take `cost` tokens of a key, if it has them."""

@@ -51,7 +51,7 @@ def on_http_error(_: _AnyRequest, exc: HTTPException) -> Response[bytes]:
 
 def on_too_many_failures(_: _AnyRequest, exc: TooManyFailuresError) -> Response[bytes]:
     """Answer an address that guesses keys."""
-    return _response(problem(429, "too many wrong API keys from this address"), {})
+    return _response(problem(429, str(exc)), {"Retry-After": str(exc.pause)})
 
 
 def on_unexpected(request: _AnyRequest, exc: Exception) -> Response[bytes]:

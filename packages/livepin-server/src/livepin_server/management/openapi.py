@@ -1,0 +1,150 @@
+"""The OpenAPI document of the management API: what Litestar knows of the routes, made readable."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
+from litestar.types import ControllerRouterHandler
+from litestar.utils.sync import AsyncCallable
+
+from livepin_server import __version__
+from livepin_server.services.model import Role
+from livepin_server.web.problems import CONTENT_TYPE, Problem
+
+_DESCRIPTION = """\
+Private API of a Livepin server; the commands speak it. Paths under /v1 only ever gain members.
+
+Each request names an API key: `Authorization: Bearer lpk_...`. A key has one role, for one account
+or for the whole server. An admin may do what an operator may, an operator what a viewer may;
+`pentest` stands beside them. An account that a key is not for does not exist, as far as the key can
+tell (404).
+
+Each error is a problem (RFC 9457). A refused request has changed nothing. Every change of pins is
+published before it is answered: `publication` names the config version that carries it."""
+
+_KEY_DESCRIPTION = "An API key, made by `POST /v1/api-keys` or `livepin init`."
+
+_PROBLEMS = {
+    "400": "The request is malformed; `detail` says where.",
+    "401": "The API key is missing, unknown or revoked.",
+    "403": "The role of the API key does not reach.",
+    "404": "What the path names is not there, or not for this API key.",
+    "408": "The body did not arrive in time.",
+    "409": "It is there already, or its state does not allow this; `hint` says what to do.",
+    "413": "The body is larger than 256 KiB.",
+    "421": "The Host header names another server.",
+    "422": "The content is not what was expected; `detail` says where.",
+    "429": "Too many requests, or wrong API keys, from this address; see Retry-After.",
+    "500": "A fault of the server; its log has it.",
+    "503": "The database cannot do it now, or it took too long; see Retry-After.",
+}
+_ANY = ("421", "429", "500", "503")
+_OF_BODY = ("400", "408", "409", "413", "422")
+
+
+def document(routes: Sequence[ControllerRouterHandler]) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of these routes."""
+    app = Litestar(routes, dependencies=_nothing(), openapi_config=_config(), logging_config=None)
+    found = app.openapi_schema.to_schema()
+    for path, handler in _handlers(app):
+        for method in handler.http_methods:
+            operation = found["paths"].get(path, {}).get(method.lower())
+            if operation is not None:
+                _describe(operation, handler)
+    found["components"]["schemas"] |= _components(Problem)
+    found["components"]["responses"] = {f"Problem{s}": _problem(t) for s, t in _PROBLEMS.items()}
+    found["paths"] = dict(sorted(found["paths"].items()))
+    found["components"]["schemas"] = dict(sorted(found["components"]["schemas"].items()))
+    return found
+
+
+def _config() -> OpenAPIConfig:
+    scheme = SecurityScheme(type="http", scheme="bearer", description=_KEY_DESCRIPTION)
+    return OpenAPIConfig(
+        title="Livepin management API",
+        version=__version__,
+        description=_DESCRIPTION,
+        components=Components(security_schemes={"apiKey": scheme}),
+        security=[{"apiKey": []}],
+        use_handler_docstrings=True,
+    )
+
+
+def _nothing() -> dict[str, Provide]:
+    """Name what is injected, so that it is not taken for a parameter of the query."""
+    return {
+        name: Provide(lambda: None, sync_to_thread=False)
+        for name in ("services", "metrics", "schema")
+    }
+
+
+def _handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                yield route.path_format, handler
+
+
+def _components(shape: type) -> dict[str, Any]:
+    template = "#/components/schemas/{name}"
+    return dict(msgspec.json.schema_components([shape], ref_template=template)[1])
+
+
+def _describe(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
+    """Say what an operation is called, what it needs, and how it refuses."""
+    function = _written(handler)
+    public = not isinstance(handler.opt.get("role"), Role)
+    operation["operationId"] = function.__name__
+    operation["summary"] = (inspect.getdoc(function) or "").partition("\n")[0].removesuffix(".")
+    operation["description"] = "Open to all." if public else _needs(handler)
+    if public:
+        operation["security"] = []
+    operation.pop("deprecated", None)
+    for parameter in operation.get("parameters", ()):
+        parameter.pop("deprecated", None)
+    answers = operation["responses"]
+    answers.pop("400", None)
+    for status, answer in answers.items():
+        answer.pop("headers", None)
+        answer["description"] = HTTPStatus(int(status)).phrase
+    for status in _refusals(operation, public=public):
+        answers[status] = {"$ref": f"#/components/responses/Problem{status}"}
+
+
+def _written(handler: HTTPRouteHandler) -> Callable[..., Any]:
+    """Return the function as it was written: those that run in threads are wrapped, twice even."""
+    function: Callable[..., Any] = handler.fn
+    while isinstance(function, AsyncCallable):
+        function = function.func
+    return function
+
+
+def _needs(handler: HTTPRouteHandler) -> str:
+    scope = " for the whole server" if handler.opt.get("server_wide") else ""
+    return f"Needs an API key{scope} with the role {handler.opt['role'].value}."
+
+
+def _refusals(operation: dict[str, Any], *, public: bool) -> list[str]:
+    found = {*_ANY}
+    if not public:
+        found |= {"401", "403"}
+    if operation.get("parameters"):
+        found |= {"400", "404", "422"}
+    if operation.get("requestBody"):
+        found |= {*_OF_BODY}
+    return sorted(found)
+
+
+def _problem(text: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": text, "content": {CONTENT_TYPE: {"schema": schema}}}
