@@ -58,9 +58,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run if the core is not covered whole, or the rest by less than 95 %."""
     if not session.config.getoption("--coverage-gates") or hasattr(session.config, "workerinput"):
         return
-    below = _below_the_gates()
-    session.config.stash[_BELOW] = below
-    if below and session.exitstatus == pytest.ExitCode.OK:
+    if session.exitstatus != pytest.ExitCode.OK:
+        return
+    below = session.config.stash[_BELOW] = _below_the_gates()
+    if below:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
