@@ -40,7 +40,7 @@ def compact(
 # -- root ----------------------------------------------------------------------------------------
 
 
-def role(*names: str, threshold: int = 1, **changes: Any) -> dict[str, Any]:
+def role(*names: str, threshold: Any = 1, **changes: Any) -> dict[str, Any]:
     """Return a role with the keys of these names."""
     return changed({"keys": [jwk(name) for name in names], "threshold": threshold}, changes)
 

@@ -6,7 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import documents as d
-from .case import PENTEST, Case, Raw, accepted, config_case, needs, refused, repeat, start, take
+from .case import (
+    PENTEST,
+    Case,
+    Raw,
+    accepted,
+    config_case,
+    needs,
+    refusals,
+    refused,
+    repeat,
+    start,
+    take,
+)
 from .keys import b64url, compact_json, sign
 
 CONFIG_LIMIT = 8 * 1024 * 1024
@@ -95,6 +107,20 @@ def cases() -> Iterator[Case]:
         "Brackets inside of strings are no levels",
         d.config(2, x='[[[[[[[[[["\\"{{{{{{{{{{', y='\\\\"['),
         accepted(1, 2),
+    )
+    good = compact_json(d.config_payload(2))
+    open_ended = {
+        "cut off": good[:-1],
+        "cut off within a string": good[: good.index(b"acme") + 2],
+        "a level more than were opened": good + b"}",
+        "a level closed before it is opened": b"}" + good + b"{",
+    }
+    yield refusals(
+        1,
+        "payload-not-closed",
+        "Levels that do not close, or were never opened, are found by the same look",
+        "config",
+        {note: d.config_of(data) for note, data in open_ended.items()},
     )
     deep = d.root(2)[:-1] + ',"x":' + "[" * 9 + "]" * 9 + "}"
     yield Case(

@@ -586,12 +586,12 @@ def _roots() -> Iterator[Case]:
         "critical": d.role("root 2", critical=["quorum"]),
     }.items():
         bad[f"role root: {note}"] = {"roles": d.roles(2, root=role)}
-    for role in ("config", "override"):
-        two = d.role(f"{role} 2", f"{role} 2b", threshold=2)
-        bad[f"role {role}: threshold 2"] = {"roles": d.roles(2, **{role: two})}
-        bad[f"role {role}: absent"] = {"roles": d.roles(2, **{role: ABSENT})}
-        bad[f"role {role}: the key of the role root"] = {
-            "roles": d.roles(2, **{role: d.role("root 2")})
+    for name in ("config", "override"):
+        two = d.role(f"{name} 2", f"{name} 2b", threshold=2)
+        bad[f"role {name}: threshold 2"] = {"roles": d.roles(2, **{name: two})}
+        bad[f"role {name}: absent"] = {"roles": d.roles(2, **{name: ABSENT})}
+        bad[f"role {name}: the key of the role root"] = {
+            "roles": d.roles(2, **{name: d.role("root 2")})
         }
     bad |= {
         "a key for config and override": {"roles": d.roles(2, override=d.role("config 2"))},
