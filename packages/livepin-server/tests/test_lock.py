@@ -65,12 +65,13 @@ def test_an_error_inside_releases_it(tmp_path):
 
 
 def test_a_child_does_not_inherit_it(tmp_path):
-    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    command = [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "close_fds": False}
     with contextlib.ExitStack() as stack:
         with holding(tmp_path):
-            child = subprocess.Popen(command, stdin=subprocess.PIPE, close_fds=False)
-            stack.enter_context(child)
+            child = stack.enter_context(subprocess.Popen(command, **pipes))
             stack.callback(child.kill)
+            assert child.stdout.readline() == b"up\n"
         with holding(tmp_path):
             assert child.poll() is None
 
