@@ -100,6 +100,10 @@ class Device:
 
         self._answer = answer
 
+    def frozen(self, status: int = 304) -> None:
+        """Let the attacker answer with nothing but a status."""
+        self._answer = lambda _path, _headers: (status, {}, b"")
+
     def takes(self, config: bytes, roots: dict[int, bytes] | None = None) -> None:
         """Check that what the attacker answers is accepted, as it must be."""
         self.offer(config, roots)

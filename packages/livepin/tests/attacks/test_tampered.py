@@ -73,6 +73,14 @@ def test_a_signature_of_another_length_is_refused(account: Account, refused, siz
     refused(3, account.state().advance_config, shortened)
 
 
+def test_the_same_numbers_in_a_longer_signature_are_refused(account: Account, refused) -> None:
+    """A zero before s changes no number, and would make another signature of the same document."""
+    header, payload, value = account.config(2).split(b".")
+    numbers = b64url_decode(value)
+    padded = b64url_encode(numbers[:32] + b"\0" + numbers[32:])
+    refused(3, account.state().advance_config, b".".join([header, payload, padded]))
+
+
 @pytest.mark.parametrize("value", [b"\0" * 64, b"\0" * 31 + b"\1" + b"\0" * 32, b"\xff" * 64])
 def test_a_signature_of_zeros_or_beyond_the_curve_is_refused(
     account: Account, refused, value: bytes
