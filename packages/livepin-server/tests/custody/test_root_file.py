@@ -107,9 +107,17 @@ def test_the_passphrase_is_not_in_the_file(written):
         {"kdf__memory_kib": 65528},
     ],
     ids=[
-        "account", "kid", "nonce", "no-nonce", "key", "no-key", "salt", "iterations", "lanes",
+        "account",
+        "kid",
+        "nonce",
+        "no-nonce",
+        "key",
+        "no-key",
+        "salt",
+        "iterations",
+        "lanes",
         "memory",
-    ],  # fmt: skip
+    ],
 )
 def test_a_changed_file_does_not_open(changed, changes):
     with pytest.raises(CustodyError, match="does not open with this passphrase"):
