@@ -13,7 +13,7 @@ MAX_SIZE = 16 * 1024  # bytes
 
 logger = logging.getLogger("livepin.reports")
 
-_Fingerprint = Annotated[str, msgspec.Meta(pattern=r"^sha256/[A-Za-z0-9+/]{43}=$")]
+_Fingerprint = Annotated[str, msgspec.Meta(pattern=r"^sha256/[A-Za-z0-9+/]{43}=$(?!\n)")]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,10 @@ class Reports:
         Raises:
             msgspec.DecodeError: not a report.
         """
-        report = msgspec.json.decode(body, type=Report)
+        try:
+            report = msgspec.json.decode(body, type=Report)
+        except RecursionError as exc:
+            raise msgspec.DecodeError("it is nested too deeply") from exc
         self._metrics.reports.labels(account).inc()
         # As members, not as text: what a stranger wrote must not look like our own words.
         logger.info("a client reports a mismatch", extra={"account": account, **_members(report)})
