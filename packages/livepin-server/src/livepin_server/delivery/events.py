@@ -27,12 +27,19 @@ class Events:
     """The open event streams. A slow client misses versions in between, never the newest."""
 
     def __init__(
-        self, snapshot: Snapshot, metrics: Metrics, *, most: int, most_per_address: int
+        self,
+        snapshot: Snapshot,
+        metrics: Metrics,
+        *,
+        most: int,
+        most_per_address: int,
+        heartbeat: float = HEARTBEAT,
     ) -> None:
         self._snapshot = snapshot
         self._metrics = metrics
         self._most = most
         self._most_per_address = most_per_address
+        self._heartbeat = heartbeat
         self._open: Counter[str] = Counter()
         self._total = 0
         self._turn: dict[str, asyncio.Future[None]] = {}
@@ -71,7 +78,7 @@ class Events:
     async def beat(self) -> None:
         """Send heartbeats until cancelled."""
         while True:
-            await asyncio.sleep(HEARTBEAT)
+            await asyncio.sleep(self._heartbeat)
             self._wake_all()
 
     def close(self) -> None:
