@@ -470,6 +470,15 @@ def test_pins_are_given_to_other_layers_as_base64(
             pins.pins("public-key-sha512")
 
 
+def test_no_pin_in_force_is_never_an_empty_list_to_other_layers(
+    simulator: DeliverySimulator, chain: Chain
+) -> None:
+    later = simulator.clock() + dt.timedelta(days=9)
+    simulator.pin("api.example.com", Pin(chain.pin.sha256, later))
+    with simulator.client() as pins:
+        assert pins.pins() == {"api.example.com": ["A" * 43 + "="]}
+
+
 def test_status_tells_what_is_trusted_and_how_the_client_fares(
     simulator: DeliverySimulator,
 ) -> None:

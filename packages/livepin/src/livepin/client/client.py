@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
@@ -19,7 +18,7 @@ from types import TracebackType
 from livepin.bootstrap import MAX_SIZE, Bootstrap
 from livepin.documents import Domain
 from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, VerificationError
-from livepin.pins import parse_fingerprint
+from livepin.pins import PREFIX, fingerprint_text, parse_fingerprint
 
 from .backoff import Backoff
 from .context import PinnedContext, passes
@@ -37,6 +36,7 @@ logger = logging.getLogger("livepin")
 _FIRST_RETRY = 2.0  # seconds at most, after one failed update; the next pauses grow
 _IDLE = 5.0  # seconds between looks for open connections when a refresh is due
 _REPORT_SIZE = 16 * 1024
+_NO_KEY = fingerprint_text(bytes(32)).removeprefix(PREFIX)  # nothing known has this SHA-256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +133,15 @@ class Client:
 
     async def arefresh(self, *, timeout: float = DEADLINE) -> None:
         """Fetch the newest config now, without blocking the event loop; see `refresh`."""
+        import asyncio  # late, as it would double what importing livepin costs
+
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, lambda: self.refresh(timeout=timeout))
 
     async def aheal(self, error: PinMismatchError) -> bool:
         """Wait for pins that make the chain of `error` right, without blocking the event loop."""
+        import asyncio
+
         return await asyncio.wrap_future(self._healing.start(error, self._check_again(error)))
 
     def heal(self, error: PinMismatchError) -> bool:
@@ -149,13 +153,18 @@ class Client:
         return self._trusted().lookup(host)
 
     def pins(self, kind: str = "public-key-sha256") -> dict[str, list[str]]:
-        """Return the pins in force by pattern, as base64, for other pinning layers."""
+        """Return the pins in force by pattern, as base64, for other pinning layers.
+
+        A domain of which no pin is in force has one that no key can have: other layers would
+        read an empty list as permission.
+        """
         if kind != "public-key-sha256":
             raise ConfigurationError(f"expected public-key-sha256, found {kind[:80]!r}")
         state = self._trusted()
         now = state.trusted_now(now=self._clock())
         return {
-            domain.pattern: [text.removeprefix("sha256/") for text in domain.pins.texts(now=now)]
+            domain.pattern: [text.removeprefix(PREFIX) for text in domain.pins.texts(now=now)]
+            or [_NO_KEY]
             for domain in state.config.domains
             if domain.mode.value != "off"
         }

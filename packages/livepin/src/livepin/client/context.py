@@ -11,11 +11,11 @@ in `do_handshake` alone lets the first request leave.
 from __future__ import annotations
 
 import _ssl
-import asyncio
 import errno
 import functools
 import socket
 import ssl
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -502,6 +502,10 @@ def _make_room(remembered: dict[Any, Any]) -> None:
 
 
 def _on_event_loop() -> bool:
+    # Who has not imported asyncio runs no loop of it; importing it here would cost every app.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
     try:
         asyncio.get_running_loop()
     except RuntimeError:

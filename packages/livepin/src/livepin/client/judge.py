@@ -5,7 +5,6 @@ It decides; what stops a connection is `context`, and what fetches newer pins is
 
 from __future__ import annotations
 
-import difflib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -185,6 +184,8 @@ def _stale(host: str, state: TrustedState) -> StaleConfigError:
 
 
 def _nearest(host: str, state: TrustedState) -> str | None:
+    import difflib  # late, as few apps ever need it
+
     listed = [domain.pattern for domain in state.config.domains[:2000]]
     found = difflib.get_close_matches(host, listed, n=1, cutoff=0.8)
     return found[0] if found else None
