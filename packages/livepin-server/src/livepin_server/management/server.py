@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, get, post
+from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
@@ -14,19 +14,22 @@ from livepin_server import __version__
 from livepin_server.probing.child import probe_in_child
 from livepin_server.probing.probe import Observation, Target
 from livepin_server.services.composition import Services
-from livepin_server.services.errors import InvalidError
-from livepin_server.services.model import Role
+from livepin_server.errors import InvalidError
+from livepin_server.services.model import Principal, Role
 from livepin_server.telemetry.metrics import CONTENT_TYPE, Metrics
 
 from .shapes import ProbeTarget, Status
+
+_Request = Request[Principal, Any, Any]
 
 _ROOT_WARNING = timedelta(days=90)
 
 
 @get("/v1/status", role=Role.VIEWER, sync_to_thread=True)
-def status(services: NamedDependency[Services]) -> Status:
-    """Return how the server fares, and what needs attention."""
-    accounts, now = services.accounts.all(), services.clock()
+def status(services: NamedDependency[Services], request: _Request) -> Status:
+    """Return how the server fares, and what needs attention in the caller's accounts."""
+    only, now = request.user.account, services.clock()
+    accounts = [each for each in services.accounts.all() if only in (None, each.name)]
     warnings = [
         f"the root key of {each.name} is on the server" for each in accounts if each.root_online
     ]
