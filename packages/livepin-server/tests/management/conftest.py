@@ -1,0 +1,67 @@
+"""What the tests of the management API share: a second account, and problems to look at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import httpx
+import pytest
+from livepin.documents import root
+from livepin.jose import PrivateKey, sign_general
+from livepin_server.management.app import build_app
+from livepin_server.services.composition import Services
+from livepin_server.telemetry.metrics import Metrics
+
+
+def add_account(services: Services, name: str) -> None:
+    """Make an account, as `livepin account add` does."""
+    key = PrivateKey.generate()
+    payload = services.accounts.prepare(name, [dict(key.public.jwk())])
+    services.accounts.create(name, sign_general(payload, typ=root.TYP, signers=[key]), author="t")
+
+
+@pytest.fixture(scope="module")
+def two_accounts(server: Any) -> Any:
+    """The running server, with the accounts `acme` and `beta`."""
+    add_account(server.services, "beta")
+    return server
+
+
+@pytest.fixture(scope="session")
+def fresh_send() -> Callable[..., list[httpx.Response]]:
+    """Send requests to a new application over `services`, on which nobody has failed yet."""
+
+    def one(
+        services: Services, method: str, path: str, all_headers: list[dict[str, str]]
+    ) -> list[httpx.Response]:
+        transport = httpx.ASGITransport(
+            app=cast("Any", build_app(services, Metrics())), raise_app_exceptions=False
+        )
+
+        async def send() -> list[httpx.Response]:
+            async with httpx.AsyncClient(transport=transport, base_url="https://x") as client:
+                return [await client.request(method, path, headers=h) for h in all_headers]
+
+        return asyncio.run(send())
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def assert_problem() -> Callable[..., Any]:
+    """Check that an answer is a problem (RFC 9457) of a status, and no traceback; return it."""
+
+    def one(answer: httpx.Response, status: int) -> Any:
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "Traceback" not in answer.text
+        assert ".py" not in answer.text
+        found = answer.json()
+        assert found["status"] == status
+        assert found["title"]
+        assert set(found) <= {"title", "status", "detail", "hint"}
+        return found
+
+    return one
