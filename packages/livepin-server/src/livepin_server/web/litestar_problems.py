@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from livepin_server.services.errors import (
+from livepin_server.errors import (
     ConflictError,
     ForbiddenError,
     InvalidError,
@@ -54,6 +54,11 @@ def on_too_many_failures(_: _AnyRequest, exc: TooManyFailuresError) -> Response[
     return _response(problem(429, str(exc)), {"Retry-After": str(exc.pause)})
 
 
+def on_deep_nesting(_: _AnyRequest, __: RecursionError) -> Response[bytes]:
+    """Answer a body that nests deeper than it can be read: nothing else here recurses."""
+    return _response(problem(400, "the body is nested too deeply"), {})
+
+
 def on_unexpected(request: _AnyRequest, exc: Exception) -> Response[bytes]:
     """Answer our own mistake: the log has it, the caller does not."""
     logger.error("unexpected", exc_info=exc, extra={"path": request.url.path})
@@ -64,6 +69,7 @@ HANDLERS: dict[Any, Any] = {
     ServiceError: on_service_error,
     HTTPException: on_http_error,
     TooManyFailuresError: on_too_many_failures,
+    RecursionError: on_deep_nesting,
     Exception: on_unexpected,
 }
 
