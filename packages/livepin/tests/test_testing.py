@@ -276,9 +276,9 @@ CONFIG = "/v1/acme/config/main"
 
 def test_it_answers_as_the_delivery_service_does(simulator: DeliverySimulator) -> None:
     status, headers, body = simulator.respond(CONFIG, {})
-    assert (status, headers["ETag"], body) == (200, '"1"', simulator.config)
-    assert simulator.respond(CONFIG, {"if-none-match": '"1"'})[0::2] == (304, b"")
-    assert simulator.respond(CONFIG, {"if-none-match": '"0"'})[0] == 200
+    assert (status, headers["ETag"], body) == (200, '"1.1"', simulator.config)
+    assert simulator.respond(CONFIG, {"if-none-match": '"1.1"'})[0::2] == (304, b"")
+    assert simulator.respond(CONFIG, {"if-none-match": '"2.1"'})[0] == 200
     assert simulator.respond("/v1/acme/root/1", {})[0::2] == (200, simulator.roots[1])
     assert simulator.respond("/v1/acme/reports", {})[0] == 202
     for path in ("/", "/v1/acme/root/2", "/v1/other/config/main", "/v1/acme/config/canary"):
@@ -288,7 +288,7 @@ def test_it_answers_as_the_delivery_service_does(simulator: DeliverySimulator) -
 def test_in_memory_it_answers_the_same(simulator: DeliverySimulator) -> None:
     def request(url: str) -> Request:
         return Request(url=url, context=None, max_bytes=1, max_compressed=1, timeout=1,
-                       headers={"If-None-Match": '"1"'})  # fmt: skip
+                       headers={"If-None-Match": '"1.1"'})  # fmt: skip
 
     assert simulator.fetch(request(f"https://pins.example.com{CONFIG}")).status == 304
     assert simulator.fetch(request("https://pins.example.com/v1/acme/root/1")).status == 200

@@ -24,7 +24,7 @@ def test_the_config_is_the_newest_signed_one(server) -> None:
     assert answer.headers["content-type"] == "application/jose"
     payload = config.Config.parse(parse_compact(answer.content, typ=config.TYP).payload)
     assert (payload.account, payload.stream) == ("acme", "main")
-    assert answer.headers["etag"] == f'"{payload.version}"' == f'"{version_of(server)}"'
+    assert answer.headers["etag"] == f'"1.{payload.version}"' == f'"1.{version_of(server)}"'
     assert int(answer.headers["content-length"]) == len(answer.content)
 
 
@@ -40,13 +40,13 @@ def test_a_cache_keeps_a_config_for_a_minute_and_longer_only_while_delivery_fail
     assert caching == "public, max-age=60, stale-if-error=1209600"
 
 
-@pytest.mark.parametrize("form", ['"{}"', 'W/"{}"'])
+@pytest.mark.parametrize("form", ['"1.{}"', 'W/"1.{}"'])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_who_holds_the_version_gets_no_body(server, method: str, form: str) -> None:
     held = form.format(version_of(server))
     answer = server.send(method, CONFIG, headers={"if-none-match": held})
     assert (answer.status_code, answer.content) == (304, b"")
-    assert answer.headers["etag"] == f'"{version_of(server)}"'
+    assert answer.headers["etag"] == f'"1.{version_of(server)}"'
     assert "max-age=60" in answer.headers["cache-control"]
 
 
@@ -154,5 +154,5 @@ def test_a_new_version_is_served_at_once_and_the_others_stay(start_server, new_p
         while f'"version":{publication.version}'.encode() not in found:
             found += sock.recv(4096)
     after = server.send("GET", CONFIG, headers={"if-none-match": before.headers["etag"]})
-    assert (after.status_code, after.headers["etag"]) == (200, f'"{publication.version}"')
+    assert (after.status_code, after.headers["etag"]) == (200, f'"1.{publication.version}"')
     assert server.send("GET", ROOT).status_code == 200

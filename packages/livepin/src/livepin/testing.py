@@ -496,7 +496,7 @@ class DeliverySimulator:
         """Answer a path as the delivery service does."""
         base = f"/v1/{self.account}"
         if path == f"{base}/config/{self.stream}":
-            etag = f'"{self.version}"'
+            etag = f'"{self.root_version}.{self.version}"'
             if headers.get("if-none-match") == etag:
                 return 304, {"ETag": etag}, b""
             return 200, {"ETag": etag, "Content-Type": "application/jose"}, self.config

@@ -65,8 +65,8 @@ def test_a_newer_config_is_fetched_and_an_equal_one_is_not(delivery) -> None:
         pins.refresh()
     assert delivery.paths == [CONFIG, CONFIG]
     assert [headers["if-none-match"] for _, headers in delivery.asked] == [
-        f'"{held}"',
-        f'"{held + 1}"',
+        f'"1.{held}"',
+        f'"1.{held + 1}"',
     ]
     assert pins.status().last_error is None
 

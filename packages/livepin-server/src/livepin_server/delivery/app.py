@@ -34,7 +34,7 @@ _GZIP = re.compile(
     r"(?:^|,)\s*gzip\s*(?:;\s*q=(?:1(?:\.0{0,3})?|0\.[0-9]{0,2}[1-9][0-9]{0,2})\s*)?(?:,|$)",
     re.IGNORECASE,
 )
-_HELD = re.compile(r'(?:W/)?"([0-9]{1,16})"\Z')
+_HELD = re.compile(r'(?:W/)?"[0-9]{1,16}\.([0-9]{1,16})"\Z')
 
 
 class DeliveryApp:

@@ -49,11 +49,16 @@ class Snapshot:
         fresh: dict[str, Document] = {}
         for stream, config in documents.configs.items():
             fresh[f"{base}/config/{stream}"] = _document(
-                account, config.version, config.raw, "application/jose", _CONFIG_CACHING, True
+                account,
+                f"{config.root_version}.{config.version}",
+                config.raw,
+                "application/jose",
+                _CONFIG_CACHING,
+                True,
             )
         for version, raw in documents.roots.items():
             fresh[f"{base}/root/{version}"] = _document(
-                account, version, raw, "application/jose+json", _ROOT_CACHING, False
+                account, str(version), raw, "application/jose+json", _ROOT_CACHING, False
             )
         others = {p: d for p, d in self._by_path.items() if d.account != account}
         self._by_path = others | fresh
@@ -64,7 +69,7 @@ class Snapshot:
 
 
 def _document(
-    account: str, version: int, raw: bytes, content_type: str, caching: str, counted: bool
+    account: str, version: str, raw: bytes, content_type: str, caching: str, counted: bool
 ) -> Document:
     etag = f'"{version}"'
     headers = [

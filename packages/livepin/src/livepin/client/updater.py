@@ -160,7 +160,9 @@ class Updater:
     ) -> None:
         """Fetch the config and, before it, the roots that it needs; adopt each step."""
         state = self._trusted()
-        headers = {"If-None-Match": f'"{state.config.version}"'}
+        # With the root: under a new one the count starts anew, and the version alone may be the
+        # one that a thief gave to another config (rule 7).
+        headers = {"If-None-Match": '"{}.{}"'.format(*state.order)}
         if fresh:
             headers |= {"Cache-Control": "no-cache", "Pragma": "no-cache"}
         path = f"{base}/v1/{state.account}"
