@@ -10,12 +10,10 @@ import pytest
 from livepin.errors import ConfigurationError, LivepinError
 from livepin.trust import TrustedState
 from livepin_server import folder
-from livepin_server.custody.errors import CustodyError
 from livepin_server.custody.root_file import read_root_key
+from livepin_server.errors import CustodyError, SchemaError, ServiceError
 from livepin_server.folder import Plan
-from livepin_server.services.errors import ServiceError
 from livepin_server.services.model import Role
-from livepin_server.storage.schema_version import SchemaError
 
 PASSPHRASE = "correct horse battery staple"
 

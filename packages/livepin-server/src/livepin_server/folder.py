@@ -16,11 +16,12 @@ from livepin.documents.config import check_url
 from livepin.errors import ConfigurationError
 from livepin.jose import PrivateKey, sign_general
 
+from livepin_server import layout
 from livepin_server import settings as settings_file
 from livepin_server.bus.memory import MemoryBus
 from livepin_server.custody import root_file, sealed, tls_identity
-from livepin_server.custody.errors import CustodyError
 from livepin_server.custody.files import write_secret
+from livepin_server.errors import CustodyError
 from livepin_server.services.composition import Services, compose
 from livepin_server.services.delivery_settings import DeliverySettings, pin_texts
 from livepin_server.services.model import Role
@@ -28,9 +29,6 @@ from livepin_server.services.publishing.publisher import Intent
 from livepin_server.settings import Settings
 from livepin_server.storage import schema_version
 from livepin_server.storage.database import Database
-
-OPERATOR_KEY = "operator.key"
-_MASTER_KEY = "master.key"
 
 Clock = Callable[[], datetime]
 
@@ -99,8 +97,10 @@ def opened(
     try:
         if not upgrading:
             schema_version.require_current(database)
-        vault = sealed.load_master_key(data / _MASTER_KEY, environment.get("LIVEPIN_MASTER_KEY"))
-        identity = tls_identity.load(data / "tls")
+        vault = sealed.load_master_key(
+            data / layout.MASTER_KEY, environment.get("LIVEPIN_MASTER_KEY")
+        )
+        identity = tls_identity.load(data / layout.TLS)
         delivery = _delivery(settings, identity)
         services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
         yield Folder(data=data, settings=settings, services=services, identity=identity)
@@ -114,7 +114,7 @@ def renew_identity(opened: Folder, *, clock: Clock) -> None:
     Clients that do not have these pins yet take the config over a recovery URL. The old files
     are kept in `tls.old`.
     """
-    fresh, current, old = (opened.data / name for name in ("tls.new", "tls", "tls.old"))
+    fresh, current, old = (opened.data / name for name in ("tls.new", layout.TLS, "tls.old"))
     shutil.rmtree(fresh, ignore_errors=True)
     identity = tls_identity.create(fresh, _hosts(opened.settings), now=clock())
     publisher = opened.services.publisher
@@ -153,8 +153,8 @@ def _remove_empty(folder: Path) -> None:
 
 def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
     (making / settings_file.FILE).write_text(settings_file.render(plan.settings), "utf-8")
-    vault = sealed.new_master_key(making / _MASTER_KEY)
-    identity = tls_identity.create(making / "tls", _hosts(plan.settings), now=clock())
+    vault = sealed.new_master_key(making / layout.MASTER_KEY)
+    identity = tls_identity.create(making / layout.TLS, _hosts(plan.settings), now=clock())
     delivery = _delivery(plan.settings, identity)
     database = Database(settings_file.database_url(plan.settings, making))
     try:
@@ -162,7 +162,7 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
         services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
         _create_account(services, plan, undo)
         _, text = services.api_keys.create("operator", Role.ADMIN, None)
-        write_secret(making / OPERATOR_KEY, text.encode() + b"\n")
+        write_secret(making / layout.OPERATOR_KEY, text.encode() + b"\n")
     finally:
         database.close()
 

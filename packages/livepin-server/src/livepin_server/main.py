@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 from litestar import Litestar
 
-from livepin_server import folder, lock
+from livepin_server import folder, layout, lock
 from livepin_server.folder import Folder, Plan
 from livepin_server.management.app import build_app
 from livepin_server.serving import Running, serve
@@ -45,7 +45,7 @@ def run_server(data: Path, *, started: Callable[[Running], Awaitable[None]] | No
 def in_process(data: Path) -> Iterator[tuple[Litestar, str]]:
     """Give the management application and the operator's key, holding the folder's lock."""
     with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
-        key = (data / folder.OPERATOR_KEY).read_text().strip()
+        key = (data / layout.OPERATOR_KEY).read_text().strip()
         yield management_app(opened, Metrics()), key
 
 

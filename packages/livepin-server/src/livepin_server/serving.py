@@ -21,16 +21,15 @@ from livepin_server.delivery.app import DeliveryApp
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.reports import Reports
 from livepin_server.delivery.snapshot import Snapshot
+from livepin_server.errors import ServiceError
 from livepin_server.folder import Folder
 from livepin_server.jobs.runner import Job, run_forever
+from livepin_server.layout import RUN_FILE
 from livepin_server.listener import Listener
-from livepin_server.services.errors import ServiceError
 from livepin_server.settings import Settings
 from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.admission import Admission
 from livepin_server.web.limits import RateLimit
-
-RUN_FILE = Path("run", "management.json")
 
 _RESIGN_EVERY = 3600.0  # seconds; configs live days
 _MOST_MANAGEMENT = 512  # connections

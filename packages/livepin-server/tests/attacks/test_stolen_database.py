@@ -7,9 +7,8 @@ import sqlite3
 
 import pytest
 from livepin_server import folder
-from livepin_server.custody.errors import CustodyError
 from livepin_server.custody.sealed import Label, Vault, load_master_key
-from livepin_server.services.errors import ForbiddenError
+from livepin_server.errors import CustodyError, ForbiddenError
 from livepin_server.services.model import Role
 from livepin_server.storage.schema import api_keys, keys
 from sqlalchemy import select

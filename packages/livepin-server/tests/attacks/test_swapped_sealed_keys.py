@@ -3,7 +3,7 @@
 import pytest
 from livepin.documents.root import TYP
 from livepin.jose import PrivateKey, sign_general
-from livepin_server.custody.errors import CustodyError
+from livepin_server.errors import CustodyError
 from livepin_server.storage.schema import keys
 from sqlalchemy import select, update
 

@@ -8,8 +8,7 @@ from livepin.documents.root import TYP
 from livepin.errors import VerificationError
 from livepin.jose import PrivateKey, parse_compact, parse_general, sign_compact, sign_general
 from livepin.trust import TrustedState
-from livepin_server.custody.errors import CustodyError
-from livepin_server.services.errors import ConflictError
+from livepin_server.errors import ConflictError, CustodyError
 from livepin_server.storage.schema import accounts, configs, keys, roots
 from sqlalchemy import delete, insert, select, update
 

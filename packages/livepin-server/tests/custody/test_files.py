@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from livepin_server.custody.errors import CustodyError
 from livepin_server.custody.files import read_secret, write_secret
+from livepin_server.errors import CustodyError
 
 
 def test_a_secret_is_read_back_and_only_its_owner_may_read_it(tmp_path):

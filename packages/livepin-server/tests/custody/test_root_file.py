@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from livepin.jose import PrivateKey
 from livepin_server.custody import root_file
-from livepin_server.custody.errors import CustodyError
 from livepin_server.custody.root_file import read_root_key, write_root_key
+from livepin_server.errors import CustodyError
 
 PASSPHRASE = "correct horse battery staple"
 KEY = PrivateKey.generate()

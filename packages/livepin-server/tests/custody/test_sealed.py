@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from livepin.jose import PrivateKey
-from livepin_server.custody.errors import CustodyError
 from livepin_server.custody.sealed import Label, Vault, load_master_key, new_master_key
+from livepin_server.errors import CustodyError
 
 MASTER = bytes(range(32))
 KEY = PrivateKey.generate()

@@ -10,7 +10,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from livepin.pins import PinSet
 from livepin.testing import pin_of
 from livepin_server.custody import tls_identity
-from livepin_server.custody.errors import CustodyError
+from livepin_server.errors import CustodyError
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.timezone.utc)
 HOSTS = ["pins.example.com", "192.0.2.7", "2001:db8::7", "localhost"]

@@ -9,7 +9,7 @@ from livepin.documents.root import TYP
 from livepin.errors import VerificationError
 from livepin.jose import PrivateKey, sign_general
 from livepin.trust import TrustedState
-from livepin_server.services.errors import ConflictError, InvalidError, NotFoundError
+from livepin_server.errors import ConflictError, InvalidError, NotFoundError
 from livepin_server.services.model import Role
 from livepin_server.storage.schema import keys
 from sqlalchemy import select

@@ -6,8 +6,8 @@ import re
 from hashlib import sha256
 
 import pytest
+from livepin_server.errors import ConflictError, ForbiddenError, NotFoundError
 from livepin_server.services import api_keys
-from livepin_server.services.errors import ConflictError, ForbiddenError, NotFoundError
 from livepin_server.services.model import Role
 from livepin_server.storage import schema
 from sqlalchemy import select

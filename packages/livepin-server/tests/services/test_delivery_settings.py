@@ -5,8 +5,8 @@ import datetime as dt
 import msgspec
 import pytest
 from livepin.pins import Pin
+from livepin_server.errors import InvalidError
 from livepin_server.services.delivery_settings import DeliverySettings, pin_texts
-from livepin_server.services.errors import InvalidError
 
 PIN = "sha256/" + "A" * 43 + "="
 GOOD = DeliverySettings(urls=["https://pins.example.com"], pins=[PIN])

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from livepin.documents import Mode, Stale
 from livepin.trust import TrustedState
-from livepin_server.services.domains import canonical
-from livepin_server.services.errors import (
+from livepin_server.errors import (
     ConflictError,
     InvalidError,
     NotFoundError,
 )
+from livepin_server.services.domains import canonical
 from livepin_server.services.model import NewDomain, NewPin
 
 UTC = dt.timezone.utc

@@ -1,7 +1,7 @@
 """A wrong name suggests the nearest right one, and never repeats a long text."""
 
 import pytest
-from livepin_server.services.errors import NotFoundError
+from livepin_server.errors import NotFoundError
 from livepin_server.services.nearest import not_found
 
 

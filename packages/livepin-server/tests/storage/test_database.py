@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from livepin.errors import ConfigurationError
-from livepin_server.services.errors import UnavailableError
+from livepin_server.errors import UnavailableError
 from livepin_server.storage.database import Database, sqlite_url
 from sqlalchemy.exc import IntegrityError
 
@@ -212,7 +212,7 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(database, pragma):
 
 FILLING = """
 import sys
-from livepin_server.services.errors import UnavailableError
+from livepin_server.errors import UnavailableError
 from livepin_server.storage.database import Database
 database = Database(sys.argv[1])
 number = 0
@@ -257,7 +257,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_acknowledged(database, path
 READING_ONLY = """
 import os, pathlib, sys
 import sqlalchemy.dialects.sqlite
-from livepin_server.services.errors import UnavailableError
+from livepin_server.errors import UnavailableError
 from livepin_server.storage.database import Database, sqlite_url
 path = pathlib.Path(sys.argv[1])
 database = Database(sqlite_url(path))  # connects when it is used

@@ -17,10 +17,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from livepin_server import main
-from livepin_server.services.errors import UnavailableError
+from livepin_server.errors import SchemaError, UnavailableError
 from livepin_server.storage import schema, schema_version
 from livepin_server.storage.database import sqlite_url
-from livepin_server.storage.schema_version import SchemaError
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.timezone.utc)
 PACKAGE = Path(livepin_server.__file__).parent

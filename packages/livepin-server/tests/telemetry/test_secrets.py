@@ -11,8 +11,8 @@ import pytest
 from livepin_server import folder
 from livepin_server.custody.root_file import read_root_key
 from livepin_server.custody.sealed import Label, load_master_key
+from livepin_server.errors import ServiceError
 from livepin_server.folder import Plan
-from livepin_server.services.errors import ServiceError
 from livepin_server.services.model import NewDomain, NewPin, Role
 from livepin_server.storage.schema import keys
 from sqlalchemy import select

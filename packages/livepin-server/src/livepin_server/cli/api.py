@@ -18,9 +18,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 from cyclopts import Parameter
 
-from livepin_server.folder import OPERATOR_KEY
+from livepin_server.layout import OPERATOR_KEY, RUN_FILE, TLS
 from livepin_server.lock import DataFolderBusyError, holding
-from livepin_server.serving import RUN_FILE
 from livepin_server.settings import FILE
 
 from .output import REFUSED, UNEXPECTED, UNREACHABLE, USAGE, CommandError, working
@@ -248,7 +247,7 @@ def _of_server(data: Path, stack: ExitStack, account: str | None) -> Api | None:
         if found is None:
             return None
         key = (data / OPERATOR_KEY).read_text().strip()
-    client = stack.enter_context(_client(found, str(data / "tls" / "ca.pem")))
+    client = stack.enter_context(_client(found, str(data / TLS / "ca.pem")))
     return Api(client.request, key, account, served=found)
 
 

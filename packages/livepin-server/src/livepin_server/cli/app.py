@@ -15,8 +15,8 @@ from cyclopts import (
 )
 
 from livepin_server import __version__
+from livepin_server.errors import ServiceError, UnavailableError
 from livepin_server.lock import DataFolderBusyError
-from livepin_server.services.errors import ServiceError, UnavailableError
 
 from . import config, delivery, domain, pin, server
 from .demo import demo

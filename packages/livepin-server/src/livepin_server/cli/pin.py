@@ -18,8 +18,8 @@ from cyclopts import App, Parameter
 from livepin.hostnames import is_address
 from livepin.pins import fingerprint_text, parse_fingerprint
 
-from livepin_server.custody.errors import CustodyError
 from livepin_server.custody.files import write_secret
+from livepin_server.errors import CustodyError
 from livepin_server.probing.probe import Target, probe
 
 from .api import Common, connected

@@ -18,8 +18,8 @@ from livepin.errors import LivepinError, MalformedError
 from livepin.jose import PrivateKey, b64url_decode, sign_general
 
 from livepin_server.custody.root_file import SHORTEST_PASSPHRASE, write_root_key
+from livepin_server.errors import SchemaError
 from livepin_server.settings import Settings
-from livepin_server.storage.schema_version import SchemaError
 
 from .api import Local, Place, connected, data_folder, opening, read_text
 from .delivery import check_urls

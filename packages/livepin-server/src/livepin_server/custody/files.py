@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .errors import CustodyError
+from livepin_server.errors import CustodyError
 
 
 def write_secret(path: Path, data: bytes) -> None:

@@ -15,7 +15,8 @@ from livepin import jsontext
 from livepin.errors import MalformedError
 from livepin.jose import PrivateKey
 
-from .errors import CustodyError
+from livepin_server.errors import CustodyError
+
 from .files import read_secret, write_secret
 
 FORMAT = "livepin-root-key/1"

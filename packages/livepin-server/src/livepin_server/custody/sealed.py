@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from livepin.errors import MalformedError
 from livepin.jose import PrivateKey
 
-from .errors import CustodyError
+from livepin_server.errors import CustodyError
+
 from .files import read_secret, write_secret
 
 _NONCE = 12  # bytes, random for each sealing (NIST SP 800-38D, 8.2.2)

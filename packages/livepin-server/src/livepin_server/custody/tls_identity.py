@@ -25,7 +25,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from livepin.hostnames import is_address, normalise
 from livepin.pins import Pin
 
-from .errors import CustodyError
+from livepin_server.errors import CustodyError
+
 from .files import read_secret, write_secret
 
 _LIFETIME = timedelta(days=10 * 365)  # the pins are what limits trust, not these dates

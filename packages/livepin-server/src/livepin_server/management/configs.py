@@ -11,8 +11,8 @@ from litestar.params import FromPath, Parameter
 from livepin.documents import config
 from livepin.jose import parse_compact
 
+from livepin_server.errors import InvalidError
 from livepin_server.services.composition import Services
-from livepin_server.services.errors import InvalidError
 from livepin_server.services.model import Role
 
 from .domains import Stream

@@ -10,8 +10,8 @@ from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, Parameter
 
+from livepin_server.errors import InvalidError
 from livepin_server.services.composition import Services
-from livepin_server.services.errors import InvalidError
 from livepin_server.services.model import DomainView, NewDomain, Principal, Role
 from livepin_server.services.publishing.publisher import Intent
 

@@ -11,10 +11,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from livepin_server import __version__
+from livepin_server.errors import InvalidError
 from livepin_server.probing.child import probe_in_child
 from livepin_server.probing.probe import Observation, Target
 from livepin_server.services.composition import Services
-from livepin_server.errors import InvalidError
 from livepin_server.services.model import Principal, Role
 from livepin_server.telemetry.metrics import CONTENT_TYPE, Metrics
 

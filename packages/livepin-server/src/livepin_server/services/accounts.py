@@ -18,11 +18,11 @@ from livepin.jose import PrivateKey, PublicKey, parse_general
 from sqlalchemy import Connection, delete, insert, select, update
 
 from livepin_server.custody.sealed import Label, Vault
+from livepin_server.errors import ConflictError, InvalidError
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, keys, roots, streams
 
 from .delivery_settings import DeliverySettings
-from .errors import ConflictError, InvalidError
 from .model import AccountView, Publication
 from .publishing.publisher import Intent, Publisher
 

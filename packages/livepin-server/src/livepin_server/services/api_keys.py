@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.engine import Row
 
+from livepin_server.errors import ConflictError, ForbiddenError
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, api_keys
 
-from .errors import ConflictError, ForbiddenError
 from .model import ApiKeyView, Principal, Role
 from .nearest import not_found
 

@@ -11,7 +11,7 @@ from livepin.documents.config import check_url
 from livepin.errors import MalformedError
 from livepin.pins import Pin, PinSet, fingerprint_text
 
-from .errors import InvalidError
+from livepin_server.errors import InvalidError
 
 
 class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):

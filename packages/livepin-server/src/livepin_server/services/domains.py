@@ -13,10 +13,10 @@ from livepin.pins import parse_fingerprint
 from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.engine import Row
 
+from livepin_server.errors import ConflictError, InvalidError, NotFoundError
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import domains, pin_sets, pins
 
-from .errors import ConflictError, InvalidError, NotFoundError
 from .model import DomainView, NewDomain, NewPin, PinView, Publication
 from .nearest import not_found
 from .publishing.publisher import Intent, Publisher, require_stream

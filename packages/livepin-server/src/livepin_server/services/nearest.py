@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from .errors import NotFoundError
+from livepin_server.errors import NotFoundError
 
 
 def not_found(what: str, name: str, known: Iterable[str]) -> NotFoundError:

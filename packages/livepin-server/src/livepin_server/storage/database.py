@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from livepin_server.services.errors import UnavailableError
+from livepin_server.errors import UnavailableError
 
 _T = TypeVar("_T")
 _BUSY = 5000  # milliseconds to wait for another process's lock

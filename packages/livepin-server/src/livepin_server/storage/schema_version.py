@@ -13,15 +13,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from livepin_server.errors import SchemaError
+
 from .database import Database
-
-
-class SchemaError(Exception):
-    """The database has another schema than this version needs."""
-
-    def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 def head() -> str:

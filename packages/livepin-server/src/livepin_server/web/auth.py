@@ -11,8 +11,8 @@ from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.types import ASGIApp
 
+from livepin_server.errors import ForbiddenError, NotFoundError
 from livepin_server.services.api_keys import ApiKeys
-from livepin_server.services.errors import ForbiddenError, NotFoundError
 from livepin_server.services.model import Principal, Role
 
 from .limits import RateLimit

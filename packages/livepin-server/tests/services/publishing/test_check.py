@@ -3,7 +3,7 @@
 import pytest
 from livepin.jose import PrivateKey
 from livepin.trust import TrustedState
-from livepin_server.services.errors import ConflictError
+from livepin_server.errors import ConflictError
 from livepin_server.storage.schema import accounts, configs, domains, pins
 from sqlalchemy import delete, select, update
 

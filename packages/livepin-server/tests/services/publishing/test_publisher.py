@@ -14,7 +14,7 @@ from livepin.errors import LivepinError
 from livepin.jose import parse_compact
 from livepin.trust import TrustedState
 from livepin_server.custody.sealed import load_master_key
-from livepin_server.services.errors import (
+from livepin_server.errors import (
     InvalidError,
     NotFoundError,
     UnavailableError,

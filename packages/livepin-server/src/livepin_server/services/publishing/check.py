@@ -7,7 +7,7 @@ from livepin.errors import VerificationError
 from livepin.trust import TrustedState
 from sqlalchemy import Connection, select
 
-from livepin_server.services.errors import ConflictError
+from livepin_server.errors import ConflictError
 from livepin_server.storage.schema import configs, roots
 
 

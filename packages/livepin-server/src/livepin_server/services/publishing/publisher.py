@@ -23,8 +23,8 @@ from sqlalchemy.engine import Row
 
 from livepin_server.bus.memory import Announcement, Bus
 from livepin_server.custody.sealed import Label, Vault
+from livepin_server.errors import ConflictError, NotFoundError, ServiceError
 from livepin_server.services.delivery_settings import DeliverySettings
-from livepin_server.services.errors import ConflictError, NotFoundError, ServiceError
 from livepin_server.services.model import AccountDocuments, ConfigDocument, Publication
 from livepin_server.services.nearest import not_found
 from livepin_server.storage.database import Database

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from livepin.errors import LivepinError
+
 
 class ServiceError(Exception):
     """A use case was refused; nothing was changed. `hint` says what to do."""
@@ -29,3 +31,11 @@ class ForbiddenError(ServiceError):
 
 class UnavailableError(ServiceError):
     """The storage cannot do it now: locked, full, read-only or gone. Nothing was acknowledged."""
+
+
+class CustodyError(LivepinError):
+    """A private key cannot be read, opened or written. The message never holds key material."""
+
+
+class SchemaError(LivepinError):
+    """The database has another schema than this version needs."""

@@ -1,0 +1,10 @@
+"""What is where in a data folder, beside the settings file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+OPERATOR_KEY = "operator.key"
+MASTER_KEY = "master.key"
+TLS = "tls"
+RUN_FILE = Path("run", "management.json")  # where the running server's management is
