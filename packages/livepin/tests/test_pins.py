@@ -151,7 +151,10 @@ def test_only_a_pin_without_any_limit_is_unlimited(
 ) -> None:
     pins = PinSet((Pin(A, not_before, not_after), Pin(B, None, NOW), Pin(None)))
     assert pins.unlimited == ({A} if (not_before, not_after) == (None, None) else set())
+    assert not pins.timeless
 
 
 def test_a_key_pinned_with_and_without_limits_is_unlimited() -> None:
-    assert PinSet((Pin(A, None, NOW), Pin(A))).unlimited == {A}
+    pins = PinSet((Pin(A, None, NOW), Pin(A)))
+    assert pins.unlimited == {A}
+    assert pins.timeless

@@ -105,6 +105,11 @@ class PinSet:
         limits = {pin.sha256 for pin in self.pins if pin.not_before is None is pin.not_after}
         return frozenset(each for each in limits if each is not None)
 
+    @cached_property
+    def timeless(self) -> bool:
+        """Whether what matches does not depend on the time."""
+        return self.unlimited.issuperset(self._index)
+
     def match(self, fingerprints: Iterable[bytes], *, now: datetime) -> Pin | None:
         """Return the first pin in force for one of `fingerprints`, in their order, or None."""
         for fingerprint in fingerprints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import socket
 import ssl
 from typing import Any
@@ -128,6 +129,18 @@ def test_a_session_of_one_host_is_not_verified_for_another(tls12: bool) -> None:
             resume(client.context, server.port, session, "at once")
         server.wait_closed()
         assert bytes(server.received) == before
+
+
+@TLS
+def test_a_session_is_resumed_where_the_leafs_pin_has_limits_in_time(tls12: bool) -> None:
+    """The leaf decides: nobody may ask for the chain, which a resumed session does not have."""
+    simulator, chain = DeliverySimulator(), make_chain(HOST)
+    limited = Pin(chain.pin.sha256, not_after=simulator.clock.now + dt.timedelta(days=30))
+    simulator.pin(HOST, limited, make_chain(HOST).pin)
+    client = Client(simulator, chain.authority.pem)
+    with RecordingServer(chain, tls12=tls12) as server:
+        session = session_of(client.context, server.port)
+        assert resume(client.context, server.port, session, "at once")
 
 
 class Forgetful(RecordingServer):

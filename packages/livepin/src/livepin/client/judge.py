@@ -93,7 +93,9 @@ class ConfigJudge:
 
     def _settle(self, host: str, domain: Domain, state: TrustedState) -> None:
         """Remember the pins that are right whatever the time, as long as `state` is active."""
-        if state.trusted_override is not None:
+        # With limits, the leaf may match by a pin that is not among them: then the chain must not
+        # be asked for, which a resumed session does not have.
+        if state.trusted_override is not None or not domain.pins.timeless:
             return
         settled_by, settled = self._settled
         if settled_by is not state or len(settled) >= _MOST_SETTLED:
