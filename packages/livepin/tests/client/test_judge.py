@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from livepin.client.judge import ConfigJudge, DeliveryJudge, Unlisted
-from livepin.documents import Mode, Stale
+from livepin.documents import Domain, Mode, Stale
 from livepin.errors import PinMismatchError, StaleConfigError, UnlistedHostError
-from livepin.pins import Pin
+from livepin.pins import Pin, PinSet
 from livepin.testing import DeliverySimulator
 from livepin.trust import TrustedState
 
@@ -201,6 +202,25 @@ def test_an_unlisted_host_is_warned_about_once_with_the_nearest_name(
     )
     assert "livepin domain add elsewhere.net" in far
     assert judge.unlisted_hosts == ("api.exmaple.com", "elsewhere.net")
+
+
+def test_the_nearest_name_is_looked_for_once(simulator: DeliverySimulator) -> None:
+    """Each look compares with all names of a config: milliseconds, on an event loop too."""
+    pins = PinSet((Pin(LEAF),))
+    simulator.publish(
+        pin_sets={"api": pins},
+        domains=tuple(
+            Domain(pattern=f"api{n}.service.example.com", pin_set="api", pins=pins)
+            for n in range(2000)
+        ),
+    )
+    judge = judge_of(simulator)
+    start = time.thread_time()
+    check(judge, "telemetry.service.example.com")
+    first = time.thread_time() - start
+    for _ in range(50):
+        check(judge, "telemetry.service.example.com")
+    assert time.thread_time() - start < 10 * first
 
 
 def test_an_unlisted_host_is_refused_where_that_is_wanted(simulator: DeliverySimulator) -> None:

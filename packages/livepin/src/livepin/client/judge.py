@@ -103,19 +103,18 @@ class ConfigJudge:
         self._settled = state, settled | {host: domain.pins.unlimited}
 
     def _check_unlisted(self, host: str, state: TrustedState) -> None:
-        nearest = _nearest(host, state)
-        hint = f"did you mean {nearest}?" if nearest else f"to pin it: livepin domain add {host}"
         if self._unlisted == "refuse":
             raise UnlistedHostError(
                 f"{host} is not listed in config version {state.config.version}, and unlisted "
                 "hosts are refused",
                 host=host,
-                hint=hint,
+                hint=_unlisted_hint(host, state),
             )
         with self._lock:
             if host in self._warned or len(self._warned) >= _MOST_WARNINGS:
                 return
             self._warned.add(host)
+        hint = _unlisted_hint(host, state)  # once: with many domains, it takes milliseconds
         logger.warning("%s is not pinned: no domain of the config covers it (%s)", host, hint)
 
     def reset_lock(self) -> None:
@@ -183,6 +182,11 @@ def _stale(host: str, state: TrustedState) -> StaleConfigError:
         host=host,
         hint="the app needs a connection to the delivery service",
     )
+
+
+def _unlisted_hint(host: str, state: TrustedState) -> str:
+    nearest = _nearest(host, state)
+    return f"did you mean {nearest}?" if nearest else f"to pin it: livepin domain add {host}"
 
 
 def _nearest(host: str, state: TrustedState) -> str | None:
