@@ -13,6 +13,8 @@ from livepin_server.errors import (
 )
 from livepin_server.services.domains import canonical
 from livepin_server.services.model import NewDomain, NewPin
+from livepin_server.storage.schema import domains
+from sqlalchemy import update
 
 UTC = dt.timezone.utc
 
@@ -348,6 +350,18 @@ def test_a_domain_is_removed_with_its_pins_and_can_be_added_anew(
     assert list(config.pin_sets) == ["b.example.com"]
     add_domain("a.example.com", 3)
     assert len(services.domains.show("acme", "a.example.com").pins) == 1
+
+
+def test_a_pin_set_that_another_domain_uses_stays(services, add_domain, intent, published):
+    add_domain("a.example.com", 1)
+    add_domain("b.example.com", 2)
+    shared = update(domains).where(domains.c.pattern == "b.example.com")
+    services.database.write(lambda each: each.execute(shared.values(pin_set="a.example.com")))
+    services.domains.remove("acme", "a.example.com", "main", intent)
+    (domain,) = published().domains
+    assert (domain.pattern, domain.pin_set, len(domain.pins)) == (
+        "b.example.com", "a.example.com", 1,
+    )  # fmt: skip
 
 
 def test_a_domain_that_is_not_there_suggests_the_nearest(
