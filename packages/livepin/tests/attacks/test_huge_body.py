@@ -30,10 +30,10 @@ HEADS = {
 class Flood:
     """Sends 50 MB to whoever asks, and counts what was taken."""
 
-    def __init__(self, head: str, fill: bytes = b"A") -> None:
+    def __init__(self, head: str, fill: bytes = b"A" * 16) -> None:
         self.sent = 0
         self.ended = threading.Event()
-        self._head, self._chunk = head.encode(), fill * (MIB // 16)
+        self._head, self._chunk = head.encode("latin-1"), fill * 4096
 
     def __call__(self, sock: socket.socket) -> None:
         try:
@@ -64,6 +64,20 @@ def test_a_config_of_50_mb_is_not_read_to_its_end(
         assert pins.status().version == before
         assert flood.ended.wait(10)
     assert flood.sent <= config.MAX_SIZE + BUFFERS
+
+
+def test_what_expands_to_nothing_is_measured_as_it_comes(
+    delivery: Delivery, odd_server: Callable[..., Any]
+) -> None:
+    """A gzip stream of empty blocks: however long it is, the document does not grow."""
+    head = HEADS["gzip"] + "\x1f\x8b\x08" + "\0" * 6 + "\x03"
+    flood = Flood(head, b"\0\0\0\xff\xff")
+    delivery.publish(urls=(odd_server(flood, tls=True).url,))
+    with delivery.client() as pins:
+        with pytest.raises(FetchError, match="expected at most"):
+            pins.refresh(timeout=30)
+        assert flood.ended.wait(10)
+    assert flood.sent <= config.MAX_COMPRESSED + BUFFERS
 
 
 def test_a_root_of_50_mb_is_not_read_to_its_end(

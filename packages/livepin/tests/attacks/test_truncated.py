@@ -68,6 +68,20 @@ def test_a_connection_that_ends_early_is_no_answer(
         assert pins.status().version == before
 
 
+@pytest.mark.parametrize("missing", [1, 8, 12])
+def test_a_compressed_answer_that_lost_its_end_is_no_answer(
+    delivery: Delivery, missing: int
+) -> None:
+    """Its length fits, but not to the check sum: even if the document seems whole."""
+    with delivery.client() as pins:
+        before = pins.status().version
+        packed = gzip.compress(delivery.publish())[:-missing]
+        delivery.answer = lambda _path, _headers: (200, {"Content-Encoding": "gzip"}, packed)
+        with pytest.raises(FetchError, match="ends early"):
+            pins.refresh()
+        assert pins.status().version == before
+
+
 @pytest.mark.parametrize("kept", [0, 1, 0.5, -1])
 def test_a_store_that_was_cut_off_is_replaced_by_the_bootstrap(device: Device, kept: float) -> None:
     held = device.order
