@@ -30,14 +30,15 @@ class Listener:
         certificate: Path,
         key: Path,
         most_connections: int,
+        stop_time: float = _STOP_TIME,
     ) -> None:
         self.host = host
-        self.port = available_port(host, port)
+        address, self.port = _free(host, port)
         # The number of connections is what granian calls backpressure: with its default,
         # a thousand open event streams would starve everybody else.
         self._server = Server(
             app,
-            address=host,
+            address=address,
             port=self.port,
             interface=Interfaces(interface),
             http=HTTPModes.http1,
@@ -52,6 +53,7 @@ class Listener:
             ssl_key=key,
             ssl_protocol_min=SSLProtocols.tls12,
         )
+        self._stop_time = stop_time
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -61,8 +63,10 @@ class Listener:
             ConfigurationError: it cannot listen there.
         """
         self._task = asyncio.create_task(self._server.serve())
-        while not await asyncio.to_thread(_answers, self.host, self.port):
-            if self._task.done():
+        answers = False
+        while not answers:
+            answers = await asyncio.to_thread(_answers, self.host, self.port)
+            if self._task.done():  # and if something answers, it is another's
                 raise ConfigurationError(
                     f"cannot listen on {self.host}:{self.port}: {self._task.exception()}"
                 )
@@ -73,7 +77,7 @@ class Listener:
         if self._task is None:
             return
         self._server.stop()  # type: ignore[no-untyped-call]
-        done, _ = await asyncio.wait({self._task}, timeout=_STOP_TIME)
+        done, _ = await asyncio.wait({self._task}, timeout=self._stop_time)
         if not done:
             self._task.cancel()
 
@@ -84,7 +88,16 @@ class Listener:
 
 
 def available_port(host: str, port: int) -> int:
-    """Return the port to listen on.
+    """Return the port to listen on; for 0, one that is free.
+
+    Raises:
+        ConfigurationError: it cannot be listened on.
+    """
+    return _free(host, port)[1]
+
+
+def _free(host: str, port: int) -> tuple[str, int]:
+    """Return the address, as numbers, and the port to listen on.
 
     The server sets SO_REUSEPORT, by which a second server would silently share the port; so it is
     bound once without.
@@ -99,8 +112,8 @@ def available_port(host: str, port: int) -> int:
                 f"cannot listen on {host}:{port}: {exc.strerror}",
                 hint="is another server running? choose another port in livepin.toml",
             ) from exc
-        found: int = probe.getsockname()[1]
-        return found
+        address, found, *_ = probe.getsockname()
+        return address, found
 
 
 def _answers(host: str, port: int) -> bool:
