@@ -263,8 +263,13 @@ class Client:
         with self._wake:
             if self._worker is not None or self._closed:
                 return
-            self._worker = threading.Thread(target=self._work, name="livepin", daemon=True)
-            self._worker.start()
+            worker = threading.Thread(target=self._work, name="livepin", daemon=True)
+            try:
+                worker.start()
+            except RuntimeError as exc:  # no more threads: the next connection tries again
+                logger.warning("the config is not refreshed: %s", exc)
+                return
+            self._worker = worker
             if self._use_push:
                 self._push = PushListener(
                     self._updater,

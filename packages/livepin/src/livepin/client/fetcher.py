@@ -70,7 +70,10 @@ class HTTPFetcher:
         watchdog = threading.Timer(request.timeout, connection.cut)
         watchdog.daemon = True
         try:
-            watchdog.start()
+            try:
+                watchdog.start()
+            except RuntimeError as exc:  # no more threads
+                raise FetchError(f"{_origin(request.url)}: {exc}") from exc
             return _exchange(connection, request, deadline)
         except (OSError, http.client.HTTPException, ValueError, zlib.error) as exc:
             refused = find(exc)

@@ -74,7 +74,10 @@ class Healing:
         if leading:
             run = threading.Thread(target=self._heal_all, args=(key, error, passes), daemon=True)
             run.name = "livepin-heal"
-            run.start()
+            try:
+                run.start()
+            except RuntimeError:  # no more threads: whoever waits must not wait for ever
+                self._tell(key, healed=False)
         return mine
 
     def _heal_all(
@@ -87,11 +90,14 @@ class Healing:
         try:
             healed = self.heal(error, passes)
         finally:
-            with self._lock:
-                waiting = self._waiting.pop(key)
-            for each in waiting:
-                if each.set_running_or_notify_cancel():
-                    each.set_result(healed)
+            self._tell(key, healed=healed)
+
+    def _tell(self, key: tuple[str, tuple[str, ...]], *, healed: bool) -> None:
+        with self._lock:
+            waiting = self._waiting.pop(key)
+        for each in waiting:
+            if each.set_running_or_notify_cancel():
+                each.set_result(healed)
 
     def _may_fetch(self) -> bool:
         with self._lock:

@@ -6,6 +6,7 @@ An event is a hint. It carries nothing that is trusted, and travels on the pinne
 from __future__ import annotations
 
 import http.client
+import logging
 import random
 import threading
 import time
@@ -18,6 +19,8 @@ from livepin.errors import LivepinError
 from .backoff import Backoff
 from .fetcher import Connection, connect, path_of
 from .updater import Updater
+
+logger = logging.getLogger("livepin")
 
 _CONNECT = 10.0  # seconds
 _SILENCE = 75.0  # seconds; the service sends a heartbeat every 25
@@ -54,8 +57,13 @@ class PushListener:
     def start(self) -> None:
         """Start listening, once."""
         if self._thread is None and not self._stopped.is_set():
-            self._thread = threading.Thread(target=self._run, name="livepin-push", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="livepin-push", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as exc:  # no more threads: the app still refreshes by time
+                logger.warning("nobody listens for newer configs: %s", exc)
+                return
+            self._thread = thread
 
     def stop(self) -> None:
         """Stop listening and wait for the thread."""
