@@ -25,6 +25,7 @@ from livepin.client.trusted import Trusted
 from livepin.documents import Mode, Stale
 from livepin.errors import (
     ConfigurationError,
+    MalformedError,
     PinMismatchError,
     StaleConfigError,
     UnlistedHostError,
@@ -1035,3 +1036,8 @@ def test_each_wanted_connection_is_told(
     with socket.socket() as sock:
         context.wrap_socket(sock, server_hostname=HOST).close()
     assert len(wanted) == 2
+
+
+def test_anchors_that_are_no_certificates_are_an_error_of_the_family(wire) -> None:
+    with pytest.raises(MalformedError, match="PEM"):
+        wire(ca="ca.pem")

@@ -618,3 +618,12 @@ def test_no_thread_left_is_a_failed_update(delivery, monkeypatch: pytest.MonkeyP
         patched.setattr(threading.Thread, "start", exhausted)
         assert "can't start new thread" in str(updater.update().error)
     assert updater.update().error is None
+
+
+def test_a_ca_with_a_comment_in_any_language_is_a_ca(delivery) -> None:
+    """The rules accept it, so the channel must work by it: nothing else could replace it."""
+    delivery.publish(ca=f"# Émetteur: société générale\n{delivery.simulator.ca}")
+    updater = delivery.updater()
+    delivery.publish()
+    assert updater.update().error is None
+    assert updater._trusted().config.version == delivery.simulator.version

@@ -76,7 +76,7 @@ class Client:
     Pinning is active as soon as the client exists, by what the store or the bootstrap holds.
 
     Raises:
-        MalformedError, VerificationError: the bootstrap cannot be used.
+        MalformedError, VerificationError: the bootstrap, or `ca`, cannot be used.
         ConfigurationError: a file cannot be read.
     """
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from livepin.certificates import spki_fingerprint
+from livepin.certificates import pem_to_ders, spki_fingerprint
 from livepin.errors import (
     ConfigurationError,
     MalformedError,
@@ -99,7 +99,9 @@ class PinnedContext(ssl.SSLContext):
         if anchors is None:
             self.load_default_certs()
         else:
-            self.load_verify_locations(cadata=anchors)
+            # As DER: what parsed as PEM when a config was accepted must load, whatever else the
+            # text says. OpenSSL's own reader takes ASCII only.
+            self.load_verify_locations(cadata=b"".join(pem_to_ders(anchors)))
 
     # -- what may not be undone -----------------------------------------------------------------
 
