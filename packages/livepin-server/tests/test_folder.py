@@ -319,3 +319,15 @@ def test_delivery_keys_can_be_renewed_again_and_after_an_attempt_that_failed(
             folder.renew_identity(opened, clock=clock)
     with open_folder(data_folder) as opened:
         assert opened.services.publisher.version("acme", "main")[0].version == 3
+
+
+def test_a_renewal_that_was_cut_off_between_its_renames_is_finished(
+    data_folder, clock, open_folder
+):
+    with open_folder(data_folder) as opened:
+        folder.renew_identity(opened, clock=clock)
+    with open_folder(data_folder) as opened:
+        renewed = opened.identity.pins
+    (data_folder / "tls").rename(data_folder / "tls.new")
+    with open_folder(data_folder) as opened:
+        assert opened.identity.pins == renewed

@@ -30,6 +30,8 @@ from livepin_server.settings import Settings
 from livepin_server.storage import schema_version
 from livepin_server.storage.database import Database
 
+_NEXT_TLS = "tls.new"  # while delivery keys are renewed
+
 Clock = Callable[[], datetime]
 
 
@@ -100,6 +102,7 @@ def opened(
         vault = sealed.load_master_key(
             data / layout.MASTER_KEY, environment.get("LIVEPIN_MASTER_KEY")
         )
+        _finish_renewal(data)
         identity = tls_identity.load(data / layout.TLS)
         delivery = _delivery(settings, identity)
         services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
@@ -114,7 +117,7 @@ def renew_identity(opened: Folder, *, clock: Clock) -> None:
     Clients that do not have these pins yet take the config over a recovery URL. The old files
     are kept in `tls.old`.
     """
-    fresh, current, old = (opened.data / name for name in ("tls.new", layout.TLS, "tls.old"))
+    fresh, current, old = (opened.data / each for each in (_NEXT_TLS, layout.TLS, "tls.old"))
     shutil.rmtree(fresh, ignore_errors=True)
     identity = tls_identity.create(fresh, _hosts(opened.settings), now=clock())
     publisher = opened.services.publisher
@@ -128,6 +131,12 @@ def renew_identity(opened: Folder, *, clock: Clock) -> None:
     shutil.rmtree(old, ignore_errors=True)
     current.rename(old)
     fresh.rename(current)
+
+
+def _finish_renewal(data: Path) -> None:
+    """Finish a renewal that was cut off between its two renames; its pins are published."""
+    if not (data / layout.TLS).exists() and (data / _NEXT_TLS).exists():
+        (data / _NEXT_TLS).rename(data / layout.TLS)
 
 
 def _hosts(settings: Settings) -> list[str]:
