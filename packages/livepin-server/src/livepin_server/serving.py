@@ -97,7 +97,8 @@ async def serve(
     finally:
         logger.info("stopping")
         unsubscribe()
-        (folder.data / RUN_FILE).unlink(missing_ok=True)
+        with suppress(OSError):  # nothing may keep the listeners from stopping
+            (folder.data / RUN_FILE).unlink(missing_ok=True)
         events.close()
         await asyncio.gather(running.delivery.stop(), running.management.stop())
         for task in tasks:
