@@ -1,0 +1,266 @@
+"""A server from its first answer to its end: signals, ports, the database going, metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from livepin_server.bus.memory import Announcement
+from livepin_server.serving import RUN_FILE
+
+_PATIENCE = 60.0  # seconds, on a busy machine
+
+
+class Child:
+    """`livepin serve` as a process of its own."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        self.data = data
+        self.errors = data.parent / "errors"
+        self.context = ssl.create_default_context(cafile=data / "tls" / "ca.pem")
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "livepin", "serve", "--data", str(data)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={
+                    **os.environ,
+                    **{f"LIVEPIN_{name.upper()}": value for name, value in settings.items()},
+                },
+            )
+
+    def wait(self) -> dict[str, int]:
+        """Wait until it serves; return its run file."""
+        deadline = time.monotonic() + _PATIENCE
+        while not (self.data / RUN_FILE).exists():
+            assert self.process.poll() is None, self.errors.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return json.loads((self.data / RUN_FILE).read_text())
+
+    def delivery_port(self) -> int:
+        """The port of delivery, which the log names."""
+        for line in self.errors.read_text().splitlines():
+            if '"serving"' in line:
+                return int(json.loads(line)["delivery"])
+        raise AssertionError(self.errors.read_text())
+
+    def connect(self, port: int) -> ssl.SSLSocket:
+        """Return a TLS connection."""
+        plain = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+        return self.context.wrap_socket(plain, server_hostname="127.0.0.1")
+
+    def end(self, number: int) -> int:
+        """Send a signal; return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(_PATIENCE)
+
+
+@pytest.fixture
+def start(data_folder: Path) -> Iterator[Callable[..., Child]]:
+    """Start `livepin serve` on the data folder."""
+    with ExitStack() as stack:
+
+        def one(**settings: str) -> Child:
+            child = Child(data_folder, **settings)
+            stack.callback(lambda: child.process.poll() is None and child.end(signal.SIGKILL))
+            return child
+
+        yield one
+
+
+def read_until(sock: ssl.SSLSocket, expected: bytes) -> bytes:
+    """Read up to a text."""
+    found = b""
+    while expected not in found:
+        more = sock.recv(65536)
+        assert more, found
+        found += more
+    return found
+
+
+def read_rest(sock: ssl.SSLSocket) -> bytes:
+    """Read to the end."""
+    found = b""
+    with suppress(ConnectionError, ssl.SSLError):
+        while more := sock.recv(65536):
+            found += more
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_gracefully(start, number: int) -> None:
+    child = start()
+    child.wait()
+    port = child.delivery_port()
+    report = json.dumps(
+        {"host": "x", "chain": ["sha256/" + "A" * 43 + "="], "config_version": 1, "at": 0}
+    ).encode()
+    with child.connect(port) as events, child.connect(port) as under_way:
+        events.sendall(b"GET /v1/acme/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(events, b'"version":1}')
+        under_way.sendall(
+            b"POST /v1/acme/reports HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(report)
+        )
+        read_until(under_way, b"100 Continue")  # the server waits for the body
+        child.process.send_signal(number)
+        read_rest(events)  # ends
+        under_way.sendall(report)
+        assert read_rest(under_way).startswith(b"HTTP/1.1 202 ")
+    assert child.process.wait(_PATIENCE) == 0
+    assert not (child.data / RUN_FILE).exists()
+    lines = [json.loads(line) for line in child.errors.read_text().splitlines()]
+    assert [line["message"] for line in lines if line["logger"] == "livepin.server"] == [
+        "serving", "stopping",
+    ]  # fmt: skip
+    assert not [line for line in lines if line["level"] not in ("info", "debug")]
+
+
+def test_a_second_server_on_the_same_folder_is_refused_by_name(start) -> None:
+    first = start()
+    first.wait()
+    second = Child(first.data)
+    assert second.process.wait(_PATIENCE) not in (0, 1)
+    assert second.errors.read_text().splitlines() == [
+        f"error: another process works on {first.data}",
+        "hint:  is livepin serve running?",
+    ]
+    assert first.process.poll() is None
+    assert (first.data / RUN_FILE).exists()
+
+
+@pytest.mark.parametrize("name", ["delivery", "management"])
+def test_a_port_in_use_is_one_line_and_what_to_do(start, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        child = start(**{f"{name}_port": str(port)})
+        assert child.process.wait(_PATIENCE) not in (0, 1)
+    assert child.errors.read_text().splitlines() == [
+        f"error: cannot listen on 127.0.0.1:{port}: Address already in use",
+        "hint:  is another server running? choose another port in livepin.toml",
+    ]
+    assert not (child.data / RUN_FILE).exists()
+
+
+def test_the_run_file_is_for_the_servers_user_alone(start_server) -> None:
+    server = start_server()
+    path = server.folder.data / RUN_FILE
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    found = json.loads(path.read_text())
+    assert found == {"host": "127.0.0.1", "port": server.ports["management"], "pid": os.getpid()}
+    server.stop()
+    assert not path.exists()
+
+
+def test_a_run_file_that_cannot_be_written_ends_it_in_words(start) -> None:
+    child = start()
+    child.end(signal.SIGKILL)
+    shutil.rmtree(child.data / "run", ignore_errors=True)
+    (child.data / "run").write_text("a file")
+    child = start()
+    assert child.process.wait(_PATIENCE) not in (0, 1)
+    assert f"error: cannot write {child.data / RUN_FILE}: " in child.errors.read_text()
+    assert "Traceback" not in child.errors.read_text()
+
+
+def test_the_server_ends_whole_when_one_listener_ends(start_server) -> None:
+    for name in ("delivery", "management"):
+        server = start_server()
+        listener = getattr(server.running, name)
+        server.call(listener._server.stop)
+        server._thread.join(_PATIENCE)
+        assert not server._thread.is_alive()
+
+
+def test_both_listeners_say_that_they_are_well(start_server) -> None:
+    server = start_server()
+    for to in ("delivery", "management"):
+        for path in ("/healthz", "/readyz"):
+            answer = server.send("GET", path, to=to)
+            assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+def test_without_its_database_delivery_goes_on_and_management_says_so(start_server) -> None:
+    server = start_server()
+    key = server.key()
+    before = server.send("GET", "/v1/acme/config/main").content
+    path = server.services.database.path
+    server.services.database._engine.dispose()
+    for each in path.parent.glob("livepin.db*"):
+        each.unlink()
+    path.write_bytes(b"this was a database" * 1000)
+    answer = server.send("GET", "/readyz", to="management")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json() == {
+        "title": "Service Unavailable", "status": 503,
+        "detail": "the database is not one of SQLite's",
+        "hint": "put the backup of the data folder back",
+    }  # fmt: skip
+    assert server.send("GET", "/v1/whoami", to="management", key=key).status_code == 503
+    assert server.send("GET", "/healthz", to="management").status_code == 200
+    assert server.send("GET", "/readyz").status_code == 200
+    assert server.send("GET", "/v1/acme/config/main").content == before
+
+
+def test_documents_that_cannot_be_loaded_leave_the_old_ones_served(start_server, caplog) -> None:
+    server = start_server()
+    before = server.send("GET", "/v1/acme/config/main").content
+    announcement = Announcement(account="nobody", stream="main", root_version=1, version=1)
+    server.services.bus.announce(announcement)
+    deadline = time.monotonic() + _PATIENCE
+    while "the documents of nobody could not be loaded" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert server.send("GET", "/v1/acme/config/main").content == before
+
+
+def test_the_metrics_count_what_was_answered(start_server) -> None:
+    server = start_server()
+    key = server.key()
+    server.send("GET", "/v1/acme/config/main")
+    server.send("GET", "/v1/acme/config/main", headers={"if-none-match": '"1.1"'})
+    server.send("GET", "/nothing")
+    server.send("GET", "/v1/whoami", to="management", key=key)
+    server.send("GET", "/v1/whoami", to="management")
+    server.send("GET", "/v1/nothing", to="management", key=key)
+    answer = server.send("GET", "/metrics", to="management", key=key)
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    lines = answer.text.splitlines()
+    for line in (
+        'livepin_requests_total{front="delivery",status="200"} 1.0',
+        'livepin_requests_total{front="delivery",status="304"} 1.0',
+        'livepin_requests_total{front="delivery",status="404"} 1.0',
+        'livepin_requests_total{front="management",status="200"} 1.0',
+        'livepin_requests_total{front="management",status="401"} 1.0',
+        'livepin_requests_total{front="management",status="404"} 1.0',
+        'livepin_config_fetches_total{account="acme",held="none"} 1.0',
+        'livepin_config_fetches_total{account="acme",held="1"} 1.0',
+        'livepin_config_version{account="acme",stream="main"} 1.0',
+        "livepin_event_streams 0.0",
+    ):
+        assert line in lines, answer.text
+    assert key not in answer.text
+
+
+def test_many_claimed_versions_are_few_metrics(start_server) -> None:
+    server = start_server()
+    for number in range(300):
+        header = {"if-none-match": f'"1.{10**6 + number}"'}
+        server.send("GET", "/v1/acme/config/main", headers=header)
+    text = server.metrics.text().decode()
+    assert text.count('livepin_config_fetches_total{account="acme"') <= 201
+    assert 'livepin_config_fetches_total{account="acme",held="other"} 100.0' in text
