@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from livepin import FetchError
+from livepin import FetchError, VerificationError
 from livepin.jose import PrivateKey
 
 if TYPE_CHECKING:
@@ -45,14 +45,30 @@ def test_there_is_no_version_beyond_the_highest(account: Account, refused, versi
     refused(4, account.state().advance_root, account.root(version))  # type: ignore[arg-type]
 
 
-def test_a_config_cannot_push_the_count_of_roots(device: Device) -> None:
-    """It may name any root; what is fetched for that is bounded, and nothing stays."""
+def test_a_config_that_names_the_highest_root_costs_at_most_32_fetches(
+    device: Device, account: Account
+) -> None:
+    """It may name any root, whoever signed it; nothing of that stays."""
+    far = account.config(2, root_version=HIGHEST, by=PrivateKey.generate())
+    assert account.state().missing_roots(far) == range(2, 34)
     ours = device.simulator
     before = device.holds()
     device.offer(ours.sign(ours.document(root_version=HIGHEST)))
     with pytest.raises(FetchError):
         device.pins.refresh()
     assert device.holds() == before
+
+
+def test_endless_roots_move_a_device_by_32_an_update(device: Device) -> None:
+    """Whoever has the root key cannot keep the device walking."""
+    ours = device.simulator
+    for _ in range(35):
+        ours.publish_root()
+    device.offer(ours.publish(), ours.roots)
+    with pytest.raises(VerificationError, match="expected a config under root 33"):
+        device.pins.refresh(timeout=60)
+    assert device.order[0] == 33
+    device.update()
 
 
 def test_root_n_plus_1_cures_a_time_of_issue_in_the_far_future(account: Account) -> None:
