@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import datetime as dt
 import gc
 import io
+import pickle
 import select
 import socket
 import ssl
@@ -1041,3 +1043,16 @@ def test_each_wanted_connection_is_told(
 def test_anchors_that_are_no_certificates_are_an_error_of_the_family(wire) -> None:
     with pytest.raises(MalformedError, match="PEM"):
         wire(ca="ca.pem")
+
+
+@pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
+def test_a_refusal_survives_the_way_out_of_a_worker_process(
+    wire, simulator, serve, chain, other, again
+) -> None:
+    simulator.pin(HOST, chain.pin)
+    with pytest.raises(PinMismatchError) as caught:
+        wire().exchange(serve(other).port)
+    found = again(caught.value)
+    assert type(found) is type(caught.value)
+    assert (str(found), vars(found)) == (str(caught.value), vars(caught.value))
+    assert found.verify_code == 50

@@ -55,12 +55,25 @@ _AS_OPENSSL = {
     "verify_code": 50,  # X509_V_ERR_APPLICATION_VERIFICATION
     "verify_message": "application verification failure",
 }
+
+
+def _reduced(error: PinningError) -> tuple[Any, ...]:
+    # By its name, an unpickler would find the class that is no TLS error.
+    return _bare_tls_error, (type(error).__bases__[0], error.args), error.__dict__
+
+
+def _bare_tls_error(kind: type[PinningError], args: tuple[Any, ...]) -> PinningError:
+    found = _TLS_ERRORS[kind].__new__(_TLS_ERRORS[kind], *args)
+    found.args = args
+    return found
+
+
 _TLS_ERRORS: dict[type[PinningError], type[PinningError]] = {
     # HTTP libraries know what to do with a certificate error, and keep it in the chain of causes.
     kind: type(
         kind.__name__,
         (kind, ssl.SSLCertVerificationError),
-        {"__module__": kind.__module__, **_AS_OPENSSL},
+        {"__module__": kind.__module__, "__reduce__": _reduced, **_AS_OPENSSL},
     )
     for kind in (PinMismatchError, UnlistedHostError, StaleConfigError, UnverifiedChainError)
 }
@@ -473,11 +486,9 @@ def _unverified(host: str, reason: str) -> UnverifiedChainError:
 
 def as_tls_error(error: PinningError) -> PinningError:
     """Return the error as one that TLS stacks raise, which HTTP libraries know how to wrap."""
-    kind = _TLS_ERRORS.get(type(error))
-    if kind is None:
+    if type(error) not in _TLS_ERRORS:
         return error
-    found = kind.__new__(kind, *error.args)
-    found.args = error.args
+    found = _bare_tls_error(type(error), error.args)
     found.__dict__.update(error.__dict__)
     return found
 
