@@ -52,10 +52,17 @@ class Service:
 class Listening:
     """A listener, what it holds, and how often it was told to fetch."""
 
-    def __init__(self, delivery, url: str, known: int = 5, learns: bool = True) -> None:
+    def __init__(
+        self,
+        delivery,
+        url: str,
+        known: int = 5,
+        learns: bool = True,
+        fails: Exception | None = None,
+    ) -> None:
         self.known, self.fetches = known, 0
         self.fetched = threading.Event()
-        self._learns = learns
+        self._learns, self._fails = learns, fails
         self.listener = PushListener(
             delivery.updater(),
             url=lambda: url + PATH,
@@ -66,6 +73,8 @@ class Listening:
 
     def _newer(self) -> None:
         self.fetches += 1
+        if self._fails is not None:
+            raise self._fails
         if self._learns:
             self.known = 7
         self.fetched.set()
@@ -119,6 +128,13 @@ def test_a_chunked_stream_is_read(listen) -> None:
     chunk = b"%x\r\n%s\r\n" % (len(data), data)
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     assert listen(Service(chunk[:9], chunk[9:], head=head)).fetched.wait(10)
+
+
+def test_whatever_goes_wrong_it_listens_again(listen, caplog) -> None:
+    """Who ended silently would leave the app to its refresh interval for good."""
+    listening = listen(Service(event(7)), fails=KeyError("a fetcher of the app's own"))
+    eventually(lambda: listening.fetches >= 2)
+    assert not caplog.records
 
 
 GARBAGE = [

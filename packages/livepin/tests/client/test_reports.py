@@ -12,6 +12,7 @@ import time
 
 import livepin
 import pytest
+from livepin.client import Answer, Request
 from livepin.client import reports as reports_module
 from livepin.client.reports import Reports
 from livepin.documents import Mode
@@ -230,6 +231,34 @@ def test_a_report_that_cannot_be_sent_is_dropped_and_the_next_one_is_not(
     with pytest.raises(livepin.PinMismatchError):
         connect(pins, app)
     eventually(lambda: len(posted(delivery)) == 2)
+
+
+class OwnFetcher:
+    """A fetcher of an app that raises its own errors on a POST, and counts them."""
+
+    def __init__(self, delivery) -> None:
+        self.failed = 0
+        self._simulator = delivery.simulator
+
+    def fetch(self, request: Request) -> Answer:
+        if request.body is not None:
+            self.failed += 1
+            raise KeyError("no such proxy")
+        return self._simulator.fetch(request)
+
+
+def test_after_an_error_of_an_apps_own_fetcher_the_client_goes_on(
+    delivery, app, app_chain, quick_healing
+) -> None:
+    """The thread that sends reports is the one that refreshes."""
+    fetcher = OwnFetcher(delivery)
+    delivery.simulator.pin(HOST, make_chain(HOST).pin)
+    with delivery.client(ca=app_chain.authority.pem, reports=True, fetcher=fetcher) as pins:
+        for count in (1, 2):
+            with pytest.raises(livepin.PinMismatchError):
+                connect(pins, app)
+            eventually(lambda count=count: fetcher.failed == count)
+            app.present(make_chain(HOST, authority=app_chain.authority))
 
 
 def test_a_man_in_the_middle_of_delivery_gets_no_report(

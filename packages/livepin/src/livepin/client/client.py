@@ -359,19 +359,19 @@ class Client:
         state = self._trusted()
         url = f"{state.config.delivery.urls[0].rstrip('/')}/v1/{state.account}/reports"
         for report in self._reports.take():
-            request = Request(
-                url=url,
-                context=self._updater.delivery_context(),
-                max_bytes=_REPORT_SIZE,
-                max_compressed=_REPORT_SIZE,
-                timeout=5.0,
-                headers={"Content-Type": "application/json"},
-                body=json.dumps({**report, "stream": state.stream}).encode(),
-            )
             try:
+                request = Request(
+                    url=url,
+                    context=self._updater.delivery_context(),
+                    max_bytes=_REPORT_SIZE,
+                    max_compressed=_REPORT_SIZE,
+                    timeout=5.0,
+                    headers={"Content-Type": "application/json"},
+                    body=json.dumps({**report, "stream": state.stream}).encode(),
+                )
                 self._fetcher.fetch(request)
-            except LivepinError as exc:
-                logger.debug("a report could not be sent: %s", exc)
+            except Exception as exc:  # noqa: BLE001 - the thread that refreshes must not end
+                logger.debug("a report could not be sent: %r", exc)
                 return
 
 

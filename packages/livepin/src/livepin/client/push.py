@@ -11,7 +11,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from livepin import jsontext
 from livepin.errors import LivepinError
@@ -77,8 +76,10 @@ class PushListener:
         backoff = Backoff(_FIRST_PAUSE)
         while not self._stopped.is_set():
             started = time.monotonic()
-            with suppress(OSError, http.client.HTTPException, LivepinError, ValueError):
+            try:
                 self._listen()
+            except Exception as exc:  # noqa: BLE001 - nobody starts the thread again
+                logger.debug("the events cannot be listened to: %r", exc)
             self.connected.clear()
             if self._connection is not None:
                 self._connection.end()
