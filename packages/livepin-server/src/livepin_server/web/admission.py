@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import time
 from collections.abc import Collection
@@ -19,7 +20,6 @@ from litestar.types import (
     Scope,
     Send,
 )
-from livepin.hostnames import is_address
 
 from livepin_server.telemetry.metrics import Metrics
 
@@ -117,7 +117,7 @@ class Admission:
         if host in self._hosts:
             return True
         # Who listens on all addresses may be called by any: no name can be made to be a number.
-        return is_address(host) and not _ANY_ADDRESS.isdisjoint(self._hosts)
+        return _is_address(host) and not _ANY_ADDRESS.isdisjoint(self._hosts)
 
 
 class _Answer:
@@ -152,6 +152,14 @@ def _host(scope: HTTPScope) -> str:
     text = found[0].decode("latin-1").lower() if len(found) == 1 else ""
     host = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
     return host.removesuffix(".")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _log(scope: HTTPScope, status: int | None, seconds: float) -> None:
