@@ -39,7 +39,8 @@ class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
     """Takes the caller from `Authorization: Bearer lpk_...`."""
 
     def __init__(self, app: ASGIApp, api_keys: ApiKeys, failures: RateLimit) -> None:
-        super().__init__(app, exclude=[f"^{path}$" for path in PUBLIC])
+        # No method is excepted, OPTIONS neither: the guard needs to know who calls.
+        super().__init__(app, exclude=[f"^{path}$" for path in PUBLIC], exclude_http_methods=())
         self._api_keys = api_keys
         self._failures = failures
 

@@ -40,12 +40,13 @@ def on_service_error(_: _AnyRequest, exc: ServiceError) -> Response[bytes]:
     return _response(problem(status, str(exc), exc.hint), headers)
 
 
-def on_http_error(_: _AnyRequest, exc: HTTPException) -> Response[bytes]:
+def on_http_error(request: _AnyRequest, exc: HTTPException) -> Response[bytes]:
     """Answer what the framework refuses: routes, methods, bodies, keys."""
+    if exc.status_code >= 500:
+        return on_unexpected(request, exc)
     detail = exc.detail
     if exc.status_code == 400 and isinstance(exc.extra, list):
-        found = (each for each in exc.extra if isinstance(each, dict))
-        detail = "; ".join(f"{e.get('key', 'body')}: {e.get('message', '')}" for e in found)
+        detail = "; ".join(_mistake(each) for each in exc.extra if isinstance(each, dict))
     return _response(problem(exc.status_code, detail), dict(exc.headers or {}))
 
 
@@ -72,6 +73,14 @@ HANDLERS: dict[Any, Any] = {
     RecursionError: on_deep_nesting,
     Exception: on_unexpected,
 }
+
+
+def _mistake(found: dict[str, str]) -> str:
+    """Say what is wrong with a member of the body, or a parameter."""
+    key, message = found.get("key", "body"), found.get("message", "")
+    if message == repr(key):  # how the framework says that there is none
+        return "a body is missing" if key == "data" else f"{key}: missing"
+    return f"{key}: {message}"
 
 
 def _response(found: Problem, headers: dict[str, str]) -> Response[bytes]:
