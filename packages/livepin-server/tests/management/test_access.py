@@ -93,6 +93,14 @@ def test_without_a_valid_key_no_route_is_open(
     assert texts == {"expected Authorization: Bearer with a valid API key"}
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "PATCH", "TRACE", "PROPFIND"])
+def test_other_methods_are_open_to_nobody(two_accounts, method: str) -> None:
+    for path in sorted({path for _, path, *_ in ROUTES}):
+        for key in (two_accounts.key(), None):
+            answer = two_accounts.send(method, path, to="management", key=key)
+            assert answer.status_code in (401, 403, 405, 429), answer.text
+
+
 @pytest.mark.parametrize("path", PUBLIC)
 def test_these_are_open_to_all(two_accounts, path: str) -> None:
     assert two_accounts.send("GET", path, to="management").status_code == 200
