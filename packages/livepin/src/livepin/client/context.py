@@ -355,35 +355,45 @@ class PinnedSocket(_Guarded, ssl.SSLSocket):
         self._guard()
         return super().write(data)
 
+    # Not those of the standard library: where another thread shuts the socket down after the
+    # check, they go on in cleartext. `read` and `write` raise.
+
     def send(self, data: Any, flags: int = 0) -> int:
         """Send, once judged."""
-        self._guard()
-        return super().send(data, flags)
+        _no_flags(flags)
+        return self.write(data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all, once judged."""
+        _no_flags(flags)
         self._guard()
-        super().sendall(data, flags)
+        with memoryview(data) as view, view.cast("B") as octets:
+            sent = 0
+            while sent < len(octets):
+                sent += self.write(octets[sent:])
 
-    def sendfile(self, *args: Any, **kwargs: Any) -> int:
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file, once judged."""
         self._guard()
-        return super().sendfile(*args, **kwargs)
+        return cast("Any", self)._sendfile_use_send(file, offset, count)  # type: ignore[no-any-return]
 
     def sendto(self, *args: Any, **kwargs: Any) -> int:
         """Refuse, as any TLS socket does, but without TLS too."""
         self._guard()
         return super().sendto(*args, **kwargs)
 
-    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """Receive, once judged."""
-        self._guard()
-        return super().recv(*args, **kwargs)
+        _no_flags(flags)
+        return cast("bytes", self.read(buflen))
 
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Receive into a buffer, once judged."""
-        self._guard()
-        return super().recv_into(*args, **kwargs)
+        _no_flags(flags)
+        if nbytes is None:
+            with memoryview(buffer) as view:
+                nbytes = view.nbytes or 1024
+        return cast("int", self.read(nbytes, buffer))
 
     def recvfrom(self, *args: Any, **kwargs: Any) -> tuple[bytes, Any]:
         """Refuse, as any TLS socket does, but without TLS too."""
@@ -500,9 +510,9 @@ def _weakened(message: str) -> ConfigurationError:
     )
 
 
-def _only_clients(server_side: bool) -> None:
-    if server_side:
-        raise _weakened("it is for clients only")
+def _no_flags(flags: int) -> None:
+    if flags:
+        raise ValueError("a TLS socket takes no flags")
 
 
 def _set(attribute: Any, target: object, value: object) -> None:
