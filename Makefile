@@ -29,7 +29,8 @@ test: setup  ## all tests and the coverage gates; ARGS=... runs a part without t
 demo: setup  ## see every promise kept; ARGS=--exit ends at once
 	$(BIN)/livepin demo $(ARGS)
 
-serve: setup  ## run a server on ./livepin-data
+serve: setup  ## run a server on ./livepin-data, made for trials if there is none
+	@test -e livepin-data || $(BIN)/livepin init livepin-data --account trial --url https://localhost:8443 --online-root
 	$(BIN)/livepin serve $(ARGS)
 
 bench: setup  ## measure, and write benchmarks/README.md
