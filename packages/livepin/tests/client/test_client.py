@@ -23,12 +23,13 @@ from typing import Any
 import pytest
 from livepin.client import Answer, Client, FileStore, Request
 from livepin.client.client import load_bootstrap
-from livepin.documents import Mode
+from livepin.documents import Mode, Stale
 from livepin.errors import (
     ConfigurationError,
     FetchError,
     MalformedError,
     PinMismatchError,
+    StaleConfigError,
     UnlistedHostError,
     VerificationError,
 )
@@ -342,6 +343,33 @@ def test_pins_are_refreshed_by_themselves_while_a_connection_is_open(
                 simulator.pin(HOST, other.pin)
                 assert pins.wait_for(simulator.version, timeout=10)
                 assert tls.gettimeout() == 10
+    assert silent(server)
+
+
+@pytest.mark.parametrize("ends", ["the pin", "the grace period"])
+def test_an_open_connection_ends_with_its_pin_although_no_newer_config_comes(
+    simulator: DeliverySimulator,
+    authority: Any,
+    chain: Chain,
+    other: Chain,
+    serve: Any,
+    quick_healing: None,
+    ends: str,
+) -> None:
+    simulator.refresh_interval = dt.timedelta(seconds=1)
+    if ends == "the pin":
+        over = simulator.clock.now + dt.timedelta(hours=1)
+        simulator.pin(HOST, Pin(chain.pin.sha256, not_after=over), other.pin)
+    else:
+        simulator.pin(HOST, chain.pin, stale=Stale.REFUSE)
+    server = serve(chain)
+    with simulator.client(ca=authority.pem) as pins:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+            with pins.context().wrap_socket(sock, server_hostname=HOST) as tls:
+                simulator.clock.advance(days=60)
+                assert tls.recv(1) == b""  # until it is shut down
+                with pytest.raises((PinMismatchError, StaleConfigError)):
+                    tls.sendall(b"GET / HTTP/1.1\r\n\r\n")
     assert silent(server)
 
 

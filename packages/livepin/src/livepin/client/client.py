@@ -303,6 +303,7 @@ class Client:
         else:
             self._retry_at = time.monotonic() + self._backoff.pause(self._interval())
         self._quiet_until = self._due_at()
+        self._context.rejudge()  # pins and grace periods end without a newer config
 
     def _interval(self) -> float:
         return self._trusted().config.refresh_interval.total_seconds()

@@ -37,7 +37,7 @@ from .judge import Judge
 
 _DER: Any = getattr(_ssl, "ENCODING_DER", 2)
 _MOST_REMEMBERED = 1024  # certificates; an app sees a few
-_UNJUDGED = -1
+_UNJUDGED, _OUTDATED = -1, -2  # beside the generations
 # Not among them: flags that pass expired certificates (NO_CHECK_TIME), or chains that stop at any
 # anchor (PARTIAL_CHAIN), and so do not hold the root whose key is pinned.
 _STRICT_ENOUGH = (
@@ -213,6 +213,7 @@ class PinnedContext(ssl.SSLContext):
                 if isinstance(error, PinMismatchError):
                     self._reporter(error)
                 raise as_tls_error(error) from None
+        connection._seen = seen
         if connection._generation == _UNJUDGED:
             key, live = id(connection), self._live
             live[key] = weakref.ref(connection, lambda _: live.pop(key, None) and None)
@@ -221,8 +222,9 @@ class PinnedContext(ssl.SSLContext):
     def rejudge(self) -> int:
         """Judge all open connections by the pins of now; return how many were shut down.
 
-        Called when the pins changed. A connection that does not match can write nothing more,
-        and a plain socket is shut down so that pools see it as closed.
+        Called when the pins changed, and when time may have ended some. A connection that does
+        not match can write nothing more, and a plain socket is shut down so that pools see it as
+        closed.
         """
         closed = 0
         for reference in self._live.copy().values():
@@ -230,6 +232,7 @@ class PinnedContext(ssl.SSLContext):
             if connection is None or connection._is_closed():
                 continue
             if not self._still_right(connection):
+                connection._generation = _OUTDATED  # also where the pins are the same, but over
                 connection._cut()
                 closed += 1
         return closed
@@ -242,8 +245,9 @@ class PinnedContext(ssl.SSLContext):
 
     def _still_right(self, connection: PinnedSocket | PinnedObject) -> bool:
         generation = self._judge.generation
+        # Not asked of the TLS object, which another thread may be reading from just now.
+        seen = cast("_Seen", connection._seen)
         try:
-            seen = self._identity(connection)
             self._judge.check(seen.host, seen.leaf, lambda: _chain(connection, seen))
         except (PinningError, OSError, ValueError):
             return False
@@ -321,6 +325,7 @@ class _Guarded:
     """What both kinds of connection share: nothing is read or written unjudged."""
 
     _generation = _UNJUDGED
+    _seen: _Seen | None = None
 
     def _guard(self) -> None:
         connection = cast("PinnedSocket | PinnedObject", self)
