@@ -9,11 +9,11 @@ import msgspec
 
 from .probe import TIMEOUT, Observation, Target
 
-_START = 10.0  # seconds for the child to start, on a busy machine
+LONGEST = 2 * TIMEOUT + 10.0  # seconds for two looks, and to start on a busy machine
 _MOST_OUTPUT = 1024 * 1024  # bytes
 
 
-async def probe_in_child(target: Target) -> Observation:
+async def probe_in_child(target: Target, *, timeout: float = LONGEST) -> Observation:
     """Return what a child process sees; it is killed when its time is up."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -25,7 +25,7 @@ async def probe_in_child(target: Target) -> Observation:
         limit=_MOST_OUTPUT,
     )
     try:
-        async with asyncio.timeout(2 * TIMEOUT + _START):
+        async with asyncio.timeout(timeout):
             output, _ = await child.communicate(msgspec.json.encode(target))
         return msgspec.json.decode(output, type=Observation)
     except (TimeoutError, msgspec.DecodeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from contextlib import suppress
 from datetime import datetime
 
 from livepin.certificates import describe
@@ -30,7 +31,7 @@ class Target(Struct, frozen=True, kw_only=True):
         """Return the target with its host normalised.
 
         Raises:
-            ValueError: no host, or no HOST:PORT to connect to.
+            ValueError: no host, no HOST:PORT to connect to, or no certificates.
         """
         try:
             host = normalise(self.host)
@@ -38,6 +39,8 @@ class Target(Struct, frozen=True, kw_only=True):
             raise ValueError(str(exc)) from exc
         if self.connect is not None:
             split_address(self.connect)
+        if self.ca is not None:
+            _check_anchors(self.ca)
         return structs.replace(self, host=host)
 
     def address(self) -> tuple[str, int]:
@@ -81,7 +84,7 @@ def probe(target: Target, *, timeout: float = TIMEOUT) -> Observation:
         remaining = max(timeout - (time.monotonic() - started), 1.0)
         presented = _presented(target, remaining)
         found = structs.replace(found, error=_untrusted(exc, target), presented=presented)
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, MalformedError) as exc:
         found = structs.replace(found, error=_failure(exc, target))
     return structs.replace(found, elapsed_ms=round((time.monotonic() - started) * 1000, 1))
 
@@ -102,6 +105,13 @@ def split_address(text: str) -> tuple[str, int]:
         raise ValueError(f"expected HOST:PORT, found {text[:80]!r}") from None
 
 
+def _check_anchors(ca: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=ca)
+    except (ssl.SSLError, TypeError, ValueError) as exc:  # the second for what is not ASCII
+        raise ValueError("the given CA holds no certificate in PEM") from exc
+
+
 def _verified(target: Target, found: Observation, timeout: float) -> Observation:
     context = ssl.create_default_context(cadata=target.ca)
     context.verify_flags &= ~ssl.VerifyFlags(0x80000)  # partial chains would hide the root
@@ -116,7 +126,7 @@ def _verified(target: Target, found: Observation, timeout: float) -> Observation
         verified=True,
         tls_version=version,
         chain=[_seen(der) for der in chain],
-        presented=[_seen(der) for der in presented],
+        presented=_readable(presented),
     )
 
 
@@ -128,7 +138,7 @@ def _presented(target: Target, timeout: float) -> list[CertificateSeen]:
     try:
         with _connected(target, timeout) as sock:
             with context.wrap_socket(sock, server_hostname=target.host) as tls:
-                return [_seen(der) for der in _unverified_chain(tls)]
+                return _readable(_unverified_chain(tls))
     except (OSError, ValueError):
         return []
 
@@ -143,6 +153,15 @@ def _unverified_chain(tls: ssl.SSLSocket) -> list[bytes]:
         return list(public())[:_MOST_CERTIFICATES]
     found = tls._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
     return [each.public_bytes(2) for each in found][:_MOST_CERTIFICATES]
+
+
+def _readable(chain: list[bytes]) -> list[CertificateSeen]:
+    """Return what was presented; anything may be in it, also what only OpenSSL can read."""
+    found = []
+    for der in chain:
+        with suppress(MalformedError):
+            found.append(_seen(der))
+    return found
 
 
 def _seen(der: bytes) -> CertificateSeen:
