@@ -11,7 +11,7 @@ import pytest
 from livepin.bootstrap import Bootstrap
 from livepin.documents import config, root
 from livepin.jose import PrivateKey, b64url_decode, parse_compact, sign_general
-from livepin.testing import FakeClock
+from livepin.testing import FakeClock, RecordingServer, make_chain
 from livepin_server.storage.schema import roots
 from sqlalchemy import delete
 
@@ -151,6 +151,21 @@ def test_an_error_says_what_is_wrong(
 
 def test_a_wrong_method_says_which_are_right(call) -> None:
     assert "GET" in call("PUT", DOMAINS).headers["allow"]
+
+
+def test_the_server_looks_at_a_live_endpoint(call, assert_problem) -> None:
+    chain = make_chain("api.example.test", intermediate=True)
+    with RecordingServer(chain) as endpoint:
+        body = {
+            "host": "API.example.test", "connect": f"127.0.0.1:{endpoint.port}",
+            "ca": chain.authority.pem,
+        }  # fmt: skip
+        seen = call("POST", "/v1/accounts/acme/probes", body)
+        assert (seen.status_code, seen.json()["verified"]) == (200, True)
+        assert len(seen.json()["chain"]) == 3
+        assert bytes(endpoint.received) == b""
+    for change in ({"ca": "é"}, {"connect": "nowhere"}, {"host": "a b"}):
+        assert_problem(call("POST", "/v1/accounts/acme/probes", body | change), 422)
 
 
 def test_no_answer_is_kept_in_a_cache_or_shown_in_a_frame(call) -> None:
