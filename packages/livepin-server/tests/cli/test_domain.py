@@ -134,6 +134,7 @@ def test_a_port_on_the_command_line_wins_over_the_stored_one(
 ) -> None:
     other = endpoint(make_chain("localhost", authority=authority))
     assert run("domain", "check", "localhost", "--port", other.port).code == 1
+    other.wait_closed()
     assert other.handshakes == 1
 
 
