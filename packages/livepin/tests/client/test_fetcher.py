@@ -160,6 +160,29 @@ def test_a_compressed_document_over_its_own_bound_is_refused(plain_server) -> No
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        HEAD + b"Content-Encoding: \x1b[2J\x1b]0;x\x07\r\n\r\n",
+        b"HTT\x1b[2J\x9b2J\r\n\r\n",
+        b"HTTP/1.1 2\x1b0 OK\r\n\r\n",
+        b"y" * 60_000 + b"\r\n\r\n",
+    ],
+    ids=["encoding", "protocol", "status", "length"],
+)
+def test_what_a_stranger_answers_does_not_control_a_log_or_a_terminal(
+    odd_server, answer: bytes
+) -> None:
+    def handle(sock: socket.socket) -> None:
+        sock.recv(65536)
+        sock.sendall(answer)
+
+    with pytest.raises(FetchError) as caught:
+        fetch(odd_server(handle).url)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
     ("encoding", "body", "message"),
     [
         ("br", b"x", "expected gzip or no encoding, found br"),

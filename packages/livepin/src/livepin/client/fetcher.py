@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from livepin.errors import FetchError, find
 
 _CHUNK = 64 * 1024
+_LONGEST_REASON = 300  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +154,7 @@ def _exchange(connection: http.client.HTTPConnection, request: Request, deadline
         found = (response.getheader("Content-Encoding") or "identity").lower()
         if found not in ("identity", "gzip"):
             raise FetchError(
-                f"{_origin(request.url)}: expected gzip or no encoding, found {found[:40]}"
+                f"{_origin(request.url)}: expected gzip or no encoding, found {_shown(found[:40])}"
             )
         return Answer(status=200, body=_read(response, request, deadline, gzip=found == "gzip"))
 
@@ -207,4 +208,9 @@ def _origin(url: str) -> str:
 def _reason(exc: Exception, deadline: float) -> str:
     if isinstance(exc, TimeoutError) or time.monotonic() >= deadline:
         return "no complete answer in time"
-    return str(exc) or type(exc).__name__
+    return _shown(str(exc).strip()[:_LONGEST_REASON]) or type(exc).__name__
+
+
+def _shown(text: str) -> str:
+    # It ends in logs and on terminals, and a man in the middle may have written it.
+    return "".join(each if each.isprintable() else "?" for each in text)
