@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from livepin.client import MemoryStore, PinnedContext
 from livepin.client.context import PinnedObject, verified_chain
+from livepin.client.context import _make_room as make_room
 from livepin.client.judge import DeliveryJudge
 from livepin.client.trusted import Trusted
 from livepin.documents import Mode, Stale
@@ -1056,3 +1057,23 @@ def test_a_refusal_survives_the_way_out_of_a_worker_process(
     assert type(found) is type(caught.value)
     assert (str(found), vars(found)) == (str(caught.value), vars(caught.value))
     assert found.verify_code == 50
+
+
+def test_threads_that_see_many_certificates_do_not_disturb_each_other() -> None:
+    """At the bound each new one makes room: what is remembered changes under the others."""
+    remembered: dict[object, object] = {}
+
+    def see(thread: int) -> None:
+        for n in range(20_000):
+            make_room(remembered)
+            remembered[thread, n] = None
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for each in [pool.submit(see, thread) for thread in range(4)]:
+                each.result()
+    finally:
+        sys.setswitchinterval(before)
+    assert len(remembered) <= 1024 + 4

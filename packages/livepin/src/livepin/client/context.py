@@ -526,7 +526,8 @@ def _set(attribute: Any, target: object, value: object) -> None:
 
 def _make_room(remembered: dict[Any, Any]) -> None:
     while len(remembered) >= _MOST_REMEMBERED:
-        remembered.pop(next(iter(remembered)), None)
+        # Of a copy: another thread may add to it between the two steps, and none waits here.
+        remembered.pop(next(iter(list(remembered))), None)
 
 
 def _on_event_loop() -> bool:
