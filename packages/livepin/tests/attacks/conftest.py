@@ -164,7 +164,7 @@ def device(
     plain_server: Callable[..., PlainServer],
     tmp_path: Path,
 ) -> Iterator[Device]:
-    """A device whose attacker owns the delivery service; `channels` names other places."""
+    """A device with an attacker at one of two places; see `pytest_generate_tests`."""
     found: Device
     recovery = None
     if getattr(request, "param", "delivery") == "recovery":
