@@ -104,6 +104,21 @@ def test_the_very_first_request_succeeds_when_the_pin_comes_late(
     assert server.connections == 1
 
 
+def test_who_waits_for_a_late_pin_passes_all_caches(
+    simulator: DeliverySimulator, authority: Any, chain: Chain, other: Chain, serve: Any
+) -> None:
+    simulator.pin(HOST, chain.pin)
+    fetcher = Recorder(simulator)
+    with simulator.client(ca=authority.pem, fetcher=fetcher) as pins:
+        pins.refresh()
+        [usual] = fetcher.wait_for("/config/")
+        assert "Cache-Control" not in usual.headers
+        soon(simulator.pin, HOST, other.pin)
+        assert get(pins, serve(other).port) == 200
+        asked = fetcher.wait_for("/config/")
+        assert any(each.headers.get("Cache-Control") == "no-cache" for each in asked)
+
+
 def test_thirty_threads_are_healed_together(
     simulator: DeliverySimulator, authority: Any, chain: Chain, other: Chain, serve: Any
 ) -> None:
