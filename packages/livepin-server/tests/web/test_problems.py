@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from litestar.exceptions import HTTPException, ImproperlyConfiguredException
 from livepin_server import errors
 from livepin_server.web.litestar_problems import HANDLERS, on_service_error
 from livepin_server.web.problems import encoded, problem
@@ -45,3 +46,13 @@ def test_our_own_mistake_is_in_the_log_and_not_in_the_answer(caplog) -> None:
     assert answer.status_code == 500
     assert b"secret" not in answer.content
     assert "a secret" in caplog.text
+
+
+def test_the_frameworks_own_faults_are_not_told_either(caplog) -> None:
+    class Request:
+        url = type("URL", (), {"path": "/p"})
+
+    answer = HANDLERS[HTTPException](Request, ImproperlyConfiguredException("install this"))
+    assert answer.status_code == 500
+    assert b"install" not in answer.content
+    assert "install this" in caplog.text
