@@ -39,6 +39,12 @@ def other(authority: Authority) -> Chain:
     return make_chain(*HOSTS, authority=authority)
 
 
+@pytest.fixture(scope="session")
+def stranger() -> Chain:
+    """A chain for the hosts by a CA that nobody trusts."""
+    return make_chain(*HOSTS, authority=make_authority("Stranger CA"))
+
+
 @pytest.fixture
 def simulator() -> DeliverySimulator:
     return DeliverySimulator()

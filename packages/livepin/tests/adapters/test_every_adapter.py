@@ -1,0 +1,439 @@
+"""What every adapter promises, whatever the library: each runs through the same table."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from livepin.client import Client
+from livepin.documents import Mode
+from livepin.errors import CleartextError, PinMismatchError, UnlistedHostError, find
+from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
+
+HOST, ELSEWHERE, FAR = "localhost", "127.0.0.1", "api.example.com"
+QUICK = pytest.mark.usefixtures("quick_healing")
+BODY = (b"one-", b"two-", b"three")
+
+
+def _drivers() -> list[Any]:
+    found = []
+    for path in sorted((Path(__file__).parent / "drivers").glob("*.py")):
+        spec = importlib.util.spec_from_file_location(f"livepin_driver_{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except pytest.skip.Exception as exc:
+            found.append(pytest.param(None, id=path.stem, marks=pytest.mark.skip(str(exc))))
+            continue
+        found += [pytest.param(driver, id=name) for name, driver in module.DRIVERS.items()]
+    return found
+
+
+DRIVERS = _drivers()
+
+
+def every(*needed: str) -> Any:
+    """Parametrise a test with the drivers that can do what it needs."""
+    able = [each for each in DRIVERS if each.values[0] is None or {*needed} <= each.values[0].can]
+    return pytest.mark.parametrize("driver", able)
+
+
+class Http:
+    """A driver in use; an asynchronous one on an event loop of its own."""
+
+    def __init__(self, driver: Any, pins: Client, **options: Any) -> None:
+        is_async = inspect.iscoroutinefunction(driver.request)
+        self._loop = asyncio.new_event_loop() if is_async else None
+        self._driver = (
+            self._run(_made(driver, pins, options)) if is_async else driver(pins, **options)
+        )
+
+    def request(self, method: str, url: str, **options: Any) -> tuple[int, bytes]:
+        return self._run(self._driver.request(method, url, **options))  # type: ignore[no-any-return]
+
+    def get(self, url: str, **options: Any) -> int:
+        return self.request("GET", url, **options)[0]
+
+    def get_all(self, urls: list[str]) -> list[int]:
+        """Get all at the same time, in as many threads or tasks."""
+        if self._loop is None:
+            with ThreadPoolExecutor(len(urls)) as pool:
+                return list(pool.map(self.get, urls))
+        found = self._run(_gathered(self._driver.request, urls))
+        return [status for status, _ in found]
+
+    def _run(self, result: Any) -> Any:
+        return result if self._loop is None else self._loop.run_until_complete(result)
+
+    def __enter__(self) -> Http:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self._driver.close())
+        if self._loop is not None:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+
+async def _made(driver: Any, pins: Client, options: dict[str, Any]) -> Any:
+    return driver(pins, **options)
+
+
+async def _gathered(request: Callable[..., Any], urls: list[str]) -> list[tuple[int, bytes]]:
+    return await asyncio.gather(*(request("GET", url) for url in urls))
+
+
+@pytest.fixture
+def pins(simulator: DeliverySimulator, authority: Authority, chain: Chain) -> Iterator[Client]:
+    """A client that pins the owner's chain for each host."""
+    for host in (HOST, ELSEWHERE, FAR):
+        simulator.pin(host, chain.pin)
+    with simulator.client(ca=authority.pem) as found:
+        yield found
+
+
+@pytest.fixture
+def server(driver: Any, serve: Any) -> Callable[..., RecordingServer]:
+    """Start a server that answers as the driver needs it."""
+
+    def start(chain: Chain, **options: Any) -> RecordingServer:
+        return serve(chain, **({"respond": getattr(driver, "respond", None)} | options))  # type: ignore[no-any-return]
+
+    return start
+
+
+@pytest.fixture(autouse=True)
+def trusted_by_the_app(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system trusts the test CA, and has no proxies."""
+    (tmp_path / "ca.pem").write_text(authority.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def url_of(server: RecordingServer, host: str = HOST) -> str:
+    return f"https://{host}:{server.port}/"
+
+
+def silent(server: RecordingServer) -> bool:
+    server.wait_closed()
+    return bytes(server.received) == b""
+
+
+# -- pins --------------------------------------------------------------------------------------
+
+
+@every()
+def test_the_right_pin_passes(pins: Client, chain: Chain, driver: Any, server: Any) -> None:
+    good = server(chain)
+    with Http(driver, pins) as http:
+        assert http.request("GET", url_of(good))[0] == 200
+    assert good.requests == 1
+
+
+@QUICK
+@every()
+def test_a_wrong_pin_sends_nothing_and_is_found_in_the_causes(
+    pins: Client, chain: Chain, other: Chain, driver: Any, server: Any
+) -> None:
+    evil = server(other)
+    with Http(driver, pins) as http, pytest.raises(driver.refused) as caught:
+        http.request("POST", url_of(evil), parts=(b"card=4111",))
+    error = find(caught.value)
+    assert isinstance(error, PinMismatchError)
+    assert (error.host, error.chain[0]) == (HOST, str(other.pin))
+    assert error.expected == (str(chain.pin),)
+    assert "livepin domain check localhost" in str(error)
+    assert silent(evil)
+
+
+@every()
+@pytest.mark.parametrize("mode", [Mode.REPORT, Mode.OFF])
+def test_a_mode_that_does_not_enforce_lets_a_wrong_pin_pass(
+    pins: Client, simulator: DeliverySimulator, other: Chain, driver: Any, server: Any, mode: Mode
+) -> None:
+    simulator.pin(HOST, simulator.delivery_pins[0], mode=mode)
+    pins.refresh()
+    good = server(other)
+    with Http(driver, pins) as http:
+        assert http.get(url_of(good)) == 200
+
+
+@every()
+def test_an_unlisted_host_is_ordinary_tls(
+    simulator: DeliverySimulator, authority: Authority, other: Chain, driver: Any, server: Any
+) -> None:
+    good = server(other)
+    with simulator.client(ca=authority.pem) as pins, Http(driver, pins) as http:
+        assert http.get(url_of(good)) == 200
+        assert pins.status().unlisted_hosts == (HOST,)
+
+
+@every()
+def test_an_unlisted_host_can_be_refused(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    good = server(chain)
+    with simulator.client(ca=authority.pem, unlisted="refuse") as pins:
+        with Http(driver, pins) as http, pytest.raises(driver.refused) as caught:
+            http.get(url_of(good))
+    assert isinstance(find(caught.value), UnlistedHostError)
+    assert silent(good)
+
+
+@every()
+def test_a_chain_of_a_stranger_is_refused_whatever_the_mode(
+    pins: Client, simulator: DeliverySimulator, driver: Any, server: Any, stranger: Chain
+) -> None:
+    """Pins add to the verification of the chain, they do not replace it."""
+    evil = server(stranger)
+    for mode in Mode:
+        simulator.pin(HOST, stranger.pin, mode=mode)
+        pins.refresh()
+        with Http(driver, pins) as http, pytest.raises(driver.refused):
+            http.get(url_of(evil))
+    assert silent(evil)
+
+
+# -- newer pins --------------------------------------------------------------------------------
+
+
+@every("stream")
+@pytest.mark.parametrize("tls12", [False, True])
+def test_a_streamed_post_is_healed_and_arrives_once_and_whole(
+    pins: Client,
+    simulator: DeliverySimulator,
+    other: Chain,
+    driver: Any,
+    server: Any,
+    tls12: bool,
+) -> None:
+    rotated = server(other, tls12=tls12)
+    threading.Timer(0.3, simulator.pin, (HOST, other.pin)).start()
+    with Http(driver, pins) as http:
+        assert http.request("POST", url_of(rotated), parts=BODY)[0] == 200
+    rotated.wait_closed()
+    received = bytes(rotated.received)
+    assert [received.count(part) for part in (b"POST /", *BODY)] == [1] * 4
+
+
+@every()
+def test_a_new_connection_is_judged_by_the_pins_of_now(
+    pins: Client, simulator: DeliverySimulator, other: Chain, driver: Any, server: Any
+) -> None:
+    rotated = server(other, tls12=True)
+    simulator.pin(HOST, other.pin)
+    pins.refresh()
+    with Http(driver, pins) as http:
+        assert http.get(url_of(rotated)) == 200
+
+
+@QUICK
+@every()
+@pytest.mark.parametrize("tls12", [False, True])
+def test_a_connection_that_could_resume_a_session_is_judged_by_the_pins_of_now(
+    pins: Client,
+    simulator: DeliverySimulator,
+    chain: Chain,
+    other: Chain,
+    driver: Any,
+    server: Any,
+    tls12: bool,
+) -> None:
+    good = server(chain, tls12=tls12)
+    with Http(driver, pins) as http:
+        http.get(url_of(good))
+    good.wait_closed()
+    before = bytes(good.received)
+    simulator.pin(HOST, other.pin)
+    pins.refresh()
+    with Http(driver, pins) as http, pytest.raises(driver.refused) as caught:
+        http.get(url_of(good))
+    assert isinstance(find(caught.value), PinMismatchError)
+    good.wait_closed()
+    assert bytes(good.received) == before
+
+
+@every("pool")
+def test_a_pooled_connection_is_used_again_while_its_pin_holds(
+    pins: Client,
+    simulator: DeliverySimulator,
+    chain: Chain,
+    other: Chain,
+    driver: Any,
+    server: Any,
+) -> None:
+    good = server(chain)
+    with Http(driver, pins) as http:
+        for host_pins in ((chain.pin,), (chain.pin, other.pin), (chain.authority.pin,)):
+            simulator.pin(HOST, *host_pins)
+            pins.refresh()
+            assert http.get(url_of(good)) == 200
+    assert good.connections == 1
+
+
+@every("pool", "stream")
+def test_a_pooled_connection_is_dropped_when_its_pin_goes(
+    pins: Client,
+    simulator: DeliverySimulator,
+    chain: Chain,
+    other: Chain,
+    driver: Any,
+    server: Any,
+) -> None:
+    """The server has rotated already: the next request takes a new connection by itself."""
+    good = server(chain)
+    with Http(driver, pins) as http:
+        http.get(url_of(good))
+        good.present(other)
+        simulator.pin(HOST, other.pin)
+        pins.refresh()
+        assert http.request("POST", url_of(good), parts=(b"only-once",))[0] == 200
+    good.wait_closed()
+    assert good.connections == 2
+    assert bytes(good.received).count(b"only-once") == 1
+
+
+@QUICK
+@every("pool")
+def test_a_pooled_connection_to_an_attacker_gets_no_second_request(
+    pins: Client,
+    simulator: DeliverySimulator,
+    chain: Chain,
+    other: Chain,
+    driver: Any,
+    server: Any,
+) -> None:
+    """A key was stolen, and its pin is withdrawn."""
+    good = server(chain)
+    with Http(driver, pins) as http:
+        http.get(url_of(good))
+        simulator.pin(HOST, other.pin)
+        pins.refresh()
+        before = bytes(good.received)
+        with pytest.raises(driver.refused) as caught:
+            http.get(url_of(good))
+    assert isinstance(find(caught.value), PinMismatchError)
+    good.wait_closed()
+    assert bytes(good.received) == before
+
+
+@every()
+def test_fifty_at_once_during_a_certificate_change_all_succeed(
+    pins: Client, simulator: DeliverySimulator, other: Chain, driver: Any, server: Any
+) -> None:
+    rotated = server(other)
+    threading.Timer(0.5, simulator.pin, (HOST, other.pin)).start()
+    with Http(driver, pins) as http:
+        assert http.get_all([url_of(rotated)] * 50) == [200] * 50
+    assert rotated.requests == 50
+    assert sum("/config/" in each for each in simulator.fetched) < 10
+
+
+# -- other hosts, cleartext, proxies -----------------------------------------------------------
+
+
+@QUICK
+@every("redirect")
+def test_a_redirect_to_another_host_is_judged_by_that_hosts_pins(
+    pins: Client, chain: Chain, other: Chain, driver: Any, server: Any
+) -> None:
+    evil = server(other)
+    location = {"Location": url_of(evil, ELSEWHERE)}
+    good = server(chain, respond=lambda *_: (302, location, b""))
+    with Http(driver, pins) as http, pytest.raises(driver.refused) as caught:
+        http.get(url_of(good), redirects=True)
+    error = find(caught.value)
+    assert isinstance(error, PinMismatchError)
+    assert error.host == ELSEWHERE
+    assert silent(evil)
+
+
+@every("redirect", "cleartext")
+def test_a_redirect_to_cleartext_is_refused(
+    pins: Client, chain: Chain, driver: Any, server: Any
+) -> None:
+    good = server(chain, respond=lambda *_: (302, {"Location": "http://127.0.0.1:9/"}, b""))
+    with Http(driver, pins) as http, pytest.raises(driver.refused) as caught:
+        http.get(url_of(good), redirects=True)
+    assert isinstance(find(caught.value), CleartextError)
+
+
+@every("cleartext")
+@pytest.mark.parametrize("mode", list(Mode))
+def test_cleartext_to_a_listed_host_is_refused_in_every_mode(
+    simulator: DeliverySimulator, driver: Any, tunnel: Any, mode: Mode
+) -> None:
+    simulator.pin(ELSEWHERE, simulator.delivery_pins[0], mode=mode)
+    with simulator.client() as pins, Http(driver, pins) as http:
+        with pytest.raises(driver.refused, match="without TLS") as caught:
+            http.get(tunnel.url)
+    assert isinstance(find(caught.value), CleartextError)
+    assert tunnel.asked == []
+
+
+@every("cleartext")
+def test_an_unlisted_host_may_speak_cleartext(
+    simulator: DeliverySimulator, driver: Any, tunnel: Any
+) -> None:
+    with simulator.client() as pins, Http(driver, pins) as http:
+        assert http.get(tunnel.url) == 501
+
+
+@QUICK
+@every("proxy")
+@pytest.mark.parametrize("presented", ["chain", "other"])
+def test_a_proxy_is_tunnelled_through(
+    pins: Client,
+    driver: Any,
+    server: Any,
+    tunnel: Any,
+    request: pytest.FixtureRequest,
+    presented: str,
+) -> None:
+    found = server(request.getfixturevalue(presented))
+    with Http(driver, pins, proxy=tunnel.url) as http:
+        if presented == "chain":
+            assert http.get(url_of(found, FAR)) == 200
+        else:
+            with pytest.raises(driver.refused, match="no pinned key"):
+                http.get(url_of(found, FAR))
+    if presented == "other":
+        assert silent(found)
+    assert {line.partition(":")[0] for line in tunnel.asked} == {f"CONNECT {FAR}"}
+
+
+@every("proxy", "cleartext")
+def test_cleartext_through_a_proxy_is_refused(pins: Client, driver: Any, tunnel: Any) -> None:
+    with Http(driver, pins, proxy=tunnel.url) as http, pytest.raises(driver.refused) as caught:
+        http.get(f"http://{FAR}/")
+    assert isinstance(find(caught.value), CleartextError)
+    assert tunnel.asked == []
+
+
+@every("proxy")
+def test_a_request_through_a_proxy_is_healed(
+    pins: Client,
+    simulator: DeliverySimulator,
+    other: Chain,
+    driver: Any,
+    server: Any,
+    tunnel: Any,
+) -> None:
+    rotated = server(other)
+    threading.Timer(0.3, simulator.pin, (FAR, other.pin)).start()
+    with Http(driver, pins, proxy=tunnel.url) as http:
+        assert http.get(url_of(rotated, FAR)) == 200
