@@ -737,7 +737,7 @@ FORK = """
         assert pins.status().version == simulator.version
         assert get(evil.port) == 200  # whose key is the pinned one now, in the child
         try:
-            pins._context._healer = None
+            pins.context()._healer = None
             get(good.port)
         except PinMismatchError:
             os._exit(42)

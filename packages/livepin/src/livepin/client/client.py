@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -105,20 +105,33 @@ class Client:
         self._use_push = push
         self._closed = False
         self._start_fresh()
-        self._context = PinnedContext(
-            self._judge,
-            anchors=ca,
-            healer=self._heal,
-            reporter=self._mismatched,
-            wanted=self._wanted,
-        )
+        self._anchors = ca
+        self._contexts: dict[tuple[str, ...], PinnedContext] = {}
+        self.context()
         _clients.add(self)
 
     # -- for apps -------------------------------------------------------------------------------
 
-    def context(self) -> PinnedContext:
-        """Return the pinned `SSLContext`: use it wherever a library takes one."""
-        return self._context
+    def context(self, *, alpn: Sequence[str] = ()) -> PinnedContext:
+        """Return the pinned `SSLContext`: use it wherever a library takes one.
+
+        There is one for all, and one for each offer of application protocols: a library that sets
+        its own on the one for all would set them for the others.
+        """
+        with self._wake:
+            found = self._contexts.get(tuple(alpn))
+            if found is None:
+                found = PinnedContext(
+                    self._judge,
+                    anchors=self._anchors,
+                    healer=self._heal,
+                    reporter=self._mismatched,
+                    wanted=self._wanted,
+                )
+                if alpn:
+                    found.set_alpn_protocols(alpn)
+                self._contexts[tuple(alpn)] = found
+        return found
 
     def refresh(self, *, timeout: float = DEADLINE) -> None:
         """Fetch the newest config now.
@@ -190,7 +203,7 @@ class Client:
             store_problem=self._trusted.problem,
             push=self._push is not None and self._push.connected.is_set(),
             unlisted_hosts=self._judge.unlisted_hosts,
-            open_connections=self._context.open_connections,
+            open_connections=self._open_connections(),
         )
 
     def wait_for(self, version: int, *, timeout: float) -> bool:
@@ -289,7 +302,7 @@ class Client:
                 due, self._due = self._due, False
                 if self._closed:
                     return
-            if due or (self._is_due() and self._context.open_connections):
+            if due or (self._is_due() and self._open_connections()):
                 self._refresh_when_due()
             self._send_reports()
 
@@ -303,7 +316,7 @@ class Client:
         else:
             self._retry_at = time.monotonic() + self._backoff.pause(self._interval())
         self._quiet_until = self._due_at()
-        self._context.rejudge()  # pins and grace periods end without a newer config
+        self._rejudge()  # pins and grace periods end without a newer config
 
     def _interval(self) -> float:
         return self._trusted().config.refresh_interval.total_seconds()
@@ -322,6 +335,12 @@ class Client:
     def _is_due(self) -> bool:
         return time.monotonic() >= self._due_at()
 
+    def _rejudge(self) -> int:
+        return sum(each.rejudge() for each in list(self._contexts.values()))
+
+    def _open_connections(self) -> int:
+        return sum(each.open_connections for each in list(self._contexts.values()))
+
     def _log_outcome(self, error: LivepinError | None) -> None:
         if error is not None:
             logger.warning("the config could not be refreshed: %s", error)
@@ -331,7 +350,7 @@ class Client:
             self._judge.generation += 1
             self._quiet_until = 0.0
             self._wake.notify()  # the refresh interval may be another one
-        closed = self._context.rejudge()
+        closed = self._rejudge()
         state = self._trusted()
         logger.info(
             "config version %d is active, %d connections closed", state.config.version, closed

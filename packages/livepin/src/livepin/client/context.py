@@ -13,6 +13,7 @@ from __future__ import annotations
 import _ssl
 import errno
 import functools
+import os
 import socket
 import ssl
 import sys
@@ -341,6 +342,17 @@ class _Guarded:
         else:
             context.judge(connection)
 
+    def is_current(self) -> bool:
+        """Tell whether a judged connection is right by the pins of now, without a report.
+
+        A pool asks before it uses a connection again.
+        """
+        connection = cast("PinnedSocket | PinnedObject", self)
+        context = cast("PinnedContext", connection.context)
+        if self._generation == context.generation:
+            return True
+        return self._generation != _UNJUDGED and context._still_right(connection)
+
 
 class PinnedSocket(_Guarded, ssl.SSLSocket):
     """A TLS socket of a `PinnedContext`."""
@@ -452,6 +464,8 @@ class PinnedObject(_Guarded, ssl.SSLObject):
         if self._socket is not None:
             try:
                 self._socket.shutdown(socket.SHUT_RDWR)
+            except TypeError:
+                _shut_down(self._socket.fileno())  # uvloop's have no shutdown
             except OSError:
                 return  # closed already
 
@@ -460,6 +474,14 @@ class PinnedObject(_Guarded, ssl.SSLObject):
 
     def _is_closed(self) -> bool:
         return self._socket is not None and self._socket.fileno() == -1
+
+
+def _shut_down(descriptor: int) -> None:
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as same:
+            same.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # closed already
 
 
 def verified_chain(connection: Any) -> Sequence[bytes]:
