@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import inspect
 import threading
@@ -79,6 +80,7 @@ class Http:
 
     def __exit__(self, *_: object) -> None:
         self._run(self._driver.close())
+        gc.collect()  # urllib3 closes the connections of a pool when nobody refers to it
         if self._loop is not None:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())

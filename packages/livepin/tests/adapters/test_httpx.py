@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from livepin.client import Client
-from livepin.documents import Mode
-from livepin.errors import CleartextError, PinMismatchError, find
+from livepin.errors import find
 from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
 httpx = pytest.importorskip("httpx", reason="the livepin wheel alone brings no httpx")
@@ -85,124 +84,6 @@ def pins(simulator: DeliverySimulator, authority: Authority, chain: Chain) -> It
         yield found
 
 
-def test_the_right_pin_passes(pins: Client, chain: Chain, serve: Any, kind: str) -> None:
-    server = serve(chain)
-    with Http(pins, kind) as http:
-        answer = http.get(f"https://{HOST}:{server.port}/")
-        assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
-        assert answer.text == "ok"
-
-
-@pytest.mark.usefixtures("quick_healing")
-def test_a_wrong_pin_sends_nothing_and_is_found_in_the_causes(
-    pins: Client, chain: Chain, other: Chain, serve: Any, kind: str
-) -> None:
-    server = serve(other)
-    with Http(pins, kind) as http, pytest.raises(httpx.ConnectError) as caught:
-        http.request("POST", f"https://{HOST}:{server.port}/", content=b"card=4111")
-    error = find(caught.value)
-    assert isinstance(error, PinMismatchError)
-    assert (error.host, error.chain[0]) == (HOST, str(other.pin))
-    assert error.expected == (str(chain.pin),)
-    assert "livepin domain check localhost" in str(error)
-    assert silent(server)
-
-
-@pytest.mark.parametrize("tls12", [False, True])
-def test_a_streamed_post_is_healed_and_arrives_once_and_whole(
-    pins: Client,
-    simulator: DeliverySimulator,
-    other: Chain,
-    serve: Any,
-    kind: str,
-    tls12: bool,
-) -> None:
-    server = serve(other, tls12=tls12)
-    threading.Timer(0.3, simulator.pin, (HOST, other.pin)).start()
-    with Http(pins, kind) as http:
-        body = http.body(b"one-", b"two-", b"three")
-        answer = http.request("POST", f"https://{HOST}:{server.port}/", content=body)
-        assert answer.status_code == 200
-    server.wait_closed()
-    received = bytes(server.received)
-    assert [received.count(part) for part in (b"POST /", b"one-", b"two-", b"three")] == [1] * 4
-
-
-@pytest.mark.usefixtures("quick_healing")
-def test_a_redirect_to_another_host_is_judged_by_that_hosts_pins(
-    pins: Client, chain: Chain, other: Chain, serve: Any, kind: str
-) -> None:
-    evil = serve(other)
-    location = {"Location": f"https://127.0.0.1:{evil.port}/"}
-    good = serve(chain, respond=lambda *_: (302, location, b""))
-    with Http(pins, kind) as http, pytest.raises(httpx.ConnectError) as caught:
-        http.get(f"https://{HOST}:{good.port}/", follow_redirects=True)
-    error = find(caught.value)
-    assert isinstance(error, PinMismatchError)
-    assert error.host == "127.0.0.1"
-    assert silent(evil)
-
-
-def test_a_redirect_to_cleartext_is_refused(
-    pins: Client, chain: Chain, serve: Any, kind: str
-) -> None:
-    location = {"Location": "http://127.0.0.1:9/"}
-    good = serve(chain, respond=lambda *_: (302, location, b""))
-    with Http(pins, kind) as http, pytest.raises(httpx.UnsupportedProtocol) as caught:
-        http.get(f"https://{HOST}:{good.port}/", follow_redirects=True)
-    assert isinstance(find(caught.value), CleartextError)
-
-
-@pytest.mark.parametrize("mode", list(Mode))
-def test_cleartext_to_a_listed_host_is_refused_in_every_mode(
-    simulator: DeliverySimulator, kind: str, mode: Mode
-) -> None:
-    simulator.pin(HOST, simulator.delivery_pins[0], mode=mode)
-    with simulator.client() as pins, Http(pins, kind) as http:
-        with pytest.raises(httpx.UnsupportedProtocol, match="without TLS") as caught:
-            http.get("http://LOCALHOST:9/")
-    assert isinstance(find(caught.value), CleartextError)
-
-
-@pytest.mark.usefixtures("quick_healing")
-@pytest.mark.parametrize("presented", ["chain", "other"])
-def test_a_proxy_is_tunnelled_through(
-    pins: Client,
-    serve: Any,
-    tunnel: Any,
-    kind: str,
-    request: pytest.FixtureRequest,
-    presented: str,
-) -> None:
-    server = serve(request.getfixturevalue(presented))
-    url = f"https://api.example.com:{server.port}/"
-    with Http(pins, kind, proxy=tunnel.url) as http:
-        if presented == "chain":
-            assert http.get(url).status_code == 200
-        else:
-            with pytest.raises(httpx.ConnectError, match="no pinned key"):
-                http.get(url)
-        with pytest.raises(httpx.UnsupportedProtocol):
-            http.get("http://api.example.com/")
-    if presented == "other":
-        assert silent(server)
-    assert {line.partition(":")[0] for line in tunnel.asked} == {"CONNECT api.example.com"}
-
-
-def test_a_request_through_a_proxy_is_healed(
-    pins: Client,
-    simulator: DeliverySimulator,
-    other: Chain,
-    serve: Any,
-    tunnel: Any,
-    kind: str,
-) -> None:
-    server = serve(other)
-    threading.Timer(0.3, simulator.pin, ("api.example.com", other.pin)).start()
-    with Http(pins, kind, proxy=tunnel.url) as http:
-        assert http.get(f"https://api.example.com:{server.port}/").status_code == 200
-
-
 def test_a_proxy_of_the_environment_is_not_used(
     pins: Client,
     chain: Chain,
@@ -218,55 +99,6 @@ def test_a_proxy_of_the_environment_is_not_used(
     with Http(pins, kind) as http:
         assert http.get(f"https://{HOST}:{server.port}/").status_code == 200
     assert tunnel.asked == []
-
-
-def test_a_pooled_connection_is_used_again_while_its_pin_holds(
-    pins: Client, simulator: DeliverySimulator, chain: Chain, other: Chain, serve: Any, kind: str
-) -> None:
-    server = serve(chain)
-    with Http(pins, kind) as http:
-        for host_pins in ((chain.pin,), (chain.pin, other.pin), (chain.authority.pin,)):
-            simulator.pin(HOST, *host_pins)
-            pins.refresh()
-            assert http.get(f"https://{HOST}:{server.port}/").status_code == 200
-    assert server.connections == 1
-
-
-def test_a_pooled_connection_is_dropped_when_its_pin_goes(
-    pins: Client, simulator: DeliverySimulator, chain: Chain, other: Chain, serve: Any, kind: str
-) -> None:
-    """The server has rotated already: the next request takes a new connection by itself."""
-    server = serve(chain)
-    url = f"https://{HOST}:{server.port}/"
-    with Http(pins, kind) as http:
-        http.get(url)
-        server.present(other)
-        simulator.pin(HOST, other.pin)
-        pins.refresh()
-        body = http.body(b"only-once")
-        assert http.request("POST", url, content=body).status_code == 200
-    server.wait_closed()
-    assert server.connections == 2
-    assert bytes(server.received).count(b"only-once") == 1
-
-
-@pytest.mark.usefixtures("quick_healing")
-def test_a_pooled_connection_to_an_attacker_gets_no_second_request(
-    pins: Client, simulator: DeliverySimulator, chain: Chain, other: Chain, serve: Any, kind: str
-) -> None:
-    """A key was stolen, and its pin is withdrawn."""
-    server = serve(chain)
-    url = f"https://{HOST}:{server.port}/"
-    with Http(pins, kind) as http:
-        http.get(url)
-        simulator.pin(HOST, other.pin)
-        pins.refresh()
-        before = bytes(server.received)
-        with pytest.raises(httpx.TransportError) as caught:
-            http.get(url)
-        assert isinstance(find(caught.value), PinMismatchError)
-    server.wait_closed()
-    assert bytes(server.received) == before
 
 
 def test_fifty_tasks_during_a_certificate_change_all_succeed_on_a_free_event_loop(
@@ -332,13 +164,6 @@ def test_other_connection_errors_stay_what_they_are(
     with Http(pins, kind) as http, pytest.raises(httpx.ConnectError) as caught:
         http.get(f"https://{HOST}:{server.port}/")
     assert find(caught.value) is None
-
-
-def test_an_unlisted_host_may_speak_cleartext(
-    simulator: DeliverySimulator, kind: str, tunnel: Any
-) -> None:
-    with simulator.client() as pins, Http(pins, kind) as http:
-        assert http.get(tunnel.url).status_code == 501
 
 
 @pytest.mark.parametrize("transport", [PinnedTransport, AsyncPinnedTransport])

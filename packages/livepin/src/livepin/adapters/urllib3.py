@@ -1,0 +1,131 @@
+"""urllib3: pool managers that pin every hop, redirects and tunnels included.
+
+    http = PinnedPoolManager(pins)
+    http = PinnedProxyManager(pins, "http://proxy.example.com:3128")
+
+urllib3 changes the TLS context that it is given, by settings of single pools too: authorities are
+added, the name to be verified is replaced. So all settings of TLS are refused, wherever they are
+given; Livepin has them. A refused connection is tried again as often as `retries` says (three
+times, unless told otherwise), and each time stopped before the first byte of the request.
+
+Not covered: the functions and pools of urllib3 that are made without these managers
+(`urllib3.request`, `HTTPSConnectionPool`), SOCKS (give `SOCKSProxyManager` the argument
+`ssl_context=pins.context()`; cleartext is then up to you), and `urllib3.contrib.pyopenssl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+from urllib3.exceptions import LocationValueError
+
+from livepin.client import Client
+from livepin.errors import CleartextError, ConfigurationError
+
+from .cleartext import check_cleartext
+
+if TYPE_CHECKING:
+    _Manager = urllib3.PoolManager
+else:
+    _Manager = object
+
+# Each could name other authorities, another host, or no verification at all.
+_TLS = (
+    "assert_fingerprint",
+    "assert_hostname",
+    "ca_cert_data",
+    "ca_cert_dir",
+    "ca_certs",
+    "cert_file",
+    "cert_reqs",
+    "key_file",
+    "key_password",
+    "server_hostname",
+    "ssl_context",
+    "ssl_maximum_version",
+    "ssl_minimum_version",
+    "ssl_version",
+)
+
+
+class _Pinned(_Manager):
+    """What both managers add to urllib3's own."""
+
+    _pins: Client
+
+    def connection_from_host(
+        self,
+        host: str | None,
+        port: int | None = None,
+        scheme: str | None = "http",
+        pool_kwargs: dict[str, Any] | None = None,
+    ) -> urllib3.HTTPConnectionPool:
+        """Return a pool; redirects come here too.
+
+        Raises:
+            LocationValueError: without TLS, to a host that the config lists.
+            ConfigurationError: a setting of TLS was given.
+        """
+        _refuse_tls_settings(pool_kwargs or {})
+        try:
+            check_cleartext(self._pins, (scheme or "http").lower(), host or "")
+        except CleartextError as exc:
+            raise LocationValueError(str(exc)) from exc
+        return super().connection_from_host(host, port, scheme, pool_kwargs)
+
+    def connection_from_context(self, request_context: dict[str, Any]) -> Any:
+        """Return a pool of this context, whoever wrote it; its TLS is Livepin's."""
+        request_context = {**request_context, "ssl_context": self._pins.context()}
+        _refuse_tls_settings(request_context, but="ssl_context")
+        return super().connection_from_context(request_context)
+
+
+class PinnedPoolManager(_Pinned, urllib3.PoolManager):
+    """A `PoolManager` whose connections are pinned by `pins`; other arguments are urllib3's own.
+
+    Raises:
+        ConfigurationError: a setting of TLS was given.
+    """
+
+    def __init__(self, pins: Client, num_pools: int = 10, **options: Any) -> None:
+        _refuse_tls_settings(options)
+        self._pins = pins
+        super().__init__(num_pools, **options)
+
+
+class PinnedProxyManager(_Pinned, urllib3.ProxyManager):
+    """A `ProxyManager` that tunnels to pinned hosts.
+
+    The proxy of an `https:` URL is judged too, as any host is, unless `proxy_ssl_context` says
+    otherwise.
+
+    Raises:
+        ConfigurationError: a setting of TLS was given, or requests were to be readable by the
+            proxy (`use_forwarding_for_https`).
+    """
+
+    def __init__(self, pins: Client, proxy_url: str, **options: Any) -> None:
+        _refuse_tls_settings(options)
+        if options.get("use_forwarding_for_https"):
+            raise ConfigurationError(
+                "with use_forwarding_for_https the proxy, not the host, would end TLS",
+                hint="leave it out: HTTPS is tunnelled",
+            )
+        self._pins = pins
+        options.setdefault("proxy_ssl_context", pins.context())
+        super().__init__(proxy_url, **options)
+
+
+def _refuse_tls_settings(settings: Mapping[str, Any], *, but: str = "") -> None:
+    found = [name for name in _TLS if name != but and settings.get(name) is not None]
+    if found:
+        raise ConfigurationError(
+            f"{', '.join(found)}: TLS is set by Livepin",
+            hint="a private CA goes into Client(ca=...), a client certificate into "
+            "Client.context().load_cert_chain(...)",
+        )
+
+
+__all__ = ["PinnedPoolManager", "PinnedProxyManager"]
