@@ -6,12 +6,15 @@ import io
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 # The program of a counterpart, and how a person installs it.
 COUNTERPARTS = {
     "nginx": "apt install nginx-light",
+    "postgres": "apt install postgresql",
+    "initdb": "apt install postgresql",
 }
 
 # What a file of the core may not have: a branch that no test takes.
@@ -37,7 +40,8 @@ def counterpart() -> Callable[[str], str]:
     """
 
     def find(name: str) -> str:
-        path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+        beside = ["/usr/sbin", "/usr/local/sbin", *Path("/usr/lib/postgresql").glob("*/bin")]
+        path = shutil.which(name) or shutil.which(name, path=":".join(map(str, beside)))
         if path is None:
             text = f"{name} is not here; install it with: {COUNTERPARTS[name]}"
             if os.environ.get("CI"):

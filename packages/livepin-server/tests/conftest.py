@@ -6,17 +6,24 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import os
+import pwd
 import secrets
 import shutil
+import signal
 import socket
 import ssl
+import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import uvloop
 from livepin.testing import FakeClock
@@ -160,6 +167,161 @@ def pragma() -> Iterator[Callable[[str], None]]:
             stack.callback(event.remove, Pool, "checkout", on_checkout)
 
         yield one
+
+
+# -- a real PostgreSQL -------------------------------------------------------------------------
+
+
+class Postgres:
+    """A PostgreSQL of its own on a Unix socket, as a user who is not root, ended by its pid."""
+
+    def __init__(self, program: str, initdb: str, *settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="lp-pg-"))  # short: a socket's path is limited
+        self.identity: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            owner = next(each for each in pwd.getpwall() if each.pw_name in ("postgres", "nobody"))
+            self.identity = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+            os.chown(self.folder, owner.pw_uid, owner.pw_gid)
+        # Its order of texts is not that of bytes, as on most servers.
+        self._run(
+            [initdb, "-D", "data", "-U", "livepin", "-A", "trust", "-E", "UTF8", "--no-sync",
+             "--locale-provider=icu", "--icu-locale=en-US", "--locale=C"],
+        )  # fmt: skip
+        options = ("listen_addresses=", f"unix_socket_directories={self.folder}", *settings)
+        self._command = [program, "-D", str(self.folder / "data")]
+        for each in options:
+            self._command += ["-c", each]
+        self.start()
+
+    def url(self, name: str = "postgres", user: str = "livepin") -> str:
+        """Return the URL of a database, as it stands in `livepin.toml`."""
+        return f"postgresql+psycopg://{user}@/{name}?host={self.folder}"
+
+    def create(self, template: str = "template0") -> str:
+        """Make a database; return its name."""
+        name = f"test_{secrets.token_hex(6)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, name: str) -> None:
+        """Drop a database, whoever uses it."""
+        self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def run(self, statement: str, *, name: str = "postgres") -> None:
+        """Run a statement by itself."""
+        with self.connect(name) as connection:
+            connection.execute(statement)
+
+    def connect(self, name: str = "postgres") -> Any:
+        """Return a connection, whose statements are transactions of their own."""
+        import psycopg
+
+        return psycopg.connect(host=str(self.folder), user="livepin", dbname=name, autocommit=True)
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        deadline = time.monotonic() + 60
+        while not self._started():
+            # Processes of one that was killed may need a moment to end.
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+
+    def kill(self) -> None:
+        """End it as a power cut of its process does."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)
+
+    def remove(self) -> None:
+        """End it and leave nothing behind."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _started(self) -> bool:
+        import psycopg
+
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={"PATH": os.environ["PATH"]}, **self.identity,
+            )  # fmt: skip
+        while self.process.poll() is None:
+            with contextlib.suppress(psycopg.OperationalError), self.connect():
+                return True
+            time.sleep(0.02)
+        return False
+
+    def _run(self, command: list[str]) -> None:
+        done = subprocess.run(
+            command, cwd=self.folder, env={"PATH": os.environ["PATH"]}, capture_output=True,
+            text=True, check=False, **self.identity,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def start_postgres(counterpart: Callable[[str], str]) -> Iterator[Callable[..., Postgres]]:
+    """Start a PostgreSQL with settings; the end of the session ends and removes it."""
+    with contextlib.ExitStack() as stack:
+
+        def one(*settings: str) -> Postgres:
+            found = Postgres(counterpart("postgres"), counterpart("initdb"), *settings)
+            stack.callback(found.remove)
+            return found
+
+        yield one
+
+
+@pytest.fixture(scope="session")
+def postgres(start_postgres: Callable[..., Postgres]) -> Postgres:
+    """The PostgreSQL that the tests of a session share, each with a database of its own."""
+    return start_postgres("fsync=off")
+
+
+@pytest.fixture
+def new_database(postgres: Postgres) -> Iterator[Callable[..., str]]:
+    """Make databases that the test's end drops; each gives its name."""
+    with contextlib.ExitStack() as stack:
+
+        def one(template: str = "template0") -> str:
+            name = postgres.create(template)
+            stack.callback(postgres.drop, name)
+            return name
+
+        yield one
+
+
+@pytest.fixture(scope="session")
+def postgres_template(
+    postgres: Postgres, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A data folder with the account `acme` and its database; do not change them."""
+    name = postgres.create()
+    data = tmp_path_factory.mktemp("postgres") / "data"
+    chosen = msgspec.structs.replace(settings, database=postgres.url(name))
+    plan = Plan(data=data, account=ACCOUNT, settings=chosen, root_key=None, passphrase=None)
+    folder.initialise(plan, clock=FakeClock())
+    return data, name
+
+
+@pytest.fixture
+def postgres_folder(
+    postgres: Postgres,
+    postgres_template: tuple[Path, str],
+    new_database: Callable[..., str],
+    tmp_path: Path,
+) -> Path:
+    """A data folder of this test's own whose database is in PostgreSQL."""
+    template, name = postgres_template
+    data = tmp_path / "data"
+    shutil.copytree(template, data)
+    text = (data / "livepin.toml").read_text()
+    (data / "livepin.toml").write_text(text.replace(name, new_database(name)))
+    return data
 
 
 # -- a running server --------------------------------------------------------------------------

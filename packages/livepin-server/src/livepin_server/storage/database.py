@@ -1,7 +1,8 @@
 """The database: many readers, one writer, and errors in words.
 
-On SQLite all writes go through one connection in one thread (`BEGIN IMMEDIATE`), so a writer
-never meets another writer's lock in mid-transaction. A commit is acknowledged when it is on disk.
+All writes of a process go through one connection in one thread, and begin with the lock that all
+writers of the database share, so a writer never meets another in mid-transaction. A commit is
+acknowledged when it is on disk. What SQLite and PostgreSQL do differently is in their modules.
 """
 
 from __future__ import annotations
@@ -10,17 +11,27 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from livepin.errors import ConfigurationError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from livepin_server.errors import UnavailableError
+from livepin_server.errors import ServiceError, UnavailableError
+
+from . import postgres, sqlite
 
 _T = TypeVar("_T")
-_BUSY = 5000  # milliseconds to wait for another process's lock
+_TRIES = 5  # of a transaction that another one keeps from committing
+
+
+class _Kind(Protocol):
+    def engine(self, url: URL) -> Engine: ...
+    def begin_reading(self, connection: Connection) -> None: ...
+    def begin_writing(self, connection: Connection) -> None: ...
+    def lost_a_race(self, exc: DBAPIError, /) -> bool: ...
+    def in_words(self, exc: DBAPIError) -> ServiceError | None: ...
 
 
 class Database:
@@ -31,29 +42,37 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._kind, self._engine = _opened(url)
         self.url = self._engine.url
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livepin-writer")
 
     @property
     def path(self) -> Path | None:
         """The file of an SQLite database, or None."""
-        sqlite = self.url.get_backend_name() == "sqlite"
-        return Path(self.url.database) if sqlite and self.url.database else None
+        name = self.url.database
+        return Path(name) if self._kind is sqlite and name else None
+
+    @property
+    def shared(self) -> dict[str, Any] | None:
+        """What psycopg takes to connect, where several processes may; None where only one may."""
+        return postgres.connect_arguments(self.url) if self._kind is postgres else None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection for reading; what it sees is one consistent state."""
-        with _in_words(), self._engine.connect() as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
+        with self._in_words(), self._engine.connect() as connection:
+            self._kind.begin_reading(connection)
             yield connection
 
     def write(self, change: Callable[[Connection], _T]) -> _T:
         """Run `change` in one write transaction and return its result once that is on disk.
 
+        It may be run again, on a fresh state, if another transaction got in its way.
+
         Raises:
-            UnavailableError: locked, full, read-only or gone; nothing of it was kept.
+            UnavailableError: locked, full, read-only or gone. Nothing of it was kept; only if
+                the database goes away during the commit itself, nobody here can know.
+            InvalidError: it holds what this database cannot keep.
         """
         try:
             pending = self._writer.submit(self._transaction, change)
@@ -67,9 +86,18 @@ class Database:
         self._engine.dispose()
 
     def _transaction(self, change: Callable[[Connection], _T]) -> _T:
-        with _in_words(), self._engine.connect() as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with self._in_words():
+            for _ in range(_TRIES - 1):
+                try:
+                    return self._once(change)
+                except DBAPIError as exc:
+                    if not self._kind.lost_a_race(exc):
+                        raise
+            return self._once(change)
+
+    def _once(self, change: Callable[[Connection], _T]) -> _T:
+        with self._engine.connect() as connection:
+            self._kind.begin_writing(connection)
             try:
                 result = change(connection)
                 connection.commit()
@@ -78,71 +106,43 @@ class Database:
                 raise
             return result
 
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except PoolTimeoutError as exc:
+            raise UnavailableError("the database is busy", hint="try again in a moment") from exc
+        except DBAPIError as exc:
+            found = self._kind.in_words(exc)
+            if found is None:
+                raise
+            raise found from exc
+
 
 def sqlite_url(path: Path) -> str:
     """Return the URL of an SQLite file."""
     return f"sqlite:///{path}"
 
 
-def _engine(url: str) -> Engine:
+def _opened(url: str) -> tuple[_Kind, Engine]:
+    """Return the kind of a database and its engine."""
     try:
-        if make_url(url).get_backend_name() != "sqlite":
-            return create_engine(url, pool_size=16, max_overflow=0, pool_pre_ping=True)
-    except (ArgumentError, ImportError) as exc:
+        parsed = make_url(url)
+        kind = _KINDS[parsed.get_backend_name(), parsed.get_driver_name()]
+        return kind, kind.engine(parsed)
+    except (ArgumentError, KeyError) as exc:
         # The URL may hold a password: it is not repeated.
         raise ConfigurationError(
             "the setting database is not the URL of a database that can be used here",
-            hint="leave it out to use SQLite in the data folder",
+            hint="postgresql+psycopg://USER@HOST/NAME; leave it out for SQLite in the data folder",
         ) from exc
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": _BUSY / 1000})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        # Transactions are begun by hand: the driver would begin them too late.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            f"busy_timeout={_BUSY}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return engine
+    except ImportError as exc:
+        raise ConfigurationError(
+            "the driver of PostgreSQL is not installed", hint="install livepin-server[postgres]"
+        ) from exc
 
 
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except PoolTimeoutError as exc:
-        raise UnavailableError("the database is busy", hint="try again in a moment") from exc
-    except DBAPIError as exc:
-        # A bare DatabaseError is how SQLite reports a file that is damaged.
-        damaged = type(exc) is DatabaseError
-        if damaged or exc.connection_invalidated or isinstance(exc, OperationalError):
-            raise _unavailable(exc) from exc
-        raise
-
-
-def _unavailable(exc: DBAPIError) -> UnavailableError:
-    text = str(exc.orig)
-    for found, message, hint in _TROUBLE:
-        if found in text:
-            return UnavailableError(f"the database {message}", hint=hint)
-    return UnavailableError(
-        f"the database does not answer: {text}", hint="nothing was changed; see the server's log"
-    )
-
-
-_TROUBLE = (
-    ("locked", "is locked by another process", "stop the other process, then try again"),
-    ("full", "cannot grow: the disk is full", "make room, then try again; nothing was lost"),
-    ("readonly", "is read-only", "make the data folder writable for the server's user"),
-    ("disk I/O", "cannot be written: input/output error", "check the disk; nothing was lost"),
-    ("unable to open", "cannot be opened", "does the data folder exist, and is it readable?"),
-    ("not a database", "is not one of SQLite's", "put the backup of the data folder back"),
-    ("malformed", "is damaged", "put the backup of the data folder back"),
-)
+_KINDS: dict[tuple[str, str], _Kind] = {
+    ("sqlite", "pysqlite"): sqlite,
+    ("postgresql", "psycopg"): postgres,
+}

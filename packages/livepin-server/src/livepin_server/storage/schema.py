@@ -45,6 +45,11 @@ class Moment(TypeDecorator[datetime]):
         return datetime.fromtimestamp(seconds, tz=timezone.utc).replace(microsecond=micros)
 
 
+def text(length: int) -> String:
+    """Return the type of a short text. Its order is that of bytes on PostgreSQL too."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 metadata = MetaData(
@@ -59,7 +64,7 @@ metadata = MetaData(
 accounts = Table(
     "accounts",
     metadata,
-    Column("name", String(63), primary_key=True),
+    Column("name", text(63), primary_key=True),
     Column("created", Moment, nullable=False),
     # One counter for configs and overrides: changing streams never looks like a rollback.
     Column("last_version", BigInteger, nullable=False),
@@ -71,7 +76,7 @@ streams = Table(
     "streams",
     metadata,
     Column("account", ForeignKey("accounts.name"), primary_key=True),
-    Column("name", String(63), primary_key=True),
+    Column("name", text(63), primary_key=True),
     Column("created", Moment, nullable=False),
 )
 
@@ -88,9 +93,9 @@ roots = Table(
 keys = Table(
     "keys",
     metadata,
-    Column("kid", String(43), primary_key=True),
+    Column("kid", text(43), primary_key=True),
     Column("account", ForeignKey("accounts.name"), nullable=False),
-    Column("role", String(16), nullable=False),
+    Column("role", text(16), nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("created", Moment, nullable=False),
     Index("ix_keys_account_role", "account", "role"),
@@ -99,9 +104,9 @@ keys = Table(
 pin_sets = Table(
     "pin_sets",
     metadata,
-    Column("account", String(63), primary_key=True),
-    Column("stream", String(63), primary_key=True),
-    Column("name", String(255), primary_key=True),
+    Column("account", text(63), primary_key=True),
+    Column("stream", text(63), primary_key=True),
+    Column("name", text(255), primary_key=True),
     ForeignKeyConstraint(["account", "stream"], ["streams.account", "streams.name"]),
 )
 
@@ -109,11 +114,12 @@ pins = Table(
     "pins",
     metadata,
     Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
-    Column("account", String(63), nullable=False),
-    Column("stream", String(63), nullable=False),
-    Column("pin_set", String(255), nullable=False),
-    Column("sha256", String(44), nullable=False),
+    Column("account", text(63), nullable=False),
+    Column("stream", text(63), nullable=False),
+    Column("pin_set", text(255), nullable=False),
+    Column("sha256", text(44), nullable=False),
     Column("label", Text, nullable=False),
+    Column("level", String(16)),
     Column("backup", Boolean, nullable=False),
     Column("not_before", Moment),
     Column("not_after", Moment),
@@ -131,14 +137,14 @@ pins = Table(
 domains = Table(
     "domains",
     metadata,
-    Column("account", String(63), primary_key=True),
-    Column("stream", String(63), primary_key=True),
-    Column("pattern", String(255), primary_key=True),
-    Column("pin_set", String(255), nullable=False),
-    Column("mode", String(16), nullable=False),
+    Column("account", text(63), primary_key=True),
+    Column("stream", text(63), primary_key=True),
+    Column("pattern", text(255), primary_key=True),
+    Column("pin_set", text(255), nullable=False),
+    Column("mode", text(16), nullable=False),
     Column("token", Boolean, nullable=False),
-    Column("stale", String(16), nullable=False),
-    Column("connect", String(300)),
+    Column("stale", text(16), nullable=False),
+    Column("connect", text(300)),
     Column("ca", Text),
     Column("created", Moment, nullable=False),
     ForeignKeyConstraint(
@@ -151,9 +157,9 @@ domains = Table(
 configs = Table(
     "configs",
     metadata,
-    Column("account", String(63), primary_key=True),
+    Column("account", text(63), primary_key=True),
     Column("version", BigInteger, primary_key=True, autoincrement=False),
-    Column("stream", String(63), nullable=False),
+    Column("stream", text(63), nullable=False),
     Column("root_version", BigInteger, nullable=False),
     Column("document", LargeBinary, nullable=False),
     Column("issued", Moment, nullable=False),
@@ -168,9 +174,9 @@ configs = Table(
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("id", String(16), primary_key=True),
-    Column("name", String(200), nullable=False, unique=True),
-    Column("role", String(16), nullable=False),
+    Column("id", text(16), primary_key=True),
+    Column("name", text(200), nullable=False, unique=True),
+    Column("role", text(16), nullable=False),
     Column("account", ForeignKey("accounts.name")),
     Column("digest", LargeBinary, nullable=False),
     Column("created", Moment, nullable=False),

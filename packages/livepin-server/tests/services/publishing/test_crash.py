@@ -1,17 +1,17 @@
 """Killed in the middle of publishing: nothing acknowledged is lost, no number is used twice."""
 
-import contextlib
 import hashlib
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 
 import pytest
 from livepin.trust import TrustedState
+from livepin_server.storage.schema import accounts, configs
+from sqlalchemy import select
 
 # Forks a process for each round, which spares twelve starts of Python.
 PUBLISHING = """
@@ -81,11 +81,12 @@ def test_a_dozen_kills_lose_nothing_and_repeat_nothing(data_folder, open_folder,
     assert process.returncode == 0
     assert len(acknowledged) >= ROUNDS
 
-    path = data_folder / "livepin.db"
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        kept = connection.execute("SELECT version, document, changed FROM configs").fetchall()
-        (counter,) = connection.execute("SELECT last_version FROM accounts").fetchone()
+    with open_folder(data_folder) as opened, opened.services.database.reading() as connection:
+        if opened.services.database.path is not None:
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+        columns = select(configs.c.version, configs.c.document, configs.c.changed)
+        kept = connection.execute(columns).all()
+        counter = connection.scalar(select(accounts.c.last_version))
     found = {version: (document, changed) for version, document, changed in kept}
     # Nothing that was acknowledged is gone or other than it was.
     for version, (digest, change) in acknowledged.items():

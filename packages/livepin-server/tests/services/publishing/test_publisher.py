@@ -160,7 +160,7 @@ def test_publishes_from_many_threads_never_share_a_number(services, add_domain, 
 
 
 def test_two_servers_on_one_database_never_share_a_number(opened, open_folder, intent):
-    # That is not allowed, and the lock prevents it; the database would hold nevertheless.
+    # On SQLite that is not allowed, and the lock prevents it; it would hold nevertheless.
     with open_folder(opened.data) as other, ThreadPoolExecutor(2) as pool:
 
         def run(folder):
@@ -204,6 +204,7 @@ def test_a_subscriber_that_fails_does_not_undo_a_publication(services, publish, 
 # -- troubles ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("data_folder", ["sqlite"], indirect=True)
 def test_a_lock_of_another_process_refuses_and_loses_nothing(
     services, opened, publish, heard, pragma
 ):
@@ -220,6 +221,7 @@ def test_a_lock_of_another_process_refuses_and_loses_nothing(
     assert publish().version == 3
 
 
+@pytest.mark.parametrize("data_folder", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("setting", "match"), [("query_only=1", "is read-only"), ("max_page_count=1", "disk is full")]
 )

@@ -9,10 +9,15 @@ branch_labels = None
 depends_on = None
 
 
+def text(length: int) -> sa.String:
+    # In the order of bytes on PostgreSQL too.
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     op.create_table(
         "accounts",
-        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("name", text(63), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("last_version", sa.BigInteger(), nullable=False),
         sa.Column("active", sa.Boolean(), nullable=False),
@@ -21,10 +26,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "api_keys",
-        sa.Column("id", sa.String(length=16), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
-        sa.Column("role", sa.String(length=16), nullable=False),
-        sa.Column("account", sa.String(length=63), nullable=True),
+        sa.Column("id", text(16), nullable=False),
+        sa.Column("name", text(200), nullable=False),
+        sa.Column("role", text(16), nullable=False),
+        sa.Column("account", text(63), nullable=True),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("revoked", sa.BigInteger(), nullable=True),
@@ -34,9 +39,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "keys",
-        sa.Column("kid", sa.String(length=43), nullable=False),
-        sa.Column("account", sa.String(length=63), nullable=False),
-        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("kid", text(43), nullable=False),
+        sa.Column("account", text(63), nullable=False),
+        sa.Column("role", text(16), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["account"], ["accounts.name"], name=op.f("fk_keys_account")),
@@ -47,7 +52,7 @@ def upgrade() -> None:
 
     op.create_table(
         "roots",
-        sa.Column("account", sa.String(length=63), nullable=False),
+        sa.Column("account", text(63), nullable=False),
         sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("document", sa.LargeBinary(), nullable=False),
         sa.Column("expires", sa.BigInteger(), nullable=False),
@@ -57,17 +62,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "streams",
-        sa.Column("account", sa.String(length=63), nullable=False),
-        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("account", text(63), nullable=False),
+        sa.Column("name", text(63), nullable=False),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["account"], ["accounts.name"], name=op.f("fk_streams_account")),
         sa.PrimaryKeyConstraint("account", "name", name=op.f("pk_streams")),
     )
     op.create_table(
         "configs",
-        sa.Column("account", sa.String(length=63), nullable=False),
+        sa.Column("account", text(63), nullable=False),
         sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("stream", sa.String(length=63), nullable=False),
+        sa.Column("stream", text(63), nullable=False),
         sa.Column("root_version", sa.BigInteger(), nullable=False),
         sa.Column("document", sa.LargeBinary(), nullable=False),
         sa.Column("issued", sa.BigInteger(), nullable=False),
@@ -87,9 +92,9 @@ def upgrade() -> None:
 
     op.create_table(
         "pin_sets",
-        sa.Column("account", sa.String(length=63), nullable=False),
-        sa.Column("stream", sa.String(length=63), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("account", text(63), nullable=False),
+        sa.Column("stream", text(63), nullable=False),
+        sa.Column("name", text(255), nullable=False),
         sa.ForeignKeyConstraint(
             ["account", "stream"],
             ["streams.account", "streams.name"],
@@ -99,14 +104,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "domains",
-        sa.Column("account", sa.String(length=63), nullable=False),
-        sa.Column("stream", sa.String(length=63), nullable=False),
-        sa.Column("pattern", sa.String(length=255), nullable=False),
-        sa.Column("pin_set", sa.String(length=255), nullable=False),
-        sa.Column("mode", sa.String(length=16), nullable=False),
+        sa.Column("account", text(63), nullable=False),
+        sa.Column("stream", text(63), nullable=False),
+        sa.Column("pattern", text(255), nullable=False),
+        sa.Column("pin_set", text(255), nullable=False),
+        sa.Column("mode", text(16), nullable=False),
         sa.Column("token", sa.Boolean(), nullable=False),
-        sa.Column("stale", sa.String(length=16), nullable=False),
-        sa.Column("connect", sa.String(length=300), nullable=True),
+        sa.Column("stale", text(16), nullable=False),
+        sa.Column("connect", text(300), nullable=True),
         sa.Column("ca", sa.Text(), nullable=True),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -119,11 +124,12 @@ def upgrade() -> None:
     op.create_table(
         "pins",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("account", sa.String(length=63), nullable=False),
-        sa.Column("stream", sa.String(length=63), nullable=False),
-        sa.Column("pin_set", sa.String(length=255), nullable=False),
-        sa.Column("sha256", sa.String(length=44), nullable=False),
+        sa.Column("account", text(63), nullable=False),
+        sa.Column("stream", text(63), nullable=False),
+        sa.Column("pin_set", text(255), nullable=False),
+        sa.Column("sha256", text(44), nullable=False),
         sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("level", sa.String(length=16), nullable=True),
         sa.Column("backup", sa.Boolean(), nullable=False),
         sa.Column("not_before", sa.BigInteger(), nullable=True),
         sa.Column("not_after", sa.BigInteger(), nullable=True),
