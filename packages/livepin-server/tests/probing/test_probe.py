@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from livepin.pins import fingerprint_text
 from livepin.testing import make_authority, make_chain, make_key, pin_of, server_context
@@ -205,24 +207,41 @@ def test_a_chain_beyond_all_bounds_is_refused(tls_endpoint, authority, chain) ->
     assert "does not speak TLS as expected" in seen.error
 
 
+# What OpenSSL reads and other libraries refuse: a certificate of a version that does not exist.
+VERSION_3, VERSION_8 = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"
+
+
+def context_of(chain, *ders: bytes) -> ssl.SSLContext:
+    """A server's context that presents these certificates, with the key of a chain."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        pem, key = Path(folder, "chain.pem"), Path(folder, "key.pem")
+        pem.write_text("".join(ssl.DER_cert_to_PEM_cert(each) for each in ders))
+        key.write_bytes(chain.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        context.load_cert_chain(pem, key)
+    return context
+
+
 def test_a_presented_certificate_that_cannot_be_read_hides_nothing(
     tls_endpoint, authority, chain
 ) -> None:
-    version_3, version_8 = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"
-    odd = chain.leaf.public_bytes(Encoding.DER).replace(version_3, version_8)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory() as folder:
-        pem = Path(folder, "chain.pem")
-        parts = [each.public_bytes(Encoding.PEM).decode() for each in chain.presented]
-        pem.write_text("".join([*parts, ssl.DER_cert_to_PEM_cert(odd)]))
-        key = Path(folder, "key.pem")
-        key.write_bytes(chain.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        context.load_cert_chain(pem, key)
-    served = tls_endpoint(context)
+    ders = [each.public_bytes(Encoding.DER) for each in chain.presented]
+    served = tls_endpoint(context_of(chain, *ders, ders[0].replace(VERSION_3, VERSION_8)))
     seen = probe(served.target(ca=authority.pem))
     assert (seen.verified, len(seen.presented)) == (True, 2)
-    unknown = probe(served.target())
-    assert len(unknown.presented) == 2
+    assert len(probe(served.target()).presented) == 2
+
+
+def test_a_leaf_that_cannot_be_read_is_an_error_and_not_the_end(tls_endpoint, authority) -> None:
+    chain = make_chain("api.example.test", authority=authority)
+    body = chain.leaf.tbs_certificate_bytes.replace(VERSION_3, VERSION_8)
+    signature = b"\0" + authority.key.sign(body, ec.ECDSA(hashes.SHA256()))
+    ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
+    inner = body + ecdsa_with_sha256 + bytes([0x03, len(signature)]) + signature
+    odd = b"\x30\x82" + len(inner).to_bytes(2, "big") + inner
+    seen = probe(tls_endpoint(context_of(chain, odd)).target(ca=authority.pem))
+    assert (seen.verified, seen.chain) == (False, [])
+    assert seen.error
 
 
 @pytest.mark.parametrize(
