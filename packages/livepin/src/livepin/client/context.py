@@ -80,17 +80,137 @@ _TLS_ERRORS: dict[type[PinningError], type[PinningError]] = {
 }
 
 
-class PinnedContext(ssl.SSLContext):
+class Judging:
+    """Judges TLS connections, and keeps those that are open: the connections of a context.
+
+    `healer`, given the error and a check to repeat, tries for newer pins while a blocking
+    handshake waits; `reporter` hears of each mismatch, the reported and the refused; `wanted` is
+    called for each new connection.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        *,
+        healer: Healer | None = None,
+        reporter: Callable[[PinMismatchError], None] = lambda _: None,
+        wanted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._judge = judge
+        self._wanted = wanted
+        self._healer = healer
+        self._reporter = reporter
+        self._seen: dict[tuple[object, str | None, bytes | None], _Seen] = {}
+        self._live: dict[int, weakref.ref[PinnedSocket | PinnedObject]] = {}
+
+    @property
+    def generation(self) -> int:
+        """Changes whenever connections must be judged again."""
+        return self._judge.generation
+
+    def judge(self, connection: PinnedSocket | PinnedObject) -> None:
+        """Return if the connection is right by the pins of now, else raise `PinningError`."""
+        generation = self._judge.generation
+        seen = self._identity(connection)
+        try:
+            mismatch = self._judge.check(seen.host, seen.leaf, lambda: _chain(connection, seen))
+            if mismatch is not None:
+                self._reporter(mismatch)
+        except PinningError as error:
+            if not self._healed(connection, error, seen):
+                if isinstance(error, PinMismatchError):
+                    self._reporter(error)
+                raise as_tls_error(error) from None
+        self._judged(connection, seen, generation)
+
+    def _judged(
+        self, connection: PinnedSocket | PinnedObject, seen: _Seen | None, generation: int
+    ) -> None:
+        connection._seen = seen
+        if connection._generation == _UNJUDGED:
+            key, live = id(connection), self._live
+            live[key] = weakref.ref(connection, lambda _: live.pop(key, None) and None)
+        connection._generation = generation
+
+    def rejudge(self) -> int:
+        """Judge all open connections by the pins of now; return how many were shut down.
+
+        Called when the pins changed, and when time may have ended some. A connection that does
+        not match can write nothing more, and a plain socket is shut down so that pools see it as
+        closed.
+        """
+        closed = 0
+        for reference in self._live.copy().values():
+            connection = reference()
+            if connection is None or connection._is_closed():
+                continue
+            if not self._still_right(connection):
+                connection._generation = _OUTDATED  # also where the pins are the same, but over
+                connection._cut()
+                closed += 1
+        return closed
+
+    @property
+    def open_connections(self) -> int:
+        """How many judged connections are still referenced and not closed."""
+        live = (reference() for reference in self._live.copy().values())
+        return sum(1 for each in live if each is not None and not each._is_closed())
+
+    def _still_right(self, connection: PinnedSocket | PinnedObject) -> bool:
+        generation = self._judge.generation
+        # Not asked of the TLS object, which another thread may be reading from just now.
+        seen = cast("_Seen", connection._seen)
+        try:
+            self._judge.check(seen.host, seen.leaf, lambda: _chain(connection, seen))
+        except (PinningError, OSError, ValueError):
+            return False
+        connection._generation = generation
+        return True
+
+    def _healed(
+        self, connection: PinnedSocket | PinnedObject, error: PinningError, seen: _Seen
+    ) -> bool:
+        """Wait for newer pins, where a blocking handshake can wait: not on an event loop."""
+        if not isinstance(error, PinMismatchError) or self._healer is None:
+            return False
+        if not connection._can_wait() or _on_event_loop():
+            return False
+        found = _chain(connection, seen)
+        return self._healer(error, lambda: passes(self._judge, seen.host, found))
+
+    def _identity(self, connection: PinnedSocket | PinnedObject) -> _Seen:
+        """Return what is known of the connection's verified host name and leaf."""
+        name = connection.server_hostname
+        try:
+            der = connection.getpeercert(True)
+        except ValueError as exc:  # broken off since it was judged, or shut down from here
+            raise as_tls_error(_unverified(name or "the peer", str(exc))) from exc
+        key = self._scope(connection), name, der
+        seen = self._seen.get(key)
+        if seen is None:
+            seen = _first_seen(name, der)
+            if connection.session_reused:
+                # On resumption nothing is verified anew, neither the chain nor the host name.
+                reason = "the resumed TLS session was not verified for this host by this context"
+                raise as_tls_error(_unverified(seen.host, reason))
+            _make_room(self._seen)
+            self._seen[key] = seen
+        return seen
+
+    def _scope(self, connection: PinnedSocket | PinnedObject) -> object:
+        """Return what a resumed session belongs to."""
+        return None
+
+
+class PinnedContext(Judging, ssl.SSLContext):
     """A client `SSLContext` whose connections are judged by pins; it cannot be weakened.
 
     Use it wherever a library takes an `SSLContext`. `Client.context()` makes it. `anchors` is PEM
-    with the only trust anchors, or None for the system's. `healer`, given the error and a check
-    to repeat, tries for newer pins while a blocking handshake waits; `reporter` hears of each
-    mismatch, the reported and the refused; `wanted` is called for each new connection.
+    with the only trust anchors, or None for the system's. The other arguments are `Judging`'s.
     """
 
     def __new__(cls, *_: Any, **__: Any) -> PinnedContext:
-        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        return ssl.SSLContext.__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
 
     def __init__(
         self,
@@ -101,12 +221,7 @@ class PinnedContext(ssl.SSLContext):
         reporter: Callable[[PinMismatchError], None] = lambda _: None,
         wanted: Callable[[], None] = lambda: None,
     ) -> None:
-        self._judge = judge
-        self._wanted = wanted
-        self._healer = healer
-        self._reporter = reporter
-        self._seen: dict[tuple[str | None, bytes | None], _Seen] = {}
-        self._live: dict[int, weakref.ref[PinnedSocket | PinnedObject]] = {}
+        super().__init__(judge, healer=healer, reporter=reporter, wanted=wanted)
         self.minimum_version = ssl.TLSVersion.TLSv1_2
         self.verify_flags &= _STRICT_ENOUGH
         self.options |= ssl.OP_NO_RENEGOTIATION  # it could bring in another certificate
@@ -194,96 +309,6 @@ class PinnedContext(ssl.SSLContext):
         self._wanted()
         return super().wrap_bio(incoming, outgoing, server_side, *args, **kwargs)
 
-    # -- judging --------------------------------------------------------------------------------
-
-    @property
-    def generation(self) -> int:
-        """Changes whenever connections must be judged again."""
-        return self._judge.generation
-
-    def judge(self, connection: PinnedSocket | PinnedObject) -> None:
-        """Return if the connection is right by the pins of now, else raise `PinningError`."""
-        generation = self._judge.generation
-        seen = self._identity(connection)
-        try:
-            mismatch = self._judge.check(seen.host, seen.leaf, lambda: _chain(connection, seen))
-            if mismatch is not None:
-                self._reporter(mismatch)
-        except PinningError as error:
-            if not self._healed(connection, error, seen):
-                if isinstance(error, PinMismatchError):
-                    self._reporter(error)
-                raise as_tls_error(error) from None
-        connection._seen = seen
-        if connection._generation == _UNJUDGED:
-            key, live = id(connection), self._live
-            live[key] = weakref.ref(connection, lambda _: live.pop(key, None) and None)
-        connection._generation = generation
-
-    def rejudge(self) -> int:
-        """Judge all open connections by the pins of now; return how many were shut down.
-
-        Called when the pins changed, and when time may have ended some. A connection that does
-        not match can write nothing more, and a plain socket is shut down so that pools see it as
-        closed.
-        """
-        closed = 0
-        for reference in self._live.copy().values():
-            connection = reference()
-            if connection is None or connection._is_closed():
-                continue
-            if not self._still_right(connection):
-                connection._generation = _OUTDATED  # also where the pins are the same, but over
-                connection._cut()
-                closed += 1
-        return closed
-
-    @property
-    def open_connections(self) -> int:
-        """How many judged connections are still referenced and not closed."""
-        live = (reference() for reference in self._live.copy().values())
-        return sum(1 for each in live if each is not None and not each._is_closed())
-
-    def _still_right(self, connection: PinnedSocket | PinnedObject) -> bool:
-        generation = self._judge.generation
-        # Not asked of the TLS object, which another thread may be reading from just now.
-        seen = cast("_Seen", connection._seen)
-        try:
-            self._judge.check(seen.host, seen.leaf, lambda: _chain(connection, seen))
-        except (PinningError, OSError, ValueError):
-            return False
-        connection._generation = generation
-        return True
-
-    def _healed(
-        self, connection: PinnedSocket | PinnedObject, error: PinningError, seen: _Seen
-    ) -> bool:
-        """Wait for newer pins, where a blocking handshake can wait: not on an event loop."""
-        if not isinstance(error, PinMismatchError) or self._healer is None:
-            return False
-        if not connection._can_wait() or _on_event_loop():
-            return False
-        found = _chain(connection, seen)
-        return self._healer(error, lambda: passes(self._judge, seen.host, found))
-
-    def _identity(self, connection: PinnedSocket | PinnedObject) -> _Seen:
-        """Return what is known of the connection's verified host name and leaf."""
-        name = connection.server_hostname
-        try:
-            der = connection.getpeercert(True)
-        except ValueError as exc:  # broken off since it was judged, or shut down from here
-            raise as_tls_error(_unverified(name or "the peer", str(exc))) from exc
-        seen = self._seen.get((name, der))
-        if seen is None:
-            seen = _first_seen(name, der)
-            if connection.session_reused:
-                # On resumption nothing is verified anew, neither the chain nor the host name.
-                reason = "the resumed TLS session was not verified for this host by this context"
-                raise as_tls_error(_unverified(seen.host, reason))
-            _make_room(self._seen)
-            self._seen[name, der] = seen
-        return seen
-
 
 @dataclass(slots=True)
 class _Seen:
@@ -328,30 +353,33 @@ class _Guarded:
     _generation = _UNJUDGED
     _seen: _Seen | None = None
 
+    @property
+    def _by(self) -> Judging:
+        return cast("Judging", cast("Any", self).context)
+
     def _guard(self) -> None:
         connection = cast("PinnedSocket | PinnedObject", self)
-        context = cast("PinnedContext", connection.context)
         if cast("Any", connection)._sslobj is None:
             # Before it connects and after a shutdown, a TLS socket of the standard library
             # carries cleartext. It looks at ENOTCONN itself, while it wraps.
             raise OSError(errno.ENOTCONN, "there is no TLS connection")
-        if self._generation == context.generation:
+        by = self._by
+        if self._generation == by.generation:
             return
         if self._generation == _UNJUDGED:
             connection.do_handshake()
         else:
-            context.judge(connection)
+            by.judge(connection)
 
     def is_current(self) -> bool:
         """Tell whether a judged connection is right by the pins of now, without a report.
 
         A pool asks before it uses a connection again.
         """
-        connection = cast("PinnedSocket | PinnedObject", self)
-        context = cast("PinnedContext", connection.context)
-        if self._generation == context.generation:
+        connection, by = cast("PinnedSocket | PinnedObject", self), self._by
+        if self._generation == by.generation:
             return True
-        return self._generation != _UNJUDGED and context._still_right(connection)
+        return self._generation != _UNJUDGED and by._still_right(connection)
 
 
 class PinnedSocket(_Guarded, ssl.SSLSocket):
@@ -360,7 +388,7 @@ class PinnedSocket(_Guarded, ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         """Handshake, then judge; a mismatch raises before anything can be written."""
         super().do_handshake(block)
-        self.context.judge(self)  # type: ignore[attr-defined]
+        self._by.judge(self)
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
         """Read, once judged."""
@@ -441,7 +469,7 @@ class PinnedObject(_Guarded, ssl.SSLObject):
     def do_handshake(self) -> None:
         """Handshake, then judge; a mismatch raises before anything can be written."""
         super().do_handshake()
-        self.context.judge(self)  # type: ignore[attr-defined]
+        self._by.judge(self)
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
         """Read, once judged."""
