@@ -21,6 +21,7 @@ ROUTES = [
     ("GET", "/v1/accounts/acme/domains", None, "viewer", False, 200),
     ("POST", "/v1/accounts/acme/domains", {"pattern": "!", "pins": [PIN]}, "operator", False, 422),
     ("GET", "/v1/accounts/acme/domains/x.example", None, "viewer", False, 404),
+    ("PATCH", "/v1/accounts/acme/domains/x/settings", {"mode": "off"}, "operator", False, 404),
     ("DELETE", "/v1/accounts/acme/domains/x.example", None, "operator", False, 404),
     ("POST", "/v1/accounts/acme/domains/x.example/pins", {"pins": [PIN]}, "operator", False, 404),
     ("DELETE", f"/v1/accounts/acme/domains/x.example/pins/{DIGEST}", None, "operator", False, 404),
@@ -97,6 +98,8 @@ def test_without_a_valid_key_no_route_is_open(
 def test_other_methods_are_open_to_nobody(two_accounts, method: str) -> None:
     for path in sorted({path for _, path, *_ in ROUTES}):
         for key in (two_accounts.key(), None):
+            if (method, path) in {row[:2] for row in ROUTES}:
+                continue
             answer = two_accounts.send(method, path, to="management", key=key)
             assert answer.status_code in (401, 403, 405, 429), answer.text
 

@@ -66,6 +66,26 @@ def test_a_domain_from_its_first_pin_to_its_end(call) -> None:
     assert [each["reason"] for each in history][:2] == ["closed", "retired"]
 
 
+def test_mode_token_and_stale_are_changed_member_by_member(call) -> None:
+    call("POST", DOMAINS, {"pattern": "api.example.com", "pins": [pin(1, level="leaf")]})
+    path = f"{DOMAINS}/api.example.com"
+    before = call("GET", path).json()
+    assert before["pins"][0]["level"] == "leaf"
+    done = call("PATCH", f"{path}/settings", {"mode": "report", "reason": "trial"})
+    assert done.status_code == 200
+    assert done.json()["domain"] == call("GET", path).json() == before | {"mode": "report"}
+    assert done.json()["publication"]["reason"] == "trial"
+    assert done.json()["publication"]["changed"] == [
+        "* domain api.example.com: mode enforce -> report"
+    ]
+    assert call("PATCH", f"{path}/settings", {"mode": "report"}).status_code == 409
+    assert call("PATCH", f"{path}/settings", {"reason": "none"}).status_code == 422
+    assert call("PATCH", f"{path}/settings", {"mode": "loose"}).status_code == 400
+    assert call("PATCH", f"{path}/settings", {"pattern": "b.example.com"}).status_code == 400
+    shown = call("GET", "/v1/accounts/acme/configs/latest").json()
+    assert shown["payload"]["domains"][0]["mode"] == "report"
+
+
 def test_what_was_published_is_what_delivery_serves(call) -> None:
     call("POST", DOMAINS, {"pattern": "api.example.com", "pins": [pin()]})
     shown = call("GET", "/v1/accounts/acme/configs/latest").json()

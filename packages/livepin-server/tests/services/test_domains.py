@@ -12,7 +12,7 @@ from livepin_server.errors import (
     NotFoundError,
 )
 from livepin_server.services.domains import canonical
-from livepin_server.services.model import NewDomain, NewPin
+from livepin_server.services.model import DomainSettings, NewDomain, NewPin
 from livepin_server.storage.schema import domains
 from sqlalchemy import update
 
@@ -383,3 +383,51 @@ def test_without_any_domain_there_is_nothing_to_suggest(services):
     with pytest.raises(NotFoundError) as caught:
         services.domains.show("acme", "api.example.com")
     assert caught.value.hint == "there is no domain yet"
+
+
+# -- mode, token and stale -----------------------------------------------------------------------
+
+
+def test_settings_are_changed_and_what_is_not_said_stays(services, add_domain, published, intent):
+    add_domain()
+    wanted = DomainSettings(mode="off", token=True)
+    done = services.domains.change("acme", "API.example.com", wanted, "main", intent)
+    assert done.changed == [
+        "* domain api.example.com: mode enforce -> off",
+        "* domain api.example.com: token off -> on",
+    ]
+    (found,) = published().domains
+    assert (found.mode, found.token, found.stale) == (Mode.OFF, True, Stale.ENFORCE)
+    services.domains.change(
+        "acme", "api.example.com", DomainSettings(stale="refuse"), "main", intent
+    )
+    (found,) = published().domains
+    assert (found.mode, found.token, found.stale) == (Mode.OFF, True, Stale.REFUSE)
+
+
+def test_only_what_differs_is_in_the_history(services, add_domain, intent):
+    add_domain(token=True)
+    wanted = DomainSettings(mode="report", token=True)
+    done = services.domains.change("acme", "api.example.com", wanted, "main", intent)
+    assert done.changed == ["* domain api.example.com: mode enforce -> report"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted", "kind", "match"),
+    [
+        ("api.example.com", DomainSettings(), InvalidError, "expected mode, token or stale"),
+        (
+            "api.example.com",
+            DomainSettings(mode="enforce", token=False),
+            ConflictError,
+            "api.example.com has mode enforce, token off already",
+        ),
+        ("b.example.com", DomainSettings(mode="off"), NotFoundError, "no domain"),
+        ("!", DomainSettings(mode="off"), InvalidError, "expected a host name"),
+    ],
+)
+def test_a_change_that_is_none_publishes_nothing(
+    services, add_domain, refused, intent, pattern, wanted, kind, match
+):
+    add_domain()
+    refused(kind, lambda: services.domains.change("acme", pattern, wanted, "main", intent), match)

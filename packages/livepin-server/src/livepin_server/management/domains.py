@@ -6,16 +6,16 @@ import base64
 import binascii
 from typing import Annotated, Any
 
-from litestar import Request, delete, get, post
+from litestar import Request, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, Parameter
 
 from livepin_server.errors import InvalidError
 from livepin_server.services.composition import Services
-from livepin_server.services.model import DomainView, NewDomain, Principal, Role
+from livepin_server.services.model import DomainSettings, DomainView, NewDomain, Principal, Role
 from livepin_server.services.publishing.publisher import Intent
 
-from .shapes import AddDomain, AddPins, DomainChanged, Published
+from .shapes import AddDomain, AddPins, ChangeDomain, DomainChanged, Published
 
 Stream = Annotated[str, Parameter(max_length=63)]
 Reason = Annotated[str, Parameter(max_length=500)]
@@ -55,6 +55,25 @@ def show_domain(
 ) -> DomainView:
     """Return one domain."""
     return services.domains.show(account, pattern, stream)
+
+
+@patch(_BASE + "/{pattern:str}/settings", role=Role.OPERATOR, sync_to_thread=True)
+def change_domain(
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    pattern: FromPath[str],
+    data: JSONBody[ChangeDomain],
+    stream: Stream = "main",
+) -> DomainChanged:
+    """Change mode, token or stale of a domain, and publish. What is not said stays."""
+    wanted = DomainSettings(mode=data.mode, token=data.token, stale=data.stale)
+    publication = services.domains.change(
+        account, pattern, wanted, stream, intent(request, data.reason)
+    )
+    return DomainChanged(
+        domain=services.domains.show(account, pattern, stream), publication=publication
+    )
 
 
 @delete(_BASE + "/{pattern:str}", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
@@ -126,4 +145,12 @@ def _fingerprint(digest: str) -> str:
     return "sha256/" + base64.b64encode(value).decode()
 
 
-HANDLERS = [list_domains, add_domain, show_domain, remove_domain, add_pins, remove_pin]
+HANDLERS = [
+    list_domains,
+    add_domain,
+    show_domain,
+    change_domain,
+    remove_domain,
+    add_pins,
+    remove_pin,
+]

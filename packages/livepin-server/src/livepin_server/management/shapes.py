@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, structs
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.model import (
     ApiKeyView,
+    DomainSettings,
     DomainView,
     Name,
     NewDomain,
@@ -21,6 +22,12 @@ from livepin_server.services.model import (
 
 class AddDomain(NewDomain, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A domain to add, and why."""
+
+    reason: Text = ""
+
+
+class ChangeDomain(DomainSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of a domain, and why."""
 
     reason: Text = ""
 

@@ -10,14 +10,14 @@ import idna
 from livepin.errors import MalformedError
 from livepin.hostnames import parse_pattern
 from livepin.pins import parse_fingerprint
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from livepin_server.errors import ConflictError, InvalidError, NotFoundError
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import domains, pin_sets, pins
 
-from .model import DomainView, NewDomain, NewPin, PinView, Publication
+from .model import DomainSettings, DomainView, NewDomain, NewPin, PinView, Publication
 from .nearest import not_found
 from .publishing.publisher import Intent, Publisher, require_stream
 
@@ -91,6 +91,41 @@ class Domains:
             return [f"+ domain {pattern} ({new.mode})", *_lines("+", pattern, digests)]
 
         return self._publisher.publish(account, new.stream, change, intent)
+
+    def change(
+        self, account: str, pattern: str, wanted: DomainSettings, stream: str, intent: Intent
+    ) -> Publication:
+        """Change mode, token or stale of a domain, and publish.
+
+        Raises:
+            InvalidError: nothing is said. ConflictError: all of it is so already.
+        """
+        name = canonical(pattern)
+        said = {
+            each: found
+            for each in wanted.__struct_fields__
+            if (found := getattr(wanted, each)) is not None
+        }
+        if not said:
+            raise InvalidError("expected mode, token or stale")
+
+        def change(connection: Connection, now: datetime) -> list[str]:
+            row = _require(connection, account, stream, name)
+            news = {each: to for each, to in said.items() if getattr(row, each) != to}
+            if not news:
+                so = ", ".join(f"{each} {_word(to)}" for each, to in said.items())
+                raise ConflictError(f"{name} has {so} already")
+            connection.execute(
+                update(domains)
+                .where(*_of(domains, account, stream), domains.c.pattern == name)
+                .values(**news)
+            )
+            return [
+                f"* domain {name}: {each} {_word(getattr(row, each))} -> {_word(to)}"
+                for each, to in news.items()
+            ]
+
+        return self._publisher.publish(account, stream, change, intent)
 
     def remove(self, account: str, pattern: str, stream: str, intent: Intent) -> Publication:
         """Remove a domain and its pins, and publish: clients no longer pin it."""
@@ -222,6 +257,12 @@ def _whole(moment: datetime) -> datetime:
     return moment.replace(microsecond=0)
 
 
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
 def _lines(sign: str, pattern: str, digests: list[str]) -> list[str]:
     return [f"{sign} pin {pattern} sha256/{digest}" for digest in digests]
 
@@ -235,6 +276,7 @@ def _insert_pins(
                 **key,
                 sha256=pin.sha256.removeprefix("sha256/"),
                 label=pin.label,
+                level=pin.level,
                 backup=pin.backup,
                 not_before=pin.not_before and _whole(pin.not_before),
                 not_after=pin.not_after and _whole(pin.not_after),
@@ -274,6 +316,7 @@ def _views(connection: Connection, account: str, stream: str) -> list[DomainView
             PinView(
                 sha256=f"sha256/{row.sha256}",
                 label=row.label,
+                level=row.level,
                 backup=row.backup,
                 not_before=row.not_before,
                 not_after=row.not_after,

@@ -12,6 +12,7 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_
 Text = Annotated[str, Meta(max_length=500)]
 Mode = Literal["enforce", "report", "off"]
 Stale = Literal["enforce", "refuse"]
+Level = Literal["leaf", "intermediate", "root"]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
@@ -45,10 +46,14 @@ class ApiKeyView(Struct, frozen=True, kw_only=True):
 
 
 class NewPin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A pin to add: `sha256/BASE64`, and what people want to remember of it."""
+    """A pin to add: `sha256/BASE64`, and what people want to remember of it.
+
+    `level` is the place of its certificate in a chain, None where nobody knows.
+    """
 
     sha256: Annotated[str, Meta(max_length=100)]
     label: Text = ""
+    level: Level | None = None
     backup: bool = False
     not_before: Moment | None = None
     not_after: Moment | None = None
@@ -59,6 +64,7 @@ class PinView(Struct, frozen=True, kw_only=True):
 
     sha256: str
     label: str
+    level: str | None
     backup: bool
     not_before: datetime | None
     not_after: datetime | None
@@ -77,6 +83,14 @@ class NewDomain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stale: Stale = "enforce"
     connect: Annotated[str, Meta(max_length=300)] | None = None
     ca: Annotated[str, Meta(max_length=65536)] | None = None
+
+
+class DomainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of a domain; what is not said stays."""
+
+    mode: Mode | None = None
+    token: bool | None = None
+    stale: Stale | None = None
 
 
 class DomainView(Struct, frozen=True, kw_only=True):
