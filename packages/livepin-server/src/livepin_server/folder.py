@@ -16,15 +16,16 @@ from livepin.documents.config import check_url
 from livepin.errors import ConfigurationError
 from livepin.jose import PrivateKey, sign_general
 
-from livepin_server import layout
+from livepin_server import layout, lock
 from livepin_server import settings as settings_file
-from livepin_server.bus.memory import MemoryBus
+from livepin_server.bus.memory import Bus, MemoryBus
 from livepin_server.custody import root_file, sealed, tls_identity
 from livepin_server.custody.files import write_secret
 from livepin_server.errors import CustodyError
 from livepin_server.services.composition import Services, compose
 from livepin_server.services.delivery_settings import DeliverySettings, pin_texts
 from livepin_server.services.model import Role
+from livepin_server.services.publishing.published import Published
 from livepin_server.services.publishing.publisher import Intent
 from livepin_server.settings import Settings
 from livepin_server.storage import schema_version
@@ -47,13 +48,21 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
-    """An opened data folder."""
+class Node:
+    """What delivery alone needs of a data folder: no signing key, no table that holds one."""
 
     data: Path
     settings: Settings
-    services: Services
     identity: tls_identity.TLSIdentity
+    published: Published
+    bus: Bus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder(Node):
+    """An opened data folder."""
+
+    services: Services
 
 
 def initialise(plan: Plan, *, clock: Clock) -> None:
@@ -85,18 +94,8 @@ def opened(
     Raises:
         ConfigurationError, CustodyError, SchemaError: it cannot be used; the message says why.
     """
-    try:
-        text = (data / settings_file.FILE).read_text("utf-8")
-    except OSError as exc:
-        raise ConfigurationError(
-            f"{data} is not a Livepin data folder: {exc.strerror}",
-            hint=f"make one with: livepin init {data}",
-        ) from exc
-    except UnicodeDecodeError as exc:
-        raise ConfigurationError(f"{settings_file.FILE}: {exc}", hint="write it in UTF-8") from exc
-    settings = settings_file.parse(text, environment)
-    database = Database(settings_file.database_url(settings, data))
-    try:
+    settings = _settings(data, environment)
+    with _database(settings, data) as database:
         if not upgrading:
             schema_version.require_current(database)
         vault = sealed.load_master_key(
@@ -105,10 +104,41 @@ def opened(
         _finish_renewal(data)
         identity = tls_identity.load(data / layout.TLS)
         delivery = _delivery(settings, identity)
-        services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
-        yield Folder(data=data, settings=settings, services=services, identity=identity)
-    finally:
-        database.close()
+        services = compose(database, vault, _bus(database), clock=clock, delivery=lambda: delivery)
+        yield Folder(
+            data=data,
+            settings=settings,
+            identity=identity,
+            published=Published(database),
+            bus=services.bus,
+            services=services,
+        )
+
+
+@contextmanager
+def delivering(data: Path, environment: Mapping[str, str]) -> Iterator[Node]:
+    """Give what delivery alone needs of a data folder whose lock the caller holds.
+
+    Neither `master.key` nor `operator.key` is needed there, nor is either read.
+
+    Raises:
+        ConfigurationError, CustodyError, SchemaError: it cannot be used; the message says why.
+    """
+    settings = _settings(data, environment)
+    with _database(settings, data) as database:
+        if database.shared is None:
+            raise ConfigurationError(
+                "delivery alone needs PostgreSQL: on SQLite one process does everything",
+                hint="livepin serve without --only, or set database in livepin.toml",
+            )
+        schema_version.require_current(database)
+        yield Node(
+            data=data,
+            settings=settings,
+            identity=tls_identity.load(data / layout.TLS),
+            published=Published(database),
+            bus=_bus(database),
+        )
 
 
 def renew_identity(opened: Folder, *, clock: Clock) -> None:
@@ -131,6 +161,39 @@ def renew_identity(opened: Folder, *, clock: Clock) -> None:
     shutil.rmtree(old, ignore_errors=True)
     current.rename(old)
     fresh.rename(current)
+
+
+def _settings(data: Path, environment: Mapping[str, str]) -> Settings:
+    try:
+        text = (data / settings_file.FILE).read_text("utf-8")
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{data} is not a Livepin data folder: {exc.strerror}",
+            hint=f"make one with: livepin init {data}",
+        ) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{settings_file.FILE}: {exc}", hint="write it in UTF-8") from exc
+    return settings_file.parse(text, environment)
+
+
+@contextmanager
+def _database(settings: Settings, data: Path) -> Iterator[Database]:
+    """Give the database; if it is a file elsewhere, with a lock of its own: one process."""
+    with ExitStack() as stack:
+        database = Database(settings_file.database_url(settings, data))
+        stack.callback(database.close)
+        path = database.path
+        if path is not None and path.resolve().parent != data.resolve():
+            stack.enter_context(lock.holding(path.parent, f"{path.name}.lock"))
+        yield database
+
+
+def _bus(database: Database) -> Bus:
+    if database.shared is None:
+        return MemoryBus()
+    from livepin_server.bus.postgres import PostgresBus  # psycopg is an extra
+
+    return PostgresBus(database.shared)
 
 
 def _finish_renewal(data: Path) -> None:
@@ -165,15 +228,21 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
     vault = sealed.new_master_key(making / layout.MASTER_KEY)
     identity = tls_identity.create(making / layout.TLS, _hosts(plan.settings), now=clock())
     delivery = _delivery(plan.settings, identity)
-    database = Database(settings_file.database_url(plan.settings, making))
-    try:
-        schema_version.upgrade(database, now=clock())
-        services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
-        _create_account(services, plan, undo)
-        _, text = services.api_keys.create("operator", Role.ADMIN, None)
-        write_secret(making / layout.OPERATOR_KEY, text.encode() + b"\n")
-    finally:
-        database.close()
+    with _database(plan.settings, making) as database:
+        if schema_version.current(database) is not None:
+            raise ConfigurationError(
+                "the database holds the data of another Livepin server",
+                hint="name an empty database; or copy that server's data folder to serve it too",
+            )
+        try:
+            schema_version.upgrade(database, now=clock())
+            services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
+            _create_account(services, plan, undo)
+            _, text = services.api_keys.create("operator", Role.ADMIN, None)
+            write_secret(making / layout.OPERATOR_KEY, text.encode() + b"\n")
+        except BaseException:
+            schema_version.remove(database)
+            raise
 
 
 def _create_account(services: Services, plan: Plan, undo: ExitStack) -> None:

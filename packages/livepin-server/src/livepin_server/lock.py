@@ -1,4 +1,4 @@
-"""The lock of a data folder: one process at a time, because SQLite has one writer."""
+"""The lock of a data folder, or of an SQLite file elsewhere: one process at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class DataFolderBusyError(ConfigurationError):
 
 
 @contextmanager
-def holding(data: Path) -> Iterator[None]:
-    """Hold the lock of a data folder.
+def holding(data: Path, name: str = "livepin.lock") -> Iterator[None]:
+    """Hold the lock of a data folder, or another one in it.
 
     Raises:
         DataFolderBusyError: another process holds it. ConfigurationError: no such folder.
     """
     try:
-        descriptor = os.open(data / "livepin.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(data / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         raise ConfigurationError(
             f"cannot use the data folder {data}: {exc.strerror}",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from litestar import Litestar
 
 from livepin_server import folder, layout, lock
-from livepin_server.folder import Folder, Plan
+from livepin_server.folder import Folder, Node, Plan
 from livepin_server.management.app import build_app
 from livepin_server.serving import Running, serve
 from livepin_server.storage import schema_version
@@ -35,10 +36,15 @@ def run_server(data: Path, *, started: Callable[[Running], Awaitable[None]] | No
     """Serve a data folder until SIGTERM or SIGINT, holding its lock."""
     with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
         coroutine = serve(opened, lambda metrics: management_app(opened, metrics), started=started)
-        # Only now: the HTTP server's own set-up of logs happens on import.
-        logs.configure(opened.settings.log_level, opened.settings.log_format)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(coroutine)
+        _run(opened, coroutine)
+
+
+def run_delivery(
+    data: Path, *, started: Callable[[Running], Awaitable[None]] | None = None
+) -> None:
+    """Serve delivery alone until SIGTERM or SIGINT: on PostgreSQL, without any signing key."""
+    with lock.holding(data), folder.delivering(data, os.environ) as node:
+        _run(node, serve(node, started=started))
 
 
 @contextmanager
@@ -63,6 +69,13 @@ def renew_delivery_keys(data: Path) -> None:
     """Give delivery new keys while the server is stopped; see `folder.renew_identity`."""
     with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
         folder.renew_identity(opened, clock=clock)
+
+
+def _run(node: Node, coroutine: Coroutine[Any, Any, None]) -> None:
+    # Only now: the HTTP server's own set-up of logs happens on import.
+    logs.configure(node.settings.log_level, node.settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(coroutine)
 
 
 def management_app(opened: Folder, metrics: Metrics) -> Litestar:

@@ -1,4 +1,4 @@
-"""`livepin serve`: two listeners, the snapshot kept in step, the jobs, and a graceful end."""
+"""`livepin serve`: the listeners, the snapshot kept in step, the jobs, and a graceful end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,8 @@ from livepin_server.delivery.app import DeliveryApp
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.reports import Reports
 from livepin_server.delivery.snapshot import Snapshot
-from livepin_server.errors import ServiceError
-from livepin_server.folder import Folder
+from livepin_server.errors import ServiceError, UnavailableError
+from livepin_server.folder import Folder, Node
 from livepin_server.jobs.runner import Job, run_forever
 from livepin_server.layout import RUN_FILE
 from livepin_server.listener import Listener
@@ -32,6 +32,7 @@ from livepin_server.web.admission import Admission
 from livepin_server.web.limits import RateLimit
 
 _RESIGN_EVERY = 3600.0  # seconds; configs live days
+_AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
 
 logger = logging.getLogger("livepin.server")
@@ -42,29 +43,35 @@ class Running:
     """A server that serves."""
 
     delivery: Listener
-    management: Listener
+    management: Listener | None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """What listens."""
+        return [each for each in (self.delivery, self.management) if each is not None]
 
     async def until_one_ends(self) -> None:
         """Stop everything if a listener ends by itself: half a server misleads."""
-        ended = [asyncio.create_task(each.ended()) for each in (self.delivery, self.management)]
+        ended = [asyncio.create_task(each.ended()) for each in self.listeners]
         await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
         self.stop.set()
 
 
 async def serve(
-    folder: Folder,
-    management_app: Callable[[Metrics], Any],
+    node: Node,
+    management_app: Callable[[Metrics], Any] | None = None,
     *,
     started: Callable[[Running], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `started` is awaited once both listeners answer.
+    """Serve until SIGTERM or SIGINT; `started` is awaited once all listeners answer.
+
+    Without a management application delivery is served alone.
 
     Raises:
         ConfigurationError: a port cannot be listened on.
     """
-    metrics, snapshot = Metrics(), Snapshot()
-    settings, services = folder.settings, folder.services
+    metrics, snapshot, settings = Metrics(), Snapshot(), node.settings
     events = Events(
         snapshot,
         metrics,
@@ -72,25 +79,24 @@ async def serve(
         most_per_address=settings.max_streams_per_address,
     )
     app = DeliveryApp(snapshot, events, Reports(metrics), metrics, limit=_limit(settings))
-    admission = Admission(
-        management_app(metrics), metrics, hosts=_hosts(settings), limit=_limit(settings)
+    running = Running(
+        delivery=_delivery_listener(node, app),
+        management=management_app and _management_listener(node, management_app(metrics), metrics),
     )
-    running = _listeners(folder, app, admission)
     _stop_on_signals(running.stop)
-    loader = _Loader(folder, snapshot, events, metrics)
-    unsubscribe = services.bus.subscribe(loader.announced)
-    tasks = [
-        asyncio.create_task(events.beat()),
-        asyncio.create_task(run_forever(_resign(folder))),
-    ]
+    loader = _Loader(node, snapshot, events, metrics)
+    unsubscribe = node.bus.subscribe(loader.announced)
+    tasks: list[asyncio.Task[None]] = []
     try:
         await loader.load_all()
         app.ready = True
-        await running.delivery.start()
-        await running.management.start()
+        tasks += [asyncio.create_task(each) for each in _background(node, events, loader)]
+        for listener in running.listeners:
+            await listener.start()
         tasks.append(asyncio.create_task(running.until_one_ends()))
-        _write_run_file(folder.data, running.management)
-        logger.info("serving", extra={"delivery": running.delivery.port, "data": str(folder.data)})
+        if running.management is not None:
+            _write_run_file(node.data, running.management)
+        logger.info("serving", extra={"delivery": running.delivery.port, "data": str(node.data)})
         if started is not None:
             await started(running)
         await running.stop.wait()
@@ -98,49 +104,84 @@ async def serve(
         logger.info("stopping")
         unsubscribe()
         with suppress(OSError):  # nothing may keep the listeners from stopping
-            (folder.data / RUN_FILE).unlink(missing_ok=True)
+            (node.data / RUN_FILE).unlink(missing_ok=True)
         events.close()
-        await asyncio.gather(running.delivery.stop(), running.management.stop())
+        await asyncio.gather(*(each.stop() for each in running.listeners))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Loader:
-    """Keeps the snapshot in step with what is published, whichever thread announces it."""
+    """Keeps the snapshot in step with what is published, whichever process publishes it.
 
-    def __init__(
-        self, folder: Folder, snapshot: Snapshot, events: Events, metrics: Metrics
-    ) -> None:
-        self._publisher = folder.services.publisher
-        self._accounts = folder.services.accounts
+    What cannot be loaded is still served as it was, and tried again.
+    """
+
+    def __init__(self, node: Node, snapshot: Snapshot, events: Events, metrics: Metrics) -> None:
+        self._published = node.published
         self._snapshot = snapshot
         self._events = events
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._order = asyncio.Lock()
         self._loading: set[asyncio.Task[None]] = set()
+        self._missed: set[str] = set()
+        self._missed_any = False
 
     def announced(self, announcement: Announcement) -> None:
         """Load the account anew, on the loop."""
         self._metrics.publications.labels(announcement.account, announcement.stream).inc()
-        self._loop.call_soon_threadsafe(self._start, announcement.account)
+        self._loop.call_soon_threadsafe(self._start, self._load, announcement.account)
+
+    def in_step(self, found: bool) -> None:
+        """Load everything anew: what was announced before may not have been heard."""
+        if found:
+            self._start(self._load_again)
+        else:
+            self._metrics.in_step.set(0)
 
     async def load_all(self) -> None:
-        """Load every account."""
-        for account in await asyncio.to_thread(self._accounts.all):
-            await self._load(account.name)
+        """Load every account.
 
-    def _start(self, account: str) -> None:
-        task = self._loop.create_task(self._load(account))
+        Raises:
+            UnavailableError: the database is not there.
+        """
+        for account in await asyncio.to_thread(self._published.accounts):
+            await self._load(account)
+        self._metrics.in_step.set(1)
+
+    async def catch_up(self) -> None:
+        """Try again what could not be loaded, until cancelled."""
+        while True:
+            await asyncio.sleep(_AGAIN)
+            missed, self._missed = self._missed, set()
+            if self._missed_any:
+                await self._load_again()
+            else:
+                for account in missed:
+                    await self._load(account)
+
+    async def _load_again(self) -> None:
+        try:
+            await self.load_all()
+            self._missed_any = False
+        except ServiceError as exc:
+            self._missed_any = True
+            logger.warning("the documents could not be loaded again: %s", exc)
+
+    def _start(self, load: Callable[..., Coroutine[Any, Any, None]], *arguments: str) -> None:
+        task = self._loop.create_task(load(*arguments))
         self._loading.add(task)
         task.add_done_callback(self._loading.discard)
 
     async def _load(self, account: str) -> None:
         async with self._order:  # so that an older reading never replaces a newer one
             try:
-                documents = await asyncio.to_thread(self._publisher.documents, account)
-            except ServiceError:
+                documents = await asyncio.to_thread(self._published.documents, account)
+            except ServiceError as exc:
+                if isinstance(exc, UnavailableError):
+                    self._missed.add(account)
                 logger.exception("the documents of %s could not be loaded", account)
                 return
             self._snapshot.replace(account, documents)
@@ -149,27 +190,37 @@ class _Loader:
         self._events.wake(account)
 
 
-def _listeners(folder: Folder, app: DeliveryApp, management_app: Any) -> Running:
-    settings, identity = folder.settings, folder.identity
-    return Running(
-        delivery=Listener(
-            app,
-            settings.delivery_host,
-            settings.delivery_port,
-            interface="rsgi",
-            certificate=identity.certificate,
-            key=identity.key,
-            most_connections=settings.max_streams + 4096,
-        ),
-        management=Listener(
-            management_app,
-            settings.management_host,
-            settings.management_port,
-            interface="asgi",
-            certificate=identity.certificate,
-            key=identity.key,
-            most_connections=_MOST_MANAGEMENT,
-        ),
+def _background(node: Node, events: Events, loader: _Loader) -> list[Coroutine[Any, Any, None]]:
+    """Return what runs beside the listeners until the end."""
+    found = [events.beat(), loader.catch_up(), node.bus.listen(loader.in_step)]
+    if isinstance(node, Folder):
+        found.append(run_forever(_resign(node)))
+    return found
+
+
+def _delivery_listener(node: Node, app: DeliveryApp) -> Listener:
+    settings = node.settings
+    return Listener(
+        app,
+        settings.delivery_host,
+        settings.delivery_port,
+        interface="rsgi",
+        certificate=node.identity.certificate,
+        key=node.identity.key,
+        most_connections=settings.max_streams + 4096,
+    )
+
+
+def _management_listener(node: Node, app: Any, metrics: Metrics) -> Listener:
+    settings = node.settings
+    return Listener(
+        Admission(app, metrics, hosts=_hosts(settings), limit=_limit(settings)),
+        settings.management_host,
+        settings.management_port,
+        interface="asgi",
+        certificate=node.identity.certificate,
+        key=node.identity.key,
+        most_connections=_MOST_MANAGEMENT,
     )
 
 

@@ -1,4 +1,4 @@
-"""The bus of one process. What crosses processes comes with the databases that several share."""
+"""The bus of one process, for a database that has one process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+from sqlalchemy import Connection
 
 logger = logging.getLogger("livepin.bus")
 
@@ -27,11 +29,21 @@ Subscriber = Callable[[Announcement], None]
 class Bus(Protocol):
     """Carries announcements; a lost one is repaired by the next, so they hold no content."""
 
+    def enclose(self, connection: Connection, announcement: Announcement) -> None:
+        """Have the commit of a transaction tell the other processes, if there may be any."""
+
     def announce(self, announcement: Announcement) -> None:
-        """Tell every subscriber."""
+        """Tell every subscriber in this process, after the commit."""
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` for each announcement, on the announcing thread; return the end."""
+
+    async def listen(self, in_step: Callable[[bool], None]) -> None:
+        """Hear the other processes until cancelled.
+
+        `in_step` is told True when from now on nothing is missed, so that what was missed before
+        can be fetched, and False when that has ended.
+        """
 
 
 class MemoryBus:
@@ -40,6 +52,9 @@ class MemoryBus:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._subscribers: list[Subscriber] = []
+
+    def enclose(self, connection: Connection, announcement: Announcement) -> None:
+        """Do nothing: there is no other process."""
 
     def announce(self, announcement: Announcement) -> None:
         """Tell every subscriber, in the order of their subscription.
@@ -65,3 +80,6 @@ class MemoryBus:
                     self._subscribers.remove(subscriber)
 
         return unsubscribe
+
+    async def listen(self, in_step: Callable[[bool], None]) -> None:
+        """Return at once: nothing can be missed."""

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
@@ -145,9 +145,18 @@ def init(
     say(f"  livepin bootstrap --out bootstrap.json{named}")
 
 
-def serve(*, place: Place = _PLACE) -> None:
+def serve(
+    *,
+    only: Annotated[
+        Literal["delivery"] | None,
+        Parameter(
+            metavar="PART", help="Serve delivery alone, without signing keys; on PostgreSQL only."
+        ),
+    ] = None,
+    place: Place = _PLACE,
+) -> None:
     """Serve delivery and management until Ctrl-C or SIGTERM."""
-    from livepin_server.main import run_server
+    from livepin_server.main import run_delivery, run_server
     from livepin_server.serving import Running
 
     data = data_folder(place)
@@ -155,11 +164,12 @@ def serve(*, place: Place = _PLACE) -> None:
     async def started(running: Running) -> None:
         if out().is_terminal:
             for name, each in (("delivery", running.delivery), ("management", running.management)):
-                say(f"{name:10} listens on {each.host}, port {each.port}")
+                if each is not None:
+                    say(f"{name:10} listens on {each.host}, port {each.port}")
             say("Ctrl-C stops. Commands on this machine find the server by its data folder.")
 
     with opening(data):
-        run_server(data, started=started)
+        (run_server if only is None else run_delivery)(data, started=started)
 
 
 def upgrade(*, local: Local = _LOCAL) -> None:

@@ -11,11 +11,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from livepin_server.errors import SchemaError
 
 from .database import Database
+from .schema import metadata
 
 
 def head() -> str:
@@ -51,6 +52,8 @@ def require_current(database: Database) -> None:
 def upgrade(database: Database, *, now: datetime) -> Path | None:
     """Bring a database to the schema of this version; return the backup made before, if any.
 
+    A database of SQLite is backed up; of PostgreSQL its operators have backups.
+
     Raises:
         SchemaError: a newer version of Livepin made it, or it cannot be backed up; it was left
             alone. UnavailableError: it cannot be written.
@@ -62,6 +65,16 @@ def upgrade(database: Database, *, now: datetime) -> Path | None:
         _back_up(database.path, backup)
     database.write(_migrate)
     return backup
+
+
+def remove(database: Database) -> None:
+    """Drop every table of a database that was just made."""
+    database.write(_drop)
+
+
+def _drop(connection: Connection) -> None:
+    metadata.drop_all(connection)
+    connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
 
 
 def _migrate(connection: Connection) -> None:

@@ -32,6 +32,11 @@ class Metrics:
         self.publications = self._counter(
             "livepin_publications_total", "Config versions published", ["account", "stream"]
         )
+        self.in_step = Gauge(
+            "livepin_in_step",
+            "1 while news of other processes is heard, 0 while the database is not there",
+            registry=self.registry,
+        )
         self._fetches: dict[tuple[str, str], Counter] = {}
 
     def fetched(self, account: str, held: str) -> None:

@@ -25,13 +25,14 @@ from livepin_server.bus.memory import Announcement, Bus
 from livepin_server.custody.sealed import Label, Vault
 from livepin_server.errors import ConflictError, NotFoundError, ServiceError
 from livepin_server.services.delivery_settings import DeliverySettings
-from livepin_server.services.model import AccountDocuments, ConfigDocument, Publication
-from livepin_server.services.nearest import not_found
+from livepin_server.services.model import AccountDocuments, Publication
 from livepin_server.storage.database import Database
-from livepin_server.storage.schema import accounts, configs, keys, roots, streams
+from livepin_server.storage.schema import accounts, configs, keys, roots
 
 from .build import build
 from .check import check
+from .published import Published, newest, require_account
+from .published import require_stream as require_stream
 
 LIFETIME = timedelta(days=14)
 
@@ -46,6 +47,10 @@ class Intent:
 
     author: str
     reason: str = ""
+
+
+class _DoneMeanwhileError(Exception):
+    """Another process has done it."""
 
 
 class Publisher:
@@ -117,19 +122,26 @@ class Publisher:
         """
         now = self._clock()
         with self._database.reading() as connection:
-            due = [
-                (row.account, row.stream)
-                for row in _newest(connection)
-                if now >= row.issued + (row.expires - row.issued) / 2
-            ]
-        intent = Intent(author="livepin", reason="re-signed at half its lifetime")
+            due = [(row.account, row.stream) for row in newest(connection) if _is_due(row, now)]
         done: list[Publication] = []
         for account, stream in due:
             try:
-                done.append(self.publish(account, stream, lambda *_: [], intent))
+                done.append(self._resign(account, stream))
+            except _DoneMeanwhileError:
+                logger.debug("another process has signed %s/%s again", account, stream)
             except (ServiceError, LivepinError):
                 logger.exception("the config of %s/%s could not be signed again", account, stream)
         return done
+
+    def _resign(self, account: str, stream: str) -> Publication:
+        def still_due(connection: Connection, now: datetime) -> list[str]:
+            (row,) = newest(connection, account, stream)
+            if not _is_due(row, now):
+                raise _DoneMeanwhileError
+            return []
+
+        intent = Intent(author="livepin", reason="re-signed at half its lifetime")
+        return self.publish(account, stream, still_due, intent)
 
     def issue(
         self,
@@ -172,7 +184,9 @@ class Publisher:
             "reason": intent.reason,
         }
         connection.execute(insert(configs).values(**row, document=raw, changed=json.dumps(changed)))
-        return Publication(**row, changed=changed)
+        publication = Publication(**row, changed=changed)
+        self._bus.enclose(connection, _announcement(publication))
+        return publication
 
     def newest_root(self, connection: Connection, account: str) -> Root:
         """Return the newest root of an account."""
@@ -185,15 +199,8 @@ class Publisher:
         return Root.parse(parse_general(raw, typ=ROOT_TYP).payload)
 
     def announce(self, publication: Publication) -> None:
-        """Tell delivery that a version was committed."""
-        self._bus.announce(
-            Announcement(
-                account=publication.account,
-                stream=publication.stream,
-                root_version=publication.root_version,
-                version=publication.version,
-            )
-        )
+        """Tell delivery in this process that a version was committed."""
+        self._bus.announce(_announcement(publication))
 
     # -- what was published ---------------------------------------------------------------------
 
@@ -234,22 +241,7 @@ class Publisher:
 
     def documents(self, account: str) -> AccountDocuments:
         """Return everything that delivery serves for an account."""
-        with self._database.reading() as connection:
-            names = require_account(connection, account)
-            found = connection.execute(
-                select(roots.c.version, roots.c.document).where(roots.c.account == account)
-            ).all()
-            newest = [row for row in _newest(connection) if row.account == account]
-        return AccountDocuments(
-            configs={
-                row.stream: ConfigDocument(
-                    root_version=row.root_version, version=row.version, raw=row.document
-                )
-                for row in newest
-                if row.stream in names
-            },
-            roots={row.version: row.document for row in found},
-        )
+        return Published(self._database).documents(account)
 
     def _announced(self, publication: Publication) -> Publication:
         self.announce(publication)
@@ -268,36 +260,17 @@ class Publisher:
         )
 
 
-def require_account(connection: Connection, account: str) -> list[str]:
-    """Return the streams of an account.
-
-    Raises:
-        NotFoundError: no such account, or none with a root yet.
-    """
-    active = connection.scalars(select(accounts.c.name).where(accounts.c.active)).all()
-    if account not in active:
-        raise not_found("account", account, active)
-    return list(connection.scalars(select(streams.c.name).where(streams.c.account == account)))
+def _is_due(row: Row[tuple[object, ...]], now: datetime) -> bool:
+    return bool(now >= row.issued + (row.expires - row.issued) / 2)
 
 
-def require_stream(connection: Connection, account: str, stream: str) -> None:
-    """Refuse a stream that an account does not have."""
-    names = require_account(connection, account)
-    if stream not in names:
-        raise not_found("stream", stream, names)
-
-
-def _newest(connection: Connection) -> list[Row[tuple[object, ...]]]:
-    """Return the newest config of each stream of each account."""
-    others = configs.alias()
-    newest = (
-        select(others.c.version)
-        .where(others.c.account == configs.c.account, others.c.stream == configs.c.stream)
-        .order_by(others.c.version.desc())
-        .limit(1)
-        .scalar_subquery()
+def _announcement(publication: Publication) -> Announcement:
+    return Announcement(
+        account=publication.account,
+        stream=publication.stream,
+        root_version=publication.root_version,
+        version=publication.version,
     )
-    return list(connection.execute(select(configs).where(configs.c.version == newest)).all())
 
 
 def _publication(row: Row[tuple[object, ...]]) -> Publication:

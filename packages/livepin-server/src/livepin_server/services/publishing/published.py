@@ -1,0 +1,85 @@
+"""`Published`: what was published, as delivery needs it. No key, and no table that holds one."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+from sqlalchemy.engine import Row
+
+from livepin_server.services.model import AccountDocuments, ConfigDocument
+from livepin_server.services.nearest import not_found
+from livepin_server.storage.database import Database
+from livepin_server.storage.schema import accounts, configs, roots, streams
+
+
+class Published:
+    """Reads the tables `accounts`, `streams`, `roots` and `configs`, and no other."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def accounts(self) -> list[str]:
+        """Return the names of the accounts that have a root."""
+        with self._database.reading() as connection:
+            return list(connection.scalars(select(accounts.c.name).where(accounts.c.active)))
+
+    def documents(self, account: str) -> AccountDocuments:
+        """Return everything that delivery serves for an account.
+
+        Raises:
+            NotFoundError: no such account.
+        """
+        with self._database.reading() as connection:
+            names = require_account(connection, account)
+            found = connection.execute(
+                select(roots.c.version, roots.c.document).where(roots.c.account == account)
+            ).all()
+            rows = newest(connection, account)
+        return AccountDocuments(
+            configs={
+                row.stream: ConfigDocument(
+                    root_version=row.root_version, version=row.version, raw=row.document
+                )
+                for row in rows
+                if row.stream in names
+            },
+            roots={row.version: row.document for row in found},
+        )
+
+
+def require_account(connection: Connection, account: str) -> list[str]:
+    """Return the streams of an account.
+
+    Raises:
+        NotFoundError: no such account, or none with a root yet.
+    """
+    active = connection.scalars(select(accounts.c.name).where(accounts.c.active)).all()
+    if account not in active:
+        raise not_found("account", account, active)
+    return list(connection.scalars(select(streams.c.name).where(streams.c.account == account)))
+
+
+def require_stream(connection: Connection, account: str, stream: str) -> None:
+    """Refuse a stream that an account does not have."""
+    names = require_account(connection, account)
+    if stream not in names:
+        raise not_found("stream", stream, names)
+
+
+def newest(
+    connection: Connection, account: str | None = None, stream: str | None = None
+) -> list[Row[tuple[object, ...]]]:
+    """Return the newest config of each stream, of all accounts unless one is named."""
+    others = configs.alias()
+    version = (
+        select(others.c.version)
+        .where(others.c.account == configs.c.account, others.c.stream == configs.c.stream)
+        .order_by(others.c.version.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = select(configs).where(configs.c.version == version)
+    if account is not None:
+        query = query.where(configs.c.account == account)
+    if stream is not None:
+        query = query.where(configs.c.stream == stream)
+    return list(connection.execute(query).all())
