@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import string
 from typing import Any
@@ -163,7 +164,10 @@ def test_a_body_is_bounded(send, method, path, schema) -> None:
 
     assert send(method, path, b" " * (256 * 1024 + 1)) == 413
     assert send(method, path, b" " * (256 * 1024)) == 400
-    assert send(method, path, pieces()) == 413
+    # A server that stops reading may end the connection before its answer is read.
+    with contextlib.suppress(httpx.TransportError):
+        assert send(method, path, pieces()) == 413
+    assert send(method, path, b" ") == 400
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "x"])
