@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from livepin.bootstrap import Bootstrap
@@ -186,6 +190,41 @@ def test_the_server_looks_at_a_live_endpoint(call, assert_problem) -> None:
         assert bytes(endpoint.received) == b""
     for change in ({"ca": "é"}, {"connect": "nowhere"}, {"host": "a b"}):
         assert_problem(call("POST", "/v1/accounts/acme/probes", body | change), 422)
+
+
+def test_a_few_probes_run_at_once_and_the_others_wait(call) -> None:
+    go_on, arrived, lock = threading.Event(), threading.Semaphore(0), threading.Lock()
+    at_once, most = 0, 0
+
+    def hold() -> None:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        arrived.release()
+        go_on.wait(20)
+        with lock:
+            at_once -= 1
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(16) as pool:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    sock, _ = listener.accept()
+                    pool.submit(lambda held: (hold(), held.close()), sock)
+
+        pool.submit(serve)
+        body = {"host": "x.example", "connect": f"127.0.0.1:{listener.getsockname()[1]}"}
+        path = "/v1/accounts/acme/probes"
+        asked = [pool.submit(call, "POST", path, body) for _ in range(6)]
+        for _ in range(4):
+            assert arrived.acquire(timeout=20)
+        assert not arrived.acquire(timeout=1)  # a fifth would be here by now
+        go_on.set()
+        assert [each.result().status_code for each in asked] == [200] * 6
+        listener.shutdown(socket.SHUT_RDWR)
+    assert most == 4
 
 
 def test_no_answer_is_kept_in_a_cache_or_shown_in_a_frame(call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from litestar import Litestar, Request
@@ -24,6 +25,7 @@ from . import accounts, configs, domains, openapi, server
 
 ROUTES = [*accounts.HANDLERS, *domains.HANDLERS, *configs.HANDLERS, *server.HANDLERS]
 
+_MOST_PROBES = 4  # at once; each is a process
 _MOST_BODY = 256 * 1024  # bytes
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -38,11 +40,13 @@ def build_app(services: Services, metrics: Metrics) -> Litestar:
     authentication = DefineMiddleware(
         ApiKeyMiddleware, api_keys=services.api_keys, failures=failures
     )
+    probes = asyncio.Semaphore(_MOST_PROBES)
     return Litestar(
         ROUTES,
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
+            "probes": Provide(lambda: probes, sync_to_thread=False),
             "schema": Provide(lambda: openapi.document(ROUTES), sync_to_thread=False),
         },
         middleware=[authentication],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -46,13 +47,18 @@ def status(services: NamedDependency[Services], request: _Request) -> Status:
     role=Role.OPERATOR,
     status_code=200,
 )
-async def probe(account: FromPath[str], data: JSONBody[ProbeTarget]) -> Observation:
+async def probe(
+    probes: NamedDependency[asyncio.Semaphore],
+    account: FromPath[str],
+    data: JSONBody[ProbeTarget],
+) -> Observation:
     """Look at a live endpoint from the server."""
     try:
         target = Target(**{n: getattr(data, n) for n in ProbeTarget.__struct_fields__}).checked()
     except ValueError as exc:
         raise InvalidError(str(exc)) from exc
-    return await probe_in_child(target)
+    async with probes:
+        return await probe_in_child(target)
 
 
 @get("/metrics", role=Role.VIEWER, server_wide=True, include_in_schema=False, sync_to_thread=False)
