@@ -1,0 +1,144 @@
+"""websockets: pinned connections, on asyncio and in threads.
+
+    async with connect(pins, "wss://api.example.com/feed") as websocket: ...
+    with sync_connect(pins, "wss://api.example.com/feed") as websocket: ...
+
+Both take the library's own arguments but `ssl` and `create_connection`. Each connection is checked
+before its opening handshake is sent, also after a redirect. When its pin goes, an open connection
+is closed; reconnecting with `async for websocket in connect(...)` is judged anew. The library goes
+on trying after a mismatch, as after any error of a network: nothing is sent, the log tells.
+
+Not covered: `websockets.connect` and the other functions of the library itself, its trio and its
+legacy client, and the TLS connection to a proxy whose URL is https (what goes through it is). A
+redirect from ws to wss is refused: begin with wss. The wait for newer pins, five seconds at most,
+comes on top of `open_timeout`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator
+from typing import Any
+
+import websockets.asyncio.client
+import websockets.sync.client
+from websockets.exceptions import InvalidURI
+from websockets.uri import WebSocketURI, parse_uri
+
+from livepin.client import Client
+from livepin.client.context import PinnedObject, PinnedSocket
+from livepin.errors import CleartextError, PinMismatchError, find
+
+from .cleartext import check_cleartext
+from .server_names import check_server_name
+
+_OWN = "ssl", "ssl_context", "create_connection"
+
+
+class connect(websockets.asyncio.client.connect):  # noqa: N801 - as the library calls its own
+    """Connect to `uri` on asyncio: to be awaited, entered, or iterated over to reconnect.
+
+    Raises:
+        TypeError: an argument would replace the pinned context.
+        InvalidURI: a ws URI of a listed host (from a `CleartextError`).
+    """
+
+    def __init__(self, pins: Client, uri: str, **options: Any) -> None:
+        own = _own_options(pins, uri, options, _AsyncConnection)
+        super().__init__(uri, **own, **options)
+        self._pins = pins
+        self._once = options.get("sock") is not None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        try:
+            return (yield from super().__await__())
+        except Exception as exc:
+            # The handshake failed, so nothing was sent or read.
+            error = find(exc)
+            if self._once or not isinstance(error, PinMismatchError):
+                raise
+            if not (yield from self._pins.aheal(error).__await__()):
+                raise
+        return (yield from super().__await__())
+
+
+def sync_connect(pins: Client, uri: str, **options: Any) -> Any:
+    """Connect to `uri` and return what `websockets.sync.client.connect` does.
+
+    Raises:
+        TypeError: an argument would replace the pinned context.
+        InvalidURI: a ws URI of a listed host (from a `CleartextError`).
+    """
+    own = _own_options(pins, uri, options, _SyncConnection)
+    try:
+        return websockets.sync.client.connect(uri, **own, **options)
+    except Exception as exc:
+        # A handshake waits for newer pins itself, but not through an encrypted proxy.
+        error = find(exc)
+        if options.get("sock") is not None or not isinstance(error, PinMismatchError):
+            raise
+        if not pins.heal(error):
+            raise
+    return websockets.sync.client.connect(uri, **own, **options)
+
+
+class _AsyncConnection(websockets.asyncio.client.ClientConnection):
+    def __init__(self, pins: Client, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pins = pins
+
+    async def handshake(self, *args: Any, **kwargs: Any) -> None:
+        """Send the opening handshake, where it may be sent."""
+        found = self.transport.get_extra_info("ssl_object")
+        _check(self._pins, self.protocol.uri, found)
+        if found is not None:
+            found.attach(self.transport.get_extra_info("socket"))
+        await super().handshake(*args, **kwargs)
+
+
+class _SyncConnection(websockets.sync.client.ClientConnection):
+    def __init__(self, pins: Client, sock: Any, protocol: Any, **kwargs: Any) -> None:
+        # Through an encrypted proxy, the socket is one of the library that has an SSLObject.
+        found = getattr(sock, "ssl_object", sock)
+        _check(pins, protocol.uri, found)
+        super().__init__(sock, protocol, **kwargs)
+
+
+def _own_options(
+    pins: Client, uri: str, options: dict[str, Any], connection: Callable[..., Any]
+) -> dict[str, Any]:
+    for name in _OWN:
+        if name in options:
+            raise TypeError(
+                f"{name} is set by Livepin; a private CA goes into livepin.Client(ca=...)"
+            )
+    parsed = parse_uri(uri)
+    _check_scheme(pins, parsed)
+    own: dict[str, Any] = {"create_connection": functools.partial(connection, pins)}
+    if parsed.secure:
+        own["ssl"] = pins.context(alpn=("http/1.1",))
+    return own
+
+
+def _check(pins: Client, uri: WebSocketURI, connection: Any) -> None:
+    """Refuse a connection that is not what its URI promises; redirects lead here too."""
+    _check_scheme(pins, uri)
+    if not uri.secure:
+        return
+    if not isinstance(connection, (PinnedObject, PinnedSocket)):
+        raise InvalidURI(_text(uri), "it was reached by no pinned connection; begin with wss")
+    check_server_name(pins, uri.host, connection.server_hostname)
+
+
+def _check_scheme(pins: Client, uri: WebSocketURI) -> None:
+    try:
+        check_cleartext(pins, "wss" if uri.secure else "ws", uri.host)
+    except CleartextError as exc:
+        raise InvalidURI(_text(uri), str(exc)) from exc
+
+
+def _text(uri: WebSocketURI) -> str:
+    return f"{'wss' if uri.secure else 'ws'}://{uri.host}:{uri.port}/"
+
+
+__all__ = ["connect", "sync_connect"]

@@ -1,0 +1,446 @@
+"""websockets beyond what every adapter promises: messages, redirects, names, open connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+from livepin.client import Client
+from livepin.errors import CleartextError, ConfigurationError, PinMismatchError, find
+from livepin.testing import (
+    Authority,
+    Chain,
+    DeliverySimulator,
+    RecordingServer,
+    load_chain,
+    make_chain,
+    server_context,
+)
+
+websockets = pytest.importorskip(
+    "websockets", reason="the livepin wheel alone brings no websockets"
+)
+adapter = pytest.importorskip("livepin.adapters.websockets")
+library = pytest.importorskip("websockets.sync.client")
+servers = pytest.importorskip("websockets.sync.server")
+
+HOST = "localhost"
+QUICK = pytest.mark.usefixtures("quick_healing")
+KINDS = pytest.mark.parametrize("kind", ["sync", "async"])
+
+
+class Echo:
+    """A real WebSocket server that sends each message back and remembers it."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.context = server_context(chain)
+        self.heard: list[str | bytes] = []
+        self.opened = 0
+        self._server = servers.serve(self._serve, "127.0.0.1", 0, ssl=self.context)
+        self.port: int = self._server.socket.getsockname()[1]
+        self.url = f"wss://{HOST}:{self.port}/"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def _serve(self, websocket: Any) -> None:
+        self.opened += 1
+        for message in websocket:
+            self.heard.append(message)
+            websocket.send(message)
+
+    def present(self, chain: Chain) -> None:
+        load_chain(self.context, chain)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join(timeout=10)
+
+
+@pytest.fixture
+def echo() -> Iterator[Callable[[Chain], Echo]]:
+    with contextlib.ExitStack() as stack:
+
+        def start(chain: Chain) -> Echo:
+            found = Echo(chain)
+            stack.callback(found.close)
+            return found
+
+        yield start
+
+
+@pytest.fixture
+def pins(simulator: DeliverySimulator, authority: Authority, chain: Chain) -> Iterator[Client]:
+    for host in (HOST, "127.0.0.1", "api.example.com"):
+        simulator.pin(host, chain.pin)
+    with simulator.client(ca=authority.pem) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "wss_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def talk(kind: str, pins: Client, url: str, *messages: Any, **options: Any) -> list[Any]:
+    """Send messages over a new connection, and return the answers."""
+    if kind == "async":
+        return asyncio.run(_talk(pins, url, messages, options))
+    with adapter.sync_connect(pins, url, **options) as websocket:
+        answers = []
+        for message in messages:
+            websocket.send(message)
+            answers.append(websocket.recv(timeout=10))
+        return answers
+
+
+async def _talk(pins: Client, url: str, messages: Any, options: dict[str, Any]) -> list[Any]:
+    async with adapter.connect(pins, url, **options) as websocket:
+        answers = []
+        for message in messages:
+            await websocket.send(message)
+            answers.append(await asyncio.wait_for(websocket.recv(), 10))
+        return answers
+
+
+def silent(server: RecordingServer) -> bool:
+    server.wait_closed()
+    return bytes(server.received) == b""
+
+
+@KINDS
+def test_messages_go_both_ways(pins: Client, chain: Chain, echo: Any, kind: str) -> None:
+    server = echo(chain)
+    assert talk(kind, pins, server.url, "one", b"two") == ["one", b"two"]
+
+
+@KINDS
+def test_a_message_in_parts_is_healed_and_arrives_once_and_whole(
+    pins: Client, simulator: DeliverySimulator, other: Chain, echo: Any, kind: str
+) -> None:
+    server = echo(other)
+    threading.Timer(0.2, simulator.pin, (HOST, other.pin)).start()
+    assert talk(kind, pins, server.url, iter(["one-", "two-", "three"])) == ["one-two-three"]
+    assert server.heard == ["one-two-three"]
+
+
+@KINDS
+@pytest.mark.parametrize("name", ["ssl", "ssl_context", "create_connection"])
+def test_nothing_takes_the_place_of_the_pinned_context(
+    pins: Client, other: Chain, serve: Any, kind: str, name: str
+) -> None:
+    server = serve(other)
+    with pytest.raises(TypeError, match=f"{name} is set by Livepin"):
+        talk(kind, pins, f"wss://{HOST}:{server.port}/", **{name: None})
+    assert server.connections == 0
+
+
+# -- redirects and names ---------------------------------------------------------------------
+
+
+def redirecting(serve: Any, chain: Chain, location: str) -> RecordingServer:
+    return serve(chain, respond=lambda *_: (302, {"Location": location}, b""))  # type: ignore[no-any-return]
+
+
+def follows_redirects(kind: str) -> None:
+    if kind == "sync" and not hasattr(library, "reconnect"):
+        pytest.skip("this version of websockets follows no redirects in threads")
+
+
+@QUICK
+@KINDS
+def test_a_redirect_to_another_host_is_judged_by_that_hosts_pins(
+    pins: Client, chain: Chain, other: Chain, serve: Any, kind: str
+) -> None:
+    follows_redirects(kind)
+    evil = serve(other)
+    good = redirecting(serve, chain, f"wss://127.0.0.1:{evil.port}/")
+    with pytest.raises(OSError) as caught:
+        talk(kind, pins, f"wss://{HOST}:{good.port}/")
+    error = find(caught.value)
+    assert isinstance(error, PinMismatchError)
+    assert error.host == "127.0.0.1"
+    assert silent(evil)
+
+
+@KINDS
+def test_a_redirect_to_the_right_host_is_followed(
+    pins: Client, chain: Chain, serve: Any, echo: Any, kind: str
+) -> None:
+    follows_redirects(kind)
+    server = echo(chain)
+    first = redirecting(serve, chain, f"wss://127.0.0.1:{server.port}/")
+    assert talk(kind, pins, f"wss://{HOST}:{first.port}/", "one") == ["one"]
+
+
+@KINDS
+def test_a_redirect_from_tls_to_cleartext_is_refused(
+    pins: Client, chain: Chain, serve: Any, kind: str
+) -> None:
+    follows_redirects(kind)
+    good = redirecting(serve, chain, "ws://127.0.0.1:9/")
+    with pytest.raises(websockets.InvalidHandshake):
+        talk(kind, pins, f"wss://{HOST}:{good.port}/")
+
+
+@KINDS
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_a_redirect_of_an_unlisted_cleartext_host_reaches_no_listed_one_unpinned(
+    simulator: DeliverySimulator,
+    authority: Authority,
+    chain: Chain,
+    serve: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+    kind: str,
+    scheme: str,
+) -> None:
+    """The library would make a TLS context of its own for the second connection."""
+    follows_redirects(kind)
+    (tmp_path / "ca.pem").write_text(authority.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    simulator.pin(HOST, chain.pin)
+    listed = serve(chain)
+    location = {"Location": f"{scheme}://{HOST}:{listed.port}/"}
+    headers = websockets.Headers({**location, "Content-Length": "0"})
+    first = servers.serve(
+        lambda _: None,
+        "127.0.0.1",
+        0,
+        process_request=lambda *_: websockets.Response(302, "Found", headers),
+    )
+    thread = threading.Thread(target=first.serve_forever)
+    thread.start()
+    with simulator.client(ca=authority.pem) as pins:
+        url = f"ws://127.0.0.1:{first.socket.getsockname()[1]}/"
+        with pytest.raises(websockets.InvalidURI) as caught:
+            talk(kind, pins, url)
+        first.shutdown()
+        thread.join(timeout=10)
+    assert isinstance(find(caught.value), CleartextError) == (scheme == "ws")
+    assert silent(listed)
+
+
+@KINDS
+def test_a_listed_host_is_not_verified_as_another(
+    simulator: DeliverySimulator,
+    authority: Authority,
+    chain: Chain,
+    serve: Any,
+    kind: str,
+) -> None:
+    """Its chain is right for the other name, which is not listed."""
+    simulator.pin(HOST, chain.pin)
+    server = serve(make_chain("unlisted.example.com", authority=authority))
+    with simulator.client(ca=authority.pem) as pins, pytest.raises(ConfigurationError):
+        talk(kind, pins, f"wss://{HOST}:{server.port}/", server_hostname="unlisted.example.com")
+    assert silent(server)
+
+
+@KINDS
+def test_an_address_may_be_verified_as_the_name_that_is_pinned(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, echo: Any, kind: str
+) -> None:
+    simulator.pin(HOST, chain.pin)
+    server = echo(chain)
+    with simulator.client(ca=authority.pem) as pins:
+        url = f"wss://127.0.0.1:{server.port}/"
+        assert talk(kind, pins, url, "one", server_hostname=HOST) == ["one"]
+
+
+# -- sockets and proxies ---------------------------------------------------------------------
+
+
+@KINDS
+@pytest.mark.parametrize("presented", ["chain", "other"])
+@QUICK
+def test_a_socket_of_ones_own_is_pinned_too(
+    pins: Client, echo: Any, kind: str, request: pytest.FixtureRequest, presented: str
+) -> None:
+    server = echo(request.getfixturevalue(presented))
+    sock = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    if kind == "async":
+        sock.setblocking(False)
+    with contextlib.closing(sock):
+        if presented == "chain":
+            assert talk(kind, pins, server.url, "one", sock=sock) == ["one"]
+            return
+        with pytest.raises(PinMismatchError):
+            talk(kind, pins, server.url, sock=sock)
+    assert server.opened == 0
+
+
+@KINDS
+@pytest.mark.parametrize("presented", ["other", "stranger"])
+@QUICK
+def test_a_refusal_through_an_encrypted_proxy_sends_nothing(
+    pins: Client,
+    chain: Chain,
+    authority: Authority,
+    serve: Any,
+    encrypted_tunnel: Any,
+    kind: str,
+    request: pytest.FixtureRequest,
+    presented: str,
+) -> None:
+    server = serve(request.getfixturevalue(presented))
+    # Some versions of Python trip over a connection that fails inside another, and say so.
+    with pytest.raises((OSError, TypeError)) as caught:
+        talk(
+            kind,
+            pins,
+            f"wss://api.example.com:{server.port}/",
+            proxy=encrypted_tunnel.url,
+            proxy_ssl=ssl.create_default_context(cadata=authority.pem),
+        )
+    assert isinstance(find(caught.value), PinMismatchError) == (presented == "other")
+    assert silent(server)
+    assert encrypted_tunnel.asked
+
+
+@KINDS
+def test_a_connection_through_an_encrypted_proxy_is_healed(
+    pins: Client,
+    simulator: DeliverySimulator,
+    authority: Authority,
+    other: Chain,
+    echo: Any,
+    encrypted_tunnel: Any,
+    kind: str,
+) -> None:
+    server = echo(other)
+    threading.Timer(0.2, simulator.pin, ("api.example.com", other.pin)).start()
+    url = f"wss://api.example.com:{server.port}/"
+    proxy_ssl = ssl.create_default_context(cadata=authority.pem)
+    answers = talk(kind, pins, url, "one", proxy=encrypted_tunnel.url, proxy_ssl=proxy_ssl)
+    assert answers == ["one"]
+
+
+@pytest.fixture
+def encrypted_tunnel(tunnel: Any, chain: Chain) -> Iterator[Any]:
+    context = server_context(chain)
+
+    class Encrypted(type(tunnel)):  # type: ignore[misc]
+        def _serve(self, sock: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                super()._serve(context.wrap_socket(sock, server_side=True))
+
+    running = Encrypted()
+    running.url = running.url.replace("http://127.0.0.1", f"https://{HOST}")
+    yield running
+    running.close()
+
+
+# -- open connections ------------------------------------------------------------------------
+
+
+@KINDS
+@pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
+def test_an_open_connection_is_closed_when_its_pin_goes(
+    pins: Client,
+    simulator: DeliverySimulator,
+    chain: Chain,
+    other: Chain,
+    echo: Any,
+    kind: str,
+    event_loop: str,
+) -> None:
+    server = echo(chain)
+    if kind == "sync":
+        with adapter.sync_connect(pins, server.url, close_timeout=0.1) as websocket:
+            simulator.pin(HOST, chain.pin, other.pin)
+            pins.refresh()
+            websocket.send("still right")
+            assert websocket.recv(timeout=10) == "still right"
+            simulator.pin(HOST, other.pin)
+            pins.refresh()
+            with pytest.raises(websockets.ConnectionClosed):
+                websocket.recv(timeout=10)
+            with pytest.raises(websockets.ConnectionClosed):
+                websocket.send("wrong now")
+    else:
+        module = pytest.importorskip(event_loop, reason=f"the wheel brings no {event_loop}")
+
+        async def main() -> None:
+            async with adapter.connect(pins, server.url, close_timeout=0.1) as websocket:
+                simulator.pin(HOST, chain.pin, other.pin)
+                await pins.arefresh()
+                await websocket.send("still right")
+                assert await websocket.recv() == "still right"
+                simulator.pin(HOST, other.pin)
+                await pins.arefresh()
+                with pytest.raises(websockets.ConnectionClosed):
+                    await asyncio.wait_for(websocket.recv(), 10)
+                with pytest.raises(websockets.ConnectionClosed):
+                    await websocket.send("wrong now")
+
+        run_on(module.new_event_loop(), main())
+    assert server.heard == ["still right"]
+
+
+def run_on(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> None:
+    try:
+        loop.run_until_complete(main)
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+def test_a_loop_that_reconnects_is_judged_by_the_pins_of_now(
+    pins: Client, simulator: DeliverySimulator, chain: Chain, other: Chain, echo: Any
+) -> None:
+    server = echo(chain)
+
+    async def main() -> None:
+        opened = 0
+        found: AsyncIterator[Any] = adapter.connect(pins, server.url, close_timeout=0.1)
+        async for websocket in found:
+            opened += 1
+            if opened == 2:
+                await websocket.send("again")
+                assert await websocket.recv() == "again"
+                break
+            server.present(other)
+            simulator.pin(HOST, other.pin)
+            await pins.arefresh()
+            with contextlib.suppress(websockets.ConnectionClosed):
+                await websocket.recv()
+
+    asyncio.run(main())
+    assert server.heard == ["again"]
+
+
+def test_the_event_loop_goes_on_while_a_connection_waits_for_newer_pins(
+    pins: Client, simulator: DeliverySimulator, chain: Chain, other: Chain, echo: Any, serve: Any
+) -> None:
+    waiting, going_on = echo(other), echo(chain)
+
+    async def main() -> None:
+        url = waiting.url.replace(HOST, "127.0.0.1")
+        held = [asyncio.ensure_future(_talk(pins, url, ["one"], {})) for _ in range(10)]
+        for _ in range(5):
+            assert await _talk(pins, going_on.url, ["two"], {}) == ["two"]
+        assert not any(each.done() for each in held)
+        simulator.pin("127.0.0.1", other.pin)
+        assert await asyncio.gather(*held) == [["one"]] * 10
+
+    asyncio.run(main())
+
+
+@QUICK
+@KINDS
+def test_a_connection_that_cannot_be_made_stays_such_an_error(
+    pins: Client, chain: Chain, serve: Any, kind: str
+) -> None:
+    server = serve(chain)
+    server.close()
+    with pytest.raises(OSError) as caught:
+        talk(kind, pins, f"wss://{HOST}:{server.port}/")
+    assert find(caught.value) is None
