@@ -23,6 +23,8 @@ ROUTES = [
     ("GET", "/v1/accounts/acme/domains/x.example", None, "viewer", False, 404),
     ("PATCH", "/v1/accounts/acme/domains/x/settings", {"mode": "off"}, "operator", False, 404),
     ("DELETE", "/v1/accounts/acme/domains/x.example", None, "operator", False, 404),
+    ("PATCH", "/v1/accounts/acme/domains/x.example/settings", {"mode": "off"}, "operator", False,
+     404),
     ("POST", "/v1/accounts/acme/domains/x.example/pins", {"pins": [PIN]}, "operator", False, 404),
     ("DELETE", f"/v1/accounts/acme/domains/x.example/pins/{DIGEST}", None, "operator", False, 404),
     ("GET", "/v1/accounts/acme/configs", None, "viewer", False, 200),
@@ -94,7 +96,7 @@ def test_without_a_valid_key_no_route_is_open(
     assert texts == {"expected Authorization: Bearer with a valid API key"}
 
 
-@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "PATCH", "TRACE", "PROPFIND"])
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "TRACE", "PROPFIND"])
 def test_other_methods_are_open_to_nobody(two_accounts, method: str) -> None:
     for path in sorted({path for _, path, *_ in ROUTES}):
         for key in (two_accounts.key(), None):
