@@ -92,12 +92,14 @@ class PostgresBus(MemoryBus):
                     await connection.execute(f"LISTEN {_CHANNEL}".encode())
                     await self._check(connection)
                     heard = True
-                    logger.log(logging.WARNING if lost else logging.DEBUG, "in step")
+                    if lost:
+                        logger.info("in step with other processes again")
                     in_step(True)
                     await self._hear(connection)
             except (psycopg.Error, OSError, _DeafError) as exc:
                 if heard or not lost:
-                    logger.warning("out of step with other processes: %s", exc)
+                    reason = str(exc).partition("\n")[0]
+                    logger.warning("out of step with other processes: %s", reason)
             except Exception:
                 logger.exception("out of step with other processes")
             lost = True

@@ -19,7 +19,8 @@ from livepin_server.storage.schema import domains, pin_sets, pins
 
 from .model import DomainSettings, DomainView, NewDomain, NewPin, PinView, Publication
 from .nearest import not_found
-from .publishing.publisher import Intent, Publisher, require_stream
+from .publishing.published import require_stream
+from .publishing.publisher import Intent, Publisher
 
 _YEAR_10000 = 253402300800  # seconds since 1970
 

@@ -31,8 +31,7 @@ from livepin_server.storage.schema import accounts, configs, keys, roots
 
 from .build import build
 from .check import check
-from .published import Published, newest, require_account
-from .published import require_stream as require_stream
+from .published import Published, newest, require_account, require_stream
 
 LIFETIME = timedelta(days=14)
 
