@@ -29,6 +29,14 @@ def children() -> set[int]:
     return found
 
 
+@pytest.fixture
+def closed_target() -> Target:
+    """A target whose port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    return Target(host="api.example.test", connect=f"127.0.0.1:{port}")
+
+
 async def first_child() -> int:
     """Wait for the probing child to start."""
     deadline = time.monotonic() + 30
@@ -87,20 +95,49 @@ def test_who_no_longer_waits_leaves_no_child_behind(endpoint) -> None:
     assert children() == set()
 
 
-def test_the_child_takes_json_and_answers_with_json() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    target = Target(host="api.example.test", connect=f"127.0.0.1:{port}")
+def test_the_child_takes_json_and_answers_with_json(closed_target) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "livepin_server.probing"],
-        input=msgspec.json.encode(target),
+        input=msgspec.json.encode(closed_target),
         capture_output=True,
         check=True,
         timeout=60,
     )
     seen = msgspec.json.decode(done.stdout, type=Observation)
-    assert seen.error == f"127.0.0.1:{port} refused the connection"
+    assert seen.error == f"{closed_target.connect} refused the connection"
 
 
 def test_there_is_time_for_two_looks_and_a_slow_start() -> None:
     assert child.LONGEST == 30
+
+
+def test_a_module_that_lies_where_the_server_was_started_is_not_run(
+    closed_target, tmp_path, monkeypatch
+) -> None:
+    marker = tmp_path / "it ran"
+    (tmp_path / "msgspec.py").write_text(f"open({str(marker)!r}, 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    seen = asyncio.run(probe_in_child(closed_target))
+    assert not marker.exists()
+    assert seen.error is not None
+    assert seen.error.endswith("refused the connection")
+
+
+def test_the_child_that_meets_strangers_does_not_know_the_servers_secrets(
+    endpoint, monkeypatch
+) -> None:
+    for name in ("MASTER_KEY", "API_KEY", "ROOT_PASSPHRASE", "DATABASE"):
+        monkeypatch.setenv(f"LIVEPIN_{name}", "the secret of the server")
+    silent = endpoint(lambda sock: sock.recv(1 << 20) and sock.recv(1 << 20))
+
+    async def main() -> bytes:
+        probing = asyncio.create_task(probe_in_child(silent.target()))
+        pid = await first_child()
+        found = Path(f"/proc/{pid}/environ").read_bytes()
+        os.kill(pid, signal.SIGKILL)
+        await probing
+        return found
+
+    found = asyncio.run(main())
+    assert b"PATH=" in found
+    assert b"LIVEPIN_" not in found

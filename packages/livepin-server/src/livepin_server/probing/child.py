@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 import msgspec
@@ -10,19 +11,21 @@ import msgspec
 from .probe import TIMEOUT, Observation, Target
 
 LONGEST = 2 * TIMEOUT + 10.0  # seconds for two looks, and to start on a busy machine
-_MOST_OUTPUT = 1024 * 1024  # bytes
+_SECRETS = ("LIVEPIN_", "PG")  # how the names of variables begin that may hold one
 
 
 async def probe_in_child(target: Target, *, timeout: float = LONGEST) -> Observation:
     """Return what a child process sees; it is killed when its time is up."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # never a module that lies in the folder where the server was started
         "-m",
         "livepin_server.probing",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        limit=_MOST_OUTPUT,
+        # It reads what strangers send, so it is told no secret.
+        env={name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)},
     )
     try:
         async with asyncio.timeout(timeout):
