@@ -3,9 +3,9 @@
     pins = livepin.Client("bootstrap.json", store="livepin-state.json")
     context = pins.context()      # an ssl.SSLContext, for any library that takes one
 
-`livepin.adapters` has what single HTTP libraries need beyond that, `livepin.testing` what your
-tests need. Every failure is a `LivepinError`; `livepin.find` gets it out of what an HTTP library
-wrapped around it.
+`livepin.adapters` has what single HTTP libraries need beyond that, `livepin.inject` pins a process
+that nobody wants to change, `livepin.testing` has what your tests need. Every failure is a
+`LivepinError`; `livepin.find` gets it out of what an HTTP library wrapped around it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .bootstrap import Bootstrap
     from .client import Client, FileStore, PinnedContext, Status
+    from .injection import inject
     from .pins import Pin, PinSet
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ _LATER = {
     "PinSet": "pins",
     "PinnedContext": "client",
     "Status": "client",
+    "inject": "injection",
 }
 
 
@@ -77,4 +79,5 @@ __all__ = [
     "UnverifiedChainError",
     "VerificationError",
     "find",
+    "inject",
 ]

@@ -10,10 +10,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeVar
 
 from livepin.bootstrap import MAX_SIZE, Bootstrap
 from livepin.documents import Domain
@@ -21,7 +23,7 @@ from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, V
 from livepin.pins import PREFIX, fingerprint_text, parse_fingerprint
 
 from .backoff import Backoff
-from .context import PinnedContext, passes
+from .context import Judging, PinnedContext, passes
 from .fetcher import Fetcher, HTTPFetcher, Request
 from .healing import Healing
 from .judge import Clock, ConfigJudge, Unlisted
@@ -33,6 +35,8 @@ from .updater import DEADLINE, Updater
 
 logger = logging.getLogger("livepin")
 
+_J = TypeVar("_J", bound=Judging)
+
 _FIRST_RETRY = 2.0  # seconds at most, after one failed update; the next pauses grow
 _IDLE = 5.0  # seconds between looks for open connections when a refresh is due
 _REPORT_SIZE = 16 * 1024
@@ -41,7 +45,10 @@ _NO_KEY = fingerprint_text(bytes(32)).removeprefix(PREFIX)  # nothing known has 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What a client trusts and how it fares; made for logs and support."""
+    """What a client trusts and how it fares; made for logs and support.
+
+    `unreached` names what `livepin.inject` found in the process and cannot pin.
+    """
 
     account: str
     stream: str
@@ -59,6 +66,7 @@ class Status:
     push: bool
     unlisted_hosts: tuple[str, ...]
     open_connections: int
+    unreached: tuple[str, ...]
 
 
 def _utc_now() -> datetime:
@@ -107,6 +115,7 @@ class Client:
         self._start_fresh()
         self._anchors = ca
         self._contexts: dict[tuple[str, ...], PinnedContext] = {}
+        self._judgings: tuple[Judging, ...] = ()
         self.context()
         _clients.add(self)
 
@@ -121,17 +130,16 @@ class Client:
         with self._wake:
             found = self._contexts.get(tuple(alpn))
             if found is None:
-                found = PinnedContext(
-                    self._judge,
-                    anchors=self._anchors,
-                    healer=self._heal,
-                    reporter=self._mismatched,
-                    wanted=self._wanted,
-                )
+                found = self._wired(PinnedContext, anchors=self._anchors)
                 if alpn:
                     found.set_alpn_protocols(alpn)
                 self._contexts[tuple(alpn)] = found
         return found
+
+    def judging(self, kind: type[_J], **options: Any) -> _J:
+        """Return a new `Judging` of `kind`, for connections that no context of the client makes."""
+        with self._wake:
+            return self._wired(kind, **options)
 
     def refresh(self, *, timeout: float = DEADLINE) -> None:
         """Fetch the newest config now.
@@ -155,7 +163,11 @@ class Client:
         """Wait for pins that make the chain of `error` right, without blocking the event loop."""
         import asyncio
 
-        return await asyncio.wrap_future(self._healing.start(error, self._check_again(error)))
+        return await asyncio.wrap_future(self.start_healing(error))
+
+    def start_healing(self, error: PinMismatchError) -> Future[bool]:
+        """Look for pins that make the chain of `error` right, in a thread; do not wait."""
+        return self._healing.start(error, self._check_again(error))
 
     def heal(self, error: PinMismatchError) -> bool:
         """Wait for pins that make the chain of `error` right, at most five seconds."""
@@ -204,6 +216,7 @@ class Client:
             push=self._push is not None and self._push.connected.is_set(),
             unlisted_hosts=self._judge.unlisted_hosts,
             open_connections=self._open_connections(),
+            unreached=tuple(text for each in self._judgings for text in each.unreached()),
         )
 
     def wait_for(self, version: int, *, timeout: float) -> bool:
@@ -237,6 +250,17 @@ class Client:
         self.close()
 
     # -- what happens by itself -----------------------------------------------------------------
+
+    def _wired(self, kind: type[_J], **options: Any) -> _J:
+        found = kind(
+            self._judge,
+            healer=self._heal,
+            reporter=self._mismatched,
+            wanted=self._wanted,
+            **options,
+        )
+        self._judgings += (found,)
+        return found
 
     def _start_fresh(self) -> None:
         """Set up threads and locks: at first, and in a forked child."""
@@ -336,10 +360,10 @@ class Client:
         return time.monotonic() >= self._due_at()
 
     def _rejudge(self) -> int:
-        return sum(each.rejudge() for each in list(self._contexts.values()))
+        return sum(each.rejudge() for each in self._judgings)
 
     def _open_connections(self) -> int:
-        return sum(each.open_connections for each in list(self._contexts.values()))
+        return sum(each.open_connections for each in self._judgings)
 
     def _log_outcome(self, error: LivepinError | None) -> None:
         if error is not None:

@@ -173,7 +173,7 @@ class Judging:
         """Wait for newer pins, where a blocking handshake can wait: not on an event loop."""
         if not isinstance(error, PinMismatchError) or self._healer is None:
             return False
-        if not connection._can_wait() or _on_event_loop():
+        if not can_wait(connection):
             return False
         found = _chain(connection, seen)
         return self._healer(error, lambda: passes(self._judge, seen.host, found))
@@ -196,6 +196,10 @@ class Judging:
             _make_room(self._seen)
             self._seen[key] = seen
         return seen
+
+    def unreached(self) -> tuple[str, ...]:
+        """Return what should be judged here, and passes by."""
+        return ()
 
     def _scope(self, connection: PinnedSocket | PinnedObject) -> object:
         """Return what a resumed session belongs to."""
@@ -320,7 +324,7 @@ class _Seen:
 
 
 def _first_seen(name: str | None, der: bytes | None) -> _Seen:
-    host = _verified_host(name)
+    host = verified_host(name)
     if not der:
         raise as_tls_error(_unverified(host, "the peer showed no certificate"))
     return _Seen(host, _fingerprint(host, der))
@@ -536,7 +540,17 @@ def passes(judge: Judge, host: str, chain: Sequence[bytes]) -> bool:
     return True
 
 
-def _verified_host(name: str | None) -> str:
+def can_wait(connection: PinnedSocket | PinnedObject) -> bool:
+    """Tell whether a handshake may wait for newer pins: not on an event loop."""
+    return connection._can_wait() and not _on_event_loop()
+
+
+def verified_host(name: str | None) -> str:
+    """Return the normalised host that a connection's chain is verified for.
+
+    Raises:
+        UnverifiedChainError: there is none, or none that can be compared.
+    """
     if not name:
         raise as_tls_error(_unverified("the peer", "no server_hostname was verified"))
     try:

@@ -230,7 +230,10 @@ def _weight(outcome: Outcome) -> int:
 
 
 def _ordinary() -> ssl.SSLContext:
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    # Not what `livepin.inject` puts in their place: the way to newer pins needs no pins.
+    context.sslsocket_class = ssl.SSLSocket
+    return context
 
 
 def _get(ended: queue.SimpleQueue[Outcome], timeout: float) -> Outcome | None:

@@ -1,0 +1,62 @@
+"""`urllib.request` and asyncio streams as they are, in a process that Livepin is injected into."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import urlsplit
+
+import livepin
+from livepin.client import Client
+
+
+class Plain:
+    can = frozenset({"stream", "redirect", "proxy"})
+    refused = (urllib.error.URLError,)
+
+    def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
+        self._injection = livepin.inject(pins)
+        proxies = {} if proxy is None else {"https": proxy, "http": proxy}
+        self._http = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+
+    def request(
+        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = False
+    ) -> tuple[int, bytes]:
+        request = urllib.request.Request(url, iter(parts) if parts else None, method=method)
+        with self._http.open(request, timeout=30) as answer:
+            return answer.status, answer.read()
+
+    def close(self) -> None:
+        self._injection.undo()
+
+
+class Streams:
+    can = frozenset[str]()
+    fails_first = True
+    refused = (ssl.SSLCertVerificationError,)
+
+    def __init__(self, pins: Client) -> None:
+        self._injection = livepin.inject(pins)
+
+    async def request(
+        self, method: str, url: str, *, parts: tuple[bytes, ...] = ()
+    ) -> tuple[int, bytes]:
+        parsed, body = urlsplit(url), b"".join(parts)
+        reader, writer = await asyncio.open_connection(
+            parsed.hostname, parsed.port, ssl=ssl.create_default_context()
+        )
+        head = f"{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        return int(answer.split()[1]), b""
+
+    async def close(self) -> None:
+        self._injection.undo()
+
+
+DRIVERS: dict[str, Any] = {"inject": Plain, "inject, asyncio": Streams}
