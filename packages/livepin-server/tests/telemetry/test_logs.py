@@ -67,6 +67,28 @@ def test_text_is_for_people_and_ends_with_what_was_added():
     assert formatter.format(record("plain")) == "WARNING livepin.test: plain"
 
 
+@pytest.mark.parametrize(
+    "text", ["x\n2026 ERROR root: gone", "x\r", "\x1b[2J", "\u2028", "\u202egpj"]
+)
+def test_a_stranger_cannot_write_a_line_of_their_own_into_the_log(text):
+    formatter = TextFormatter("%(levelname)s %(name)s: %(message)s")
+    for line in (
+        formatter.format(record("a client reports", report_host=text)),
+        formatter.format(record(f"a client reports {text}")),
+    ):
+        assert line.isprintable()
+        assert line.startswith("WARNING livepin.test: a client reports ")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("x account=other", '"x account=other"'), ('"', r'"\""'), ("", '""'), ("/v1/a?b", "/v1/a?b")],
+)
+def test_a_stranger_cannot_add_a_member_to_a_line(text, shown):
+    formatter = TextFormatter("%(message)s")
+    assert formatter.format(record("hello", host=text)) == f"hello host={shown}"
+
+
 def test_an_api_key_never_comes_through(formatter):
     secret = KEY.rpartition("_")[2] if "-_" not in KEY else KEY[17:]
     for found in (

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Literal
 
 _SECRET = re.compile(r"lpk_([a-z0-9]{12})_[A-Za-z0-9_-]+")
+_PLAIN = re.compile(r"[!#-<>-~]+")  # what a value may be made of to stand without quotes
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -31,12 +32,22 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a record for people."""
+    """Formats a record for people; what strangers wrote is never taken for a line or a member."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a line of text."""
-        extra = " ".join(f"{k}={v}" for k, v in vars(record).items() if k not in _STANDARD)
+        """Return a line of text, and a traceback where there is one."""
+        extra = " ".join(f"{k}={_quoted(v)}" for k, v in vars(record).items() if k not in _STANDARD)
         return redact(f"{super().format(record)} {extra}".rstrip())
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line without its members."""
+        text = super().formatMessage(record)
+        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 def redact(text: str) -> str:
