@@ -83,6 +83,7 @@ def test_a_body_of_unsaid_length_is_cut_off_at_its_limit(server, to, path, most)
 
     answer = server.send("POST", path, to=to, key=key, content=pieces())
     assert (answer.status_code, answer.json()["title"]) == (413, "Request Entity Too Large")
+    assert answer.headers["connection"] == "close"
     assert_alive(server)
 
 

@@ -70,6 +70,7 @@ def test_a_report_may_be_as_large_as_the_limit_and_no_byte_larger(server) -> Non
     assert server.send("POST", REPORTS, content=text.ljust(MAX_SIZE)).status_code == 202
     answer = server.send("POST", REPORTS, content=text.ljust(MAX_SIZE + 1))
     assert (answer.status_code, answer.json()["detail"]) == (413, "expected at most 16384 bytes")
+    assert answer.headers["connection"] == "close"
 
 
 def test_a_body_of_unsaid_length_is_bounded_too(server) -> None:

@@ -163,11 +163,11 @@ def test_a_body_is_bounded(send, method, path, schema) -> None:
         for _ in range(260):
             yield b" " * 1024
 
-    assert send(method, path, b" " * (256 * 1024 + 1)) == 413
     assert send(method, path, b" " * (256 * 1024)) == 400
     # A server that stops reading may end the connection before its answer is read.
-    with contextlib.suppress(httpx.TransportError):
-        assert send(method, path, pieces()) == 413
+    for body in (b" " * (256 * 1024 + 1), pieces()):
+        with contextlib.suppress(httpx.TransportError):
+            assert send(method, path, body) == 413
     assert send(method, path, b" ") == 400
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.limits import RateLimit
-from livepin_server.web.problems import CONTENT_TYPE, encoded, problem
+from livepin_server.web.problems import BODY_UNREAD, CONTENT_TYPE, encoded, problem
 
 from .events import Events
 from .reports import MAX_SIZE, Reports
@@ -150,7 +150,8 @@ class DeliveryApp:
     def _refuse(self, proto: Any, status: int, detail: str, *headers: tuple[str, str]) -> None:
         self._count[status].inc()
         body = encoded(problem(status, detail))
-        proto.response_bytes(status, [*_PROBLEM_HEADERS, *headers], body)
+        closing = [("connection", "close")] if status in BODY_UNREAD else []
+        proto.response_bytes(status, [*_PROBLEM_HEADERS, *headers, *closing], body)
 
     def _retry(self, cost: int) -> tuple[str, str]:
         return "retry-after", str(cost * self._limit.pause)

@@ -24,7 +24,7 @@ from litestar.types import (
 from livepin_server.telemetry.metrics import Metrics
 
 from .limits import RateLimit
-from .problems import CONTENT_TYPE, encoded, problem
+from .problems import BODY_UNREAD, CONTENT_TYPE, encoded, problem
 
 BODY_TIME = 10.0  # seconds for a whole body
 REQUEST_TIME = 45.0  # seconds for everything; the slowest, a probe, ends by itself before
@@ -130,6 +130,8 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.status in BODY_UNREAD:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
         await self._send(message)
 
     async def refuse(self, status: int, detail: str, *, retry_after: str | None = None) -> None:

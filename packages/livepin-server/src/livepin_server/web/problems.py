@@ -7,6 +7,9 @@ from http import HTTPStatus
 import msgspec
 
 CONTENT_TYPE = "application/problem+json"
+# Answers that leave a body unread: the connection ends with them, and says so, that clients do
+# not send their next request on it.
+BODY_UNREAD = frozenset({408, 413})
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
