@@ -15,7 +15,7 @@ from livepin.errors import ConfigurationError
 from livepin_server.errors import UnavailableError
 from livepin_server.storage.database import Database, sqlite_url
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 
 def make_table(connection):
@@ -105,6 +105,19 @@ def test_tables_are_rolled_back_too(either):
         either.write(change)
     with either.reading() as connection:
         assert inspect(connection).get_table_names() == ["things"]
+
+
+def test_no_error_shows_the_values_that_were_to_be_kept(either):
+    def change(connection):
+        values = {"name": "the digest of a key", "more": b"a sealed key"}
+        connection.execute(text("INSERT INTO things (name, nothing) VALUES (:name, :more)"), values)
+
+    with pytest.raises((DBAPIError, UnavailableError)) as caught:
+        either.write(change)
+    shown = f"{caught.value} {caught.value.__cause__}"
+    assert "INSERT INTO things" in shown
+    assert "the digest" not in shown
+    assert "a sealed key" not in shown
 
 
 def test_a_mistake_of_ours_is_no_trouble_of_the_database(either):

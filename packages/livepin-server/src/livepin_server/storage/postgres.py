@@ -50,6 +50,7 @@ def engine(url: URL) -> Engine:
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
+        hide_parameters=True,  # else errors, and so the log, show sealed keys and digests
     )
 
 

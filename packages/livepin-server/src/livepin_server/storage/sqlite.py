@@ -14,7 +14,11 @@ _BUSY = 5000  # milliseconds to wait for another process's lock
 
 def engine(url: URL) -> Engine:
     """Return the engine of a file."""
-    made = create_engine(url, connect_args={"check_same_thread": False, "timeout": _BUSY / 1000})
+    made = create_engine(
+        url,
+        connect_args={"check_same_thread": False, "timeout": _BUSY / 1000},
+        hide_parameters=True,  # else errors, and so the log, show sealed keys and digests
+    )
 
     @event.listens_for(made, "connect")
     def configure(connection: Any, _record: Any) -> None:
