@@ -57,13 +57,13 @@ def test_a_pin_is_removed(run, domain) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "error", "hint"),
     [
-        (("add", "a.test"), 2, "expected PIN", "livepin pin add --help"),
+        (("add", "a.test"), 2, "expected SOURCE or --live", "livepin pin add --help"),
         (("add",), 2, "expected HOST", "livepin pin add --help"),
         (
             ("add", "a.test", "md5/x"),
             2,
-            "expected a fingerprint such as sha256/BASE64, found 'md5/x'",
-            "a fingerprint is sha256/ and the base64 of 32 bytes",
+            "cannot read md5/x: No such file or directory",
+            "expected a file, - for standard input, or sha256/BASE64",
         ),
         (
             ("add", "a.test", "sha256/AAAA"),

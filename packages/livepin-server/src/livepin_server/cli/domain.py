@@ -9,14 +9,24 @@ from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
-from livepin.hostnames import candidates, pattern_covers
+from livepin.hostnames import candidates
 from msgspec import structs
 
 from livepin_server.probing.judge import judge
 from livepin_server.probing.probe import Observation, Target, probe
 
 from .api import Api, Common, connected
-from .looking import Level, address_of, choose, compare, look, read_ca, show_chain, target, why
+from .looking import (
+    Level,
+    address_of,
+    choose,
+    host_to_look_at,
+    look_from_both,
+    read_ca,
+    show_chain,
+    target,
+    why,
+)
 from .output import (
     FOUND,
     REFUSED,
@@ -35,6 +45,7 @@ from .parameters import (
     Ca,
     Connect,
     Host,
+    LookAt,
     PinText,
     Port,
     Reason,
@@ -63,9 +74,7 @@ def add(
     port: Port = None,
     connect: Connect = None,
     ca: Ca = None,
-    look_at: Annotated[
-        str | None, Parameter(metavar="HOST", help="For *.host: a host that it covers.")
-    ] = None,
+    look_at: LookAt = None,
     pin_level: Annotated[
         Level | None, Parameter(help="Whose key of the chain to pin; else the leaf's.")
     ] = None,
@@ -91,7 +100,8 @@ def add(
     if pin and pin_level is not None:
         raise CommandError("expected --pin or --pin-level, found both")
     pins = [{"sha256": checked(each)} for each in pin]
-    wanted = _to_look_at(name, look_at, pins=bool(pins))
+    blind = pins and look_at is None and name.startswith("*.")
+    wanted = None if blind else host_to_look_at(name, look_at, instead="--pin sha256/...")
     goal = None if wanted is None else target(wanted, port, connect, authorities)
     body: dict[str, Any] = {
         "pattern": name,
@@ -107,12 +117,13 @@ def add(
         _refuse_known(api, name, stream)
         chain = []
         if not pins and goal is not None:
-            here = _seen_by_both(api, goal, json=common.json)
+            here = look_from_both(api, goal, json=common.json)
             chain = here.chain
             if not common.json:
                 show_chain(chain)
             chosen = choose(chain, pin_level or "leaf")
-            body["pins"] = [{"sha256": chosen.sha256, "label": pin_level or "leaf"}]
+            level = pin_level or "leaf"
+            body["pins"] = [{"sha256": chosen.sha256, "label": level, "level": level}]
         done = api.call("POST", f"{api.base}/domains", body)
     if common.json:
         show_json(done | {"chain": chain})
@@ -266,28 +277,6 @@ def show_pins(pins: list[dict[str, Any]]) -> None:
     )
 
 
-def _to_look_at(name: str, look_at: str | None, *, pins: bool) -> str | None:
-    """Return the host to look at, which for `*.host` somebody has to name."""
-    if not name.startswith("*."):
-        if look_at is not None:
-            raise CommandError(
-                f"--look-at goes with *.host, and {name} is a host",
-                hint="--connect HOST:PORT looks at it at another address",
-            )
-        return name
-    if look_at is None:
-        if pins:
-            return None
-        raise CommandError(
-            f"{name} is no host that one can look at",
-            hint=f"name one: --look-at www{name[1:]}, or the pin: --pin sha256/...",
-        )
-    host = pattern(look_at)
-    if not pattern_covers(name, host):
-        raise CommandError(f"{name} does not cover {host}", hint=f"such as www{name[1:]}")
-    return host
-
-
 def _refuse_known(api: Api, name: str, stream: str) -> None:
     known = api.call("GET", f"{api.base}/domains", stream=stream)
     if any(each["pattern"] == name for each in known):
@@ -297,15 +286,6 @@ def _refuse_known(api: Api, name: str, stream: str) -> None:
             f"to add a key: livepin pin add {quoted(name)} PIN",
             code=REFUSED,
         )
-
-
-def _seen_by_both(api: Api, goal: Target, *, json: bool) -> Observation:
-    here = look(goal, json=json)
-    members = {name: getattr(goal, name) for name in ("host", "port", "connect", "ca")}
-    with working(f"the server looks at {goal.host}"):
-        there = api.call("POST", f"{api.base}/probes", members)
-    compare(here, there, json=json)
-    return here
 
 
 def _covering(host: str, domains: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

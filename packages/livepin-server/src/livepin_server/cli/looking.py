@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from livepin.certificates import pem_to_ders
 from livepin.errors import MalformedError
-from livepin.hostnames import is_address
+from livepin.hostnames import is_address, pattern_covers
 
 from livepin_server.probing.probe import (
     CertificateSeen,
@@ -20,7 +20,7 @@ from livepin_server.probing.probe import (
     split_address,
 )
 
-from .api import read_text
+from .api import Api, read_text
 from .output import (
     FOUND,
     UNREACHABLE,
@@ -109,7 +109,7 @@ def why(seen: Observation, wanted: Target) -> str:
         return f"it expired on {leaf.not_after:%Y-%m-%d}: renew it first"
     if leaf.not_before > now:
         return f"it is valid from {leaf.not_before:%Y-%m-%d} on: is the clock here right?"
-    if not any(_covers(name, wanted.host) for name in leaf.names):
+    if not any(covers(name, wanted.host) for name in leaf.names):
         return f"the certificate is for {', '.join(leaf.names[:5]) or 'no name'}"
     if wanted.ca is None:
         return "if a private CA issued it: --ca FILE"
@@ -128,6 +128,36 @@ def show_chain(
         say(f"{'':13} {each.sha256}", to=to)
     if chain:
         say(f"{'issued by':13} {chain[-1].issuer}", to=to)
+
+
+def look_from_both(api: Api, goal: Target, *, json: bool) -> Observation:
+    """Return what is seen from here, and refuse where the server sees another chain."""
+    here = look(goal, json=json)
+    members = {name: getattr(goal, name) for name in ("host", "port", "connect", "ca")}
+    with working(f"the server looks at {goal.host}"):
+        there = api.call("POST", f"{api.base}/probes", members)
+    compare(here, there, json=json)
+    return here
+
+
+def host_to_look_at(name: str, look_at: str | None, *, instead: str) -> str:
+    """Return the host to look at for a pattern; for `*.host`, somebody has to name it."""
+    if not name.startswith("*."):
+        if look_at is not None:
+            raise CommandError(
+                f"--look-at goes with *.host, and {name} is a host",
+                hint="--connect HOST:PORT looks at it at another address",
+            )
+        return name
+    if look_at is None:
+        raise CommandError(
+            f"{name} is no host that one can look at",
+            hint=f"name one: --look-at www{name[1:]}, or the pin: {instead}",
+        )
+    host = pattern(look_at)
+    if not pattern_covers(name, host):
+        raise CommandError(f"{name} does not cover {host}", hint=f"such as www{name[1:]}")
+    return host
 
 
 def compare(here: Observation, members: dict[str, Any], *, json: bool) -> None:
@@ -178,7 +208,8 @@ def _place(at: int, length: int, verified: bool) -> str:
     return "root" if at == length - 1 else "intermediate"
 
 
-def _covers(name: str, host: str) -> bool:
+def covers(name: str, host: str) -> bool:
+    """Tell whether a name in a certificate covers a host."""
     if name.startswith("*.") and not is_address(host):
         return host.partition(".")[2] == name[2:].lower()
     return name.lower() == host

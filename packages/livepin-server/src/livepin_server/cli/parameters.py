@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -36,6 +37,7 @@ Connect = Annotated[
 Ca = Annotated[
     Path | None, Parameter(metavar="FILE", help="A private CA in PEM: trust it, and no other.")
 ]
+LookAt = Annotated[str | None, Parameter(metavar="HOST", help="For *.host: a host that it covers.")]
 Stream = Annotated[str, Parameter(metavar="NAME", help="The stream of configs.")]
 Reason = Annotated[
     str, Parameter(metavar="TEXT", validator=short, help="Why; kept in the history.")
@@ -69,6 +71,24 @@ def path(host: str) -> str:
 def quoted(text: str) -> str:
     """Return a text as a word of a shell command."""
     return shlex.quote(text)
+
+
+def moment(text: str | None, *, option: str) -> str | None:
+    """Return a day, which starts in UTC, or an RFC 3339 time as the management API takes it."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        if len(text) == 10:
+            found = found.replace(tzinfo=timezone.utc)
+        if found.tzinfo is None:
+            raise ValueError
+    except ValueError as exc:
+        raise CommandError(
+            f"{option}: expected a day or a time with its zone, found {text[:40]!r}",
+            hint="such as 2027-01-31, or 2027-01-31T12:00:00Z",
+        ) from exc
+    return found.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def _meant(text: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,47 +18,142 @@ from cryptography.hazmat.primitives.serialization import (
 from cyclopts import App, Parameter
 from livepin.hostnames import is_address
 from livepin.pins import fingerprint_text, parse_fingerprint
+from msgspec import structs
 
 from livepin_server.custody.files import write_secret
 from livepin_server.errors import CustodyError
 from livepin_server.probing.probe import Target, probe
 
-from .api import Common, connected
+from .api import Api, Common, connected
 from .domain import show_pins
+from .keyfiles import Found
+from .looking import (
+    Level,
+    choose,
+    host_to_look_at,
+    look_from_both,
+    read_ca,
+    show_chain,
+    target,
+)
 from .output import FOUND, UNREACHABLE, CommandError, say, show_json, working
-from .parameters import Host, Label, PinText, Reason, Stream, checked, path, pattern, quoted
+from .parameters import (
+    Ca,
+    Connect,
+    Host,
+    Label,
+    LookAt,
+    PinText,
+    Port,
+    Reason,
+    Stream,
+    checked,
+    moment,
+    path,
+    pattern,
+    quoted,
+)
+from .sources import gather, require_fit
 
 app = App(name="pin", help="The keys that a domain accepts.")
 _DEFAULTS = Common()
 
 
 @app.command(
-    help_epilogue="Example:\n  livepin pin add api.example.com sha256/BASE64 --label 'next key'"
+    help_epilogue="""Examples:
+  livepin pin add api.example.com sha256/BASE64 --label 'next key'
+  livepin pin add api.example.com next.csr --backup
+  livepin pin add api.example.com fullchain.pem --pin-level intermediate
+  livepin pin add api.example.com store.p12 --passphrase-file passphrase.txt
+  livepin pin add api.example.com --live --not-after 2027-01-31"""
 )
 def add(
     host: Host,
-    pin: PinText,
     /,
-    *,
+    *source: Annotated[
+        str,
+        Parameter(
+            name="SOURCE",
+            allow_leading_hyphen=True,
+            help="sha256/BASE64, or a file with a certificate, PKCS#7, PKCS#12, a request or a "
+            "key, in PEM or DER; - is standard input.",
+        ),
+    ],
+    live: Annotated[bool, Parameter(help="Pin what the host serves now.")] = False,
+    pin_level: Annotated[
+        Level | None, Parameter(help="Whose key of a chain; it is needed where there are several.")
+    ] = None,
     backup: Annotated[bool, Parameter(help="It is the key of a later certificate.")] = False,
     label: Label = "",
+    not_before: Annotated[
+        str | None, Parameter(metavar="TIME", help="It counts from then on: a day, or RFC 3339.")
+    ] = None,
+    not_after: Annotated[
+        str | None, Parameter(metavar="TIME", help="It counts until then, and matches no more.")
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None,
+        Parameter(
+            metavar="FILE",
+            help="Opens an encrypted file; else LIVEPIN_KEY_PASSPHRASE, or a question.",
+        ),
+    ] = None,
+    port: Port = None,
+    connect: Connect = None,
+    ca: Ca = None,
+    look_at: LookAt = None,
+    unchecked: Annotated[
+        bool, Parameter(help="Pin a certificate that does not fit the host, too.")
+    ] = False,
     stream: Stream = "main",
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Add a pin to a domain; apps accept that key as well from now on."""
-    body = {
-        "pins": [{"sha256": checked(pin), "backup": backup, "label": label}],
-        "reason": reason,
+    """Add pins to a domain; apps accept these keys as well from now on.
+
+    Files are read here, and of a private key only its public half; only pins go to the server.
+    """
+    if not (source or live):
+        raise CommandError("expected SOURCE or --live", hint="livepin pin add --help")
+    if not live and (port or connect or ca or look_at):
+        raise CommandError("--port, --connect, --ca and --look-at go with --live")
+    name = pattern(host)
+    limits = {
+        "not_before": moment(not_before, option="--not-before"),
+        "not_after": _later(moment(not_after, option="--not-after")),
     }
+    wanted = host_to_look_at(name, look_at, instead="sha256/...") if live else None
+    goal = target(wanted, port, connect, read_ca(ca)) if wanted else None
+    found = gather(source, level=pin_level, passphrase_file=passphrase_file)
     where = path(host)
     with connected(common) as api:
+        domain = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
+        if not unchecked:
+            require_fit(found, domain, backup=backup)
+        if goal is not None:
+            found += [_live(api, goal, domain, pin_level or "leaf", common)]
+        pins = {each.pin: each for each in found}
+        body = {
+            "pins": [
+                {
+                    "sha256": each.pin,
+                    "backup": backup,
+                    "label": label,
+                    "level": each.level,
+                    **limits,
+                }
+                for each in pins.values()
+            ],
+            "reason": reason,
+        }
         done = api.call("POST", f"{api.base}/domains/{where}/pins", body, stream=stream)
     if common.json:
         show_json(done)
         return
     version = done["publication"]["version"]
-    say(f"{pin} is pinned for {done['domain']['pattern']}, in config version {version}.")
+    for each in pins.values():
+        of = f" of {each.what}" if each.what else ""
+        say(f"{each.pin}{of} is pinned for {name}, in config version {version}.")
 
 
 @app.command(help_epilogue="Example:\n  livepin pin remove api.example.com sha256/BASE64")
@@ -152,6 +248,26 @@ def new_backup(
         f"  openssl req -new -key {quoted(str(out))} -subj {quoted(f'/CN={name}')} "
         f"-addext {quoted(f'subjectAltName={alternative}')}"
     )
+
+
+def _live(api: Api, goal: Target, domain: dict[str, Any], level: Level, common: Common) -> Found:
+    """Return the key that the host serves now, as this machine and the server see it."""
+    if goal.connect is None and goal.port == 443 and goal.host == domain["pattern"]:
+        goal = structs.replace(goal, connect=domain["connect"])
+    goal = structs.replace(goal, ca=goal.ca or domain["ca"])
+    here = look_from_both(api, goal, json=common.json)
+    if not common.json:
+        show_chain(here.chain)
+    chosen = choose(here.chain, level)
+    return Found(chosen.sha256, chosen.subject, level)
+
+
+def _later(until: str | None) -> str | None:
+    if until is not None and datetime.fromisoformat(until) <= datetime.now(timezone.utc):
+        raise CommandError(
+            f"--not-after: {until} is past, so the pin would match nothing", hint="name a later one"
+        )
+    return until
 
 
 def _require_unused(pin: str, domain: dict[str, Any]) -> None:
