@@ -45,7 +45,7 @@ def test_the_variable_of_each_setting_wins_over_the_file(name):
         delivery_host="192.0.2.9",
         delivery_port=1,
         management_host="192.0.2.9",
-        management_port=1,
+        management_port=2,
         database="sqlite:///file.db",
         refresh_interval=1,
         log_level="debug",
@@ -140,6 +140,31 @@ def test_a_file_that_is_not_toml_is_one_line_and_a_hint(text):
         parse(text, {})
     assert "\n" not in str(caught.value)
     assert caught.value.hint == f"mend {FILE}, then try again"
+
+
+@pytest.mark.parametrize(
+    ("delivery", "management", "apart"),
+    [
+        ("0.0.0.0", "127.0.0.1", False),
+        ("0.0.0.0", "::", False),
+        ("192.0.2.1", "192.0.2.1", False),
+        ("192.0.2.1", "localhost", False),
+        ("::1", "0:0::1", False),
+        ("192.0.2.1", "127.0.0.1", True),
+        ("::1", "127.0.0.1", True),
+    ],
+)
+def test_delivery_and_management_never_share_a_port(delivery, management, apart):
+    hosts = f'delivery_host = "{delivery}"\nmanagement_host = "{management}"\n'
+    found = parse(f"{URLS}{hosts}delivery_port = 0\nmanagement_port = 0\n", {})
+    assert found.delivery_port == found.management_port == 0
+    text = f"{URLS}{hosts}management_port = 8443\n"
+    if apart:
+        assert parse(text, {}).management_port == 8443
+        return
+    with pytest.raises(ConfigurationError, match="cannot both listen on port 8443") as caught:
+        parse(text, {})
+    assert caught.value.hint == "give management_port, or each its own address"
 
 
 def test_a_misspelt_setting_suggests_the_nearest():

@@ -6,6 +6,7 @@ Nothing here reads a file or the environment; `main` does, and passes both in.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +71,7 @@ def parse(text: str, environment: Mapping[str, str]) -> Settings:
         raise _refused(found[1] if found else None, reason, variables) from exc
     _check_urls("delivery_urls", settings.delivery_urls, ("https",), variables)
     _check_urls("recovery_urls", settings.recovery_urls, ("https", "http"), variables)
+    _check_listeners(settings)
     return settings
 
 
@@ -119,6 +121,25 @@ def _check_urls(
             check_url(url, schemes=schemes)
         except MalformedError as exc:
             raise _refused(name, str(exc), variables) from exc
+
+
+def _check_listeners(settings: Settings) -> None:
+    """Refuse two listeners on one port: the system would give management to the internet."""
+    port, hosts = settings.delivery_port, (settings.delivery_host, settings.management_host)
+    if port == settings.management_port != 0 and not _are_apart(*hosts):
+        raise ConfigurationError(
+            f"delivery and management cannot both listen on port {port}",
+            hint="give management_port, or each its own address",
+        )
+
+
+def _are_apart(*hosts: str) -> bool:
+    """Tell whether these are different addresses of this machine, neither of them all."""
+    try:
+        found = {ipaddress.ip_address(host) for host in hosts}
+    except ValueError:
+        return False  # a name may stand for any
+    return len(found) == len(hosts) and not any(each.is_unspecified for each in found)
 
 
 def _refused(name: str | None, reason: str, variables: Mapping[str, Any]) -> ConfigurationError:
