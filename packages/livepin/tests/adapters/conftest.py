@@ -7,9 +7,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
-from livepin.client import healing
+from livepin.client import Client, healing
 from livepin.testing import (
     Authority,
     Chain,
@@ -17,9 +18,20 @@ from livepin.testing import (
     RecordingServer,
     make_authority,
     make_chain,
+    server_context,
 )
 
 HOSTS = "localhost", "127.0.0.1", "api.example.com"
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no proxy and no bundle of the machine's take part."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +63,23 @@ def simulator() -> DeliverySimulator:
 
 
 @pytest.fixture
+def pins(simulator: DeliverySimulator, authority: Authority, chain: Chain) -> Iterator[Client]:
+    """A client that pins the owner's chain for each host."""
+    for host in HOSTS:
+        simulator.pin(host, chain.pin)
+    with simulator.client(ca=authority.pem) as found:
+        yield found
+
+
+@pytest.fixture
 def serve() -> Iterator[Callable[..., RecordingServer]]:
     """Start recording servers that are closed at the end of the test."""
     with ExitStack() as stack:
 
-        def start(chain: Chain, **options: object) -> RecordingServer:
-            return stack.enter_context(RecordingServer(chain, **options))  # type: ignore[arg-type]
+        def start(
+            chain: Chain, *, kind: type[RecordingServer] = RecordingServer, **options: Any
+        ) -> RecordingServer:
+            return stack.enter_context(kind(chain, **options))
 
         yield start
 
@@ -70,10 +93,12 @@ def quick_healing(monkeypatch: pytest.MonkeyPatch) -> None:
 class Tunnel:
     """An HTTP proxy that knows CONNECT only, and takes every host for a port of loopback."""
 
-    def __init__(self) -> None:
+    def __init__(self, chain: Chain | None = None) -> None:
         self.asked: list[str] = []
+        self._tls = None if chain is None else server_context(chain)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        scheme = "http" if chain is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads: list[threading.Thread] = []
         self._accepting = threading.Thread(target=self._accept)
         self._accepting.start()
@@ -97,9 +122,18 @@ class Tunnel:
 
     def _serve(self, sock: socket.socket) -> None:
         with sock, suppress(OSError):
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True)
+            self._tunnel(sock)
+
+    def _tunnel(self, sock: socket.socket) -> None:
+        with sock:
             head = b""
             while b"\r\n\r\n" not in head:
-                head += sock.recv(65536)
+                more = sock.recv(65536)
+                if not more:
+                    return
+                head += more
             line = head.split(b"\r\n")[0].decode()
             self.asked.append(line)
             method, target, _ = line.split(" ")
@@ -114,11 +148,26 @@ class Tunnel:
 
 def _pass_on(one: socket.socket, other: socket.socket) -> None:
     while True:
-        for ready in select.select([one, other], [], [], 10)[0]:
+        held = [each for each in (one, other) if getattr(each, "pending", int)()]
+        for ready in held or select.select([one, other], [], [], 10)[0]:
             data = ready.recv(65536)
             if not data:
                 return
             (other if ready is one else one).sendall(data)
+
+
+@pytest.fixture
+def tls_tunnel() -> Iterator[Callable[[Chain], Tunnel]]:
+    """Start a proxy that is spoken to over TLS."""
+    running: list[Tunnel] = []
+
+    def start(chain: Chain) -> Tunnel:
+        running.append(Tunnel(chain))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import gc
 import importlib.util
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -100,20 +100,12 @@ async def _gathered(request: Callable[..., Any], urls: list[str]) -> list[tuple[
 
 
 @pytest.fixture
-def pins(simulator: DeliverySimulator, authority: Authority, chain: Chain) -> Iterator[Client]:
-    """A client that pins the owner's chain for each host."""
-    for host in (HOST, ELSEWHERE, FAR):
-        simulator.pin(host, chain.pin)
-    with simulator.client(ca=authority.pem) as found:
-        yield found
-
-
-@pytest.fixture
 def server(driver: Any, serve: Any) -> Callable[..., RecordingServer]:
     """Start a server that answers as the driver needs it."""
 
     def start(chain: Chain, **options: Any) -> RecordingServer:
-        return serve(chain, **({"respond": getattr(driver, "respond", None)} | options))  # type: ignore[no-any-return]
+        settings = {"respond": getattr(driver, "respond", None)} | options
+        return serve(chain, kind=getattr(driver, "server", RecordingServer), **settings)  # type: ignore[no-any-return]
 
     return start
 
@@ -122,12 +114,9 @@ def server(driver: Any, serve: Any) -> Callable[..., RecordingServer]:
 def trusted_by_the_app(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system trusts the test CA, and has no proxies."""
+    """The system trusts the test CA."""
     (tmp_path / "ca.pem").write_text(authority.pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 def url_of(server: RecordingServer, host: str = HOST) -> str:
