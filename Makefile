@@ -5,7 +5,7 @@ PYTHON ?= $(shell scripts/find_python)
 BIN := .venv/bin
 PACKAGES := packages/livepin packages/livepin-server
 
-.PHONY: help setup lint test demo serve bench wheel-test readme-test wheels lock clean
+.PHONY: help setup lint test demo serve bench wheel-test pythons readme-test wheels lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -42,6 +42,9 @@ wheels: setup  ## build both wheels into dist/
 
 wheel-test: setup  ## install the livepin wheel alone, and run its tests there
 	scripts/wheel_alone
+
+pythons: setup  ## run the tests of the TLS layer and of all adapters on each other Python here
+	scripts/every_python
 
 readme-test: setup  ## run the README's commands, word for word, from built wheels
 	$(BIN)/python scripts/readme_commands
