@@ -8,10 +8,12 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import livepin_server
 import pytest
+import tomllib
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -20,6 +22,7 @@ from livepin_server import main
 from livepin_server.errors import SchemaError, UnavailableError
 from livepin_server.storage import schema, schema_version
 from livepin_server.storage.database import sqlite_url
+from sqlalchemy import insert, inspect, make_url, select
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.timezone.utc)
 PACKAGE = Path(livepin_server.__file__).parent
@@ -29,6 +32,15 @@ _COMPILED = shutil.ignore_patterns("__pycache__")
 @pytest.fixture
 def empty(tmp_path, open_database):
     return open_database(sqlite_url(tmp_path / "livepin.db"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request, open_database):
+    """An empty database of each kind in turn."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("empty")
+    name = request.getfixturevalue("new_database")()
+    return open_database(request.getfixturevalue("postgres").url(name))
 
 
 def scripts():
@@ -52,9 +64,9 @@ def content(path):
 # -- the migrations ------------------------------------------------------------------------------
 
 
-def test_the_migrations_make_exactly_the_schema(empty):
-    schema_version.upgrade(empty, now=NOW)
-    with empty.reading() as connection:
+def test_the_migrations_make_exactly_the_schema(either):
+    schema_version.upgrade(either, now=NOW)
+    with either.reading() as connection:
         context = MigrationContext.configure(connection, opts={"render_as_batch": True})
         assert compare_metadata(context, schema.metadata) == []
 
@@ -66,11 +78,10 @@ def test_there_is_one_head_and_one_line_that_leads_to_it():
     assert not [each.revision for each in found.walk_revisions() if each.is_merge_point]
 
 
-def test_every_table_of_the_schema_is_there(empty):
-    schema_version.upgrade(empty, now=NOW)
-    with empty.reading() as connection:
-        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
-        tables = set(connection.exec_driver_sql(query).scalars())
+def test_every_table_of_the_schema_is_there(either):
+    schema_version.upgrade(either, now=NOW)
+    with either.reading() as connection:
+        tables = set(inspect(connection).get_table_names())
     assert tables - {"alembic_version"} == set(schema.metadata.tables)
 
 
@@ -87,6 +98,14 @@ def test_an_empty_database_has_no_version_and_is_made_without_a_backup(empty, tm
     assert schema_version.upgrade(empty, now=NOW) is None
     schema_version.require_current(empty)
     assert not list(tmp_path.glob("*.backup"))
+
+
+def test_what_was_just_made_can_be_removed(either):
+    schema_version.upgrade(either, now=NOW)
+    schema_version.remove(either)
+    assert schema_version.current(either) is None
+    with either.reading() as connection:
+        assert inspect(connection).get_table_names() == []
 
 
 def test_an_upgrade_of_a_current_database_changes_nothing(opened):
@@ -110,9 +129,9 @@ def test_a_newer_database_is_refused_and_left_alone(data_folder, open_database):
     assert content(path) == before
 
 
-def test_a_database_without_tables_names_the_command_that_makes_them(empty):
+def test_a_database_without_tables_names_the_command_that_makes_them(either):
     with pytest.raises(SchemaError, match="the schema of no version") as caught:
-        schema_version.require_current(empty)
+        schema_version.require_current(either)
     assert caught.value.hint == "run: livepin upgrade"
 
 
@@ -159,6 +178,7 @@ def next_version(tmp_path):
 
     def one(script, data, then="pass"):
         source = tmp_path / "later"
+        shutil.rmtree(source, ignore_errors=True)
         shutil.copytree(PACKAGE, source / "livepin_server", ignore=_COMPILED)
         text = NEXT.format(head=schema_version.head(), then=then)
         (source / "livepin_server/storage/migrations/versions/next.py").write_text(text)
@@ -256,3 +276,51 @@ def test_an_upgrade_on_a_full_disk_is_not_begun_and_leaves_no_half_backup(
     assert "cannot be backed up to" in done.stdout, done.stderr
     assert content(data_folder / "livepin.db") == before
     assert not list(data_folder.glob("*.backup"))
+
+
+# -- the same on PostgreSQL ----------------------------------------------------------------------
+
+
+def tables(postgres, data):
+    url = make_url(tomllib.loads((data / "livepin.toml").read_text())["database"])
+    with postgres.connect(url.database) as connection:
+        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {name for (name,) in rows}
+
+
+def test_postgresql_is_upgraded_in_one_transaction(postgres, postgres_folder, next_version):
+    before = tables(postgres, postgres_folder)
+    failed = next_version("main.upgrade(data)", postgres_folder, "op.execute('SELECT * FROM gone')")
+    assert "UnavailableError: the database lacks a table" in failed.stderr
+    assert tables(postgres, postgres_folder) == before
+    refused = next_version("folder.opened(data, {}, clock=main.clock).__enter__()", postgres_folder)
+    assert "this version needs next" in refused.stderr
+    done = next_version("print(*main.upgrade(data))", postgres_folder)
+    assert done.stdout.split() == ["next", "None"], done.stderr
+    assert tables(postgres, postgres_folder) == {*before, "later"}
+    # And this version does not touch what the next one made.
+    with pytest.raises(SchemaError, match="does not know"):
+        main.upgrade(postgres_folder)
+
+
+def test_two_upgrades_at_once_are_one_after_the_other(postgres, new_database, open_database):
+    url = postgres.url(new_database())
+    databases = [open_database(url), open_database(url)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda each: schema_version.upgrade(each, now=NOW), databases))
+    for each in databases:
+        schema_version.require_current(each)
+
+
+def test_texts_are_ordered_by_their_bytes_on_both(either):
+    schema_version.upgrade(either, now=NOW)
+    names = ["a-b", "a.b", "a0", "ab", "b", "*.a", "B"]
+    row = {"created": NOW, "last_version": 0, "active": True, "delivery": ""}
+    either.write(
+        lambda each: each.execute(
+            insert(schema.accounts), [{**row, "name": name} for name in names]
+        )
+    )
+    query = select(schema.accounts.c.name).order_by(schema.accounts.c.name)
+    with either.reading() as connection:
+        assert list(connection.scalars(query)) == sorted(names)
