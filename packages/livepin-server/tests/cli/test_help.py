@@ -12,7 +12,8 @@ from livepin_server.cli.app import app
 REFERENCE = Path(__file__).parents[4] / "docs" / "commands.md"
 COMMANDS = [
     "init", "serve", "upgrade", "status", "account add", "account list", "domain add",
-    "domain list", "domain show", "domain remove", "domain check", "pin add", "pin remove",
+    "domain list", "domain show", "domain remove", "domain check", "domain set-mode",
+    "domain set-token", "domain set-stale", "pin add", "pin remove",
     "pin list", "pin new-backup", "config show", "config log", "bootstrap", "delivery show",
     "delivery set", "delivery check", "delivery renew-keys", "demo",
 ]  # fmt: skip

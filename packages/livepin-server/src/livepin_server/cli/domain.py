@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
@@ -32,6 +32,7 @@ from .output import (
     REFUSED,
     UNREACHABLE,
     CommandError,
+    confirm,
     counted,
     day,
     days_until,
@@ -50,6 +51,7 @@ from .parameters import (
     Port,
     Reason,
     Stream,
+    Yes,
     checked,
     path,
     pattern,
@@ -209,6 +211,101 @@ def remove(
 
 @app.command(
     help_epilogue="""Examples:
+  livepin domain set-mode api.example.com enforce
+  livepin domain set-mode api.example.com off --reason 'CHG-1234' --yes"""
+)
+def set_mode(
+    host: Host,
+    mode: Annotated[
+        Literal["enforce", "report", "off"],
+        Parameter(
+            name="MODE", help="Refuse what does not match, only report it, or do not look at pins."
+        ),
+    ],
+    /,
+    *,
+    yes: Yes = False,
+    stream: Stream = "main",
+    reason: Reason = "",
+    common: Common = _DEFAULTS,
+) -> None:
+    """Say what apps do about a key that is not pinned.
+
+    What weakens the protection asks first.
+    """
+    name = pattern(host)
+    weaker = {
+        "report": f"apps will connect to {name} whatever key it has, and only report it",
+        "off": f"apps will connect to {name} whatever key it has",
+    }
+    _set(
+        host,
+        "mode",
+        mode,
+        ("off", "report", "enforce"),
+        weaker.get(mode, ""),
+        yes,
+        stream,
+        reason,
+        common,
+    )
+
+
+@app.command(help_epilogue="Example:\n  livepin domain set-token api.example.com on")
+def set_token(
+    host: Host,
+    token: Annotated[
+        Literal["on", "off"], Parameter(name="TOKEN", help="Whether apps send a token there.")
+    ],
+    /,
+    *,
+    yes: Yes = False,
+    stream: Stream = "main",
+    reason: Reason = "",
+    common: Common = _DEFAULTS,
+) -> None:
+    """Say whether apps need a token for a domain as well.
+
+    What weakens the protection asks first.
+    """
+    weaker = f"apps will send no token to {pattern(host)}"
+    _set(
+        host,
+        "token",
+        {"on": True, "off": False}[token],
+        (False, True),
+        weaker,
+        yes,
+        stream,
+        reason,
+        common,
+    )
+
+
+@app.command(help_epilogue="Example:\n  livepin domain set-stale pay.example.com refuse")
+def set_stale(
+    host: Host,
+    stale: Annotated[
+        Literal["enforce", "refuse"],
+        Parameter(name="STALE", help="Go on by the last pins, or refuse after the time of grace."),
+    ],
+    /,
+    *,
+    yes: Yes = False,
+    stream: Stream = "main",
+    reason: Reason = "",
+    common: Common = _DEFAULTS,
+) -> None:
+    """Say what apps do where they could not get a config for too long.
+
+    What weakens the protection asks first.
+    """
+    weaker = f"apps will connect to {pattern(host)} by old pins, however long they get no config"
+    _set(host, "stale", stale, ("enforce", "refuse"), weaker, yes, stream, reason, common)
+
+
+@app.command(
+    help_epilogue="""Examples:
   livepin domain check
   livepin domain check api.example.com --connect 192.0.2.7:443"""
 )
@@ -275,6 +372,32 @@ def show_pins(pins: list[dict[str, Any]]) -> None:
             for pin in pins
         ],
     )
+
+
+def _set(
+    host: str,
+    member: str,
+    wanted: Any,
+    from_weak_to_strong: Sequence[Any],
+    weaker: str,
+    yes: bool,
+    stream: str,
+    reason: str,
+    common: Common,
+) -> None:
+    where, rank = path(host), from_weak_to_strong.index
+    with connected(common) as api:
+        before = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
+        if rank(wanted) < rank(before[member]):
+            confirm(weaker, yes=yes)
+        body = {member: wanted, "reason": reason}
+        done = api.call("PATCH", f"{api.base}/domains/{where}/settings", body, stream=stream)
+    if common.json:
+        show_json(done)
+        return
+    (change,) = done["publication"]["changed"]
+    version = done["publication"]["version"]
+    say(f"{change.removeprefix('* domain ')}, from config version {version} on.")
 
 
 def _refuse_known(api: Api, name: str, stream: str) -> None:

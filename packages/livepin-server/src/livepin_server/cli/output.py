@@ -84,6 +84,17 @@ def say(message: str, style: str = "", *, to: Terminal | None = None) -> None:
     _print(to or out(), Text(plain(message), style=style))
 
 
+def confirm(consequence: str, *, yes: bool) -> None:
+    """Go on only where a person agrees, or has agreed already with --yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CommandError(f"{consequence}, and nobody is here to agree", hint="to agree: --yes")
+    say(f"{consequence}. Type yes to go on:", to=err())
+    if sys.stdin.readline().strip().lower() != "yes":
+        raise CommandError("nothing was changed")
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; a row is a line, so that it can be searched and copied."""
     cells = [[plain(cell) for cell in row] for row in rows]

@@ -38,6 +38,7 @@ Ca = Annotated[
     Path | None, Parameter(metavar="FILE", help="A private CA in PEM: trust it, and no other.")
 ]
 LookAt = Annotated[str | None, Parameter(metavar="HOST", help="For *.host: a host that it covers.")]
+Yes = Annotated[bool, Parameter(help="Do not ask where it weakens the protection.")]
 Stream = Annotated[str, Parameter(metavar="NAME", help="The stream of configs.")]
 Reason = Annotated[
     str, Parameter(metavar="TEXT", validator=short, help="Why; kept in the history.")

@@ -1,0 +1,119 @@
+"""livepin domain set-mode, set-token and set-stale: what weakens asks first."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+PIN = "sha256/" + "A" * 43 + "="
+HOST = "a.test"
+# Command, from, to; whether that weakens.
+CHANGES = [
+    ("set-mode", "enforce", "report", True),
+    ("set-mode", "enforce", "off", True),
+    ("set-mode", "report", "off", True),
+    ("set-mode", "off", "report", False),
+    ("set-mode", "report", "enforce", False),
+    ("set-mode", "off", "enforce", False),
+    ("set-token", "on", "off", True),
+    ("set-token", "off", "on", False),
+    ("set-stale", "refuse", "enforce", True),
+    ("set-stale", "enforce", "refuse", False),
+]
+
+
+@pytest.fixture
+def domain(run, data) -> str:
+    """A domain with one pin."""
+    run("domain", "add", HOST, "--pin", PIN)
+    return HOST
+
+
+def published(run) -> tuple[int, dict[str, object]]:
+    shown = run("config", "show", "--json").json
+    (found,) = shown["payload"]["domains"]
+    return shown["publication"]["version"], found
+
+
+@pytest.mark.parametrize(("command", "before", "after", "weakens"), CHANGES)
+def test_a_change_is_published_and_asks_first_if_it_weakens(
+    run, domain, command, before, after, weakens
+) -> None:
+    run("domain", command, domain, before, "--yes")
+    start = published(run)
+    done = run("domain", command, domain, after, "--reason", "CHG-1")
+    if weakens:
+        assert (done.code, done.out) == (2, "")
+        first, second = done.err.splitlines()
+        assert first.startswith("error: apps will ")
+        assert first.endswith(", and nobody is here to agree")
+        assert second == "hint:  to agree: --yes"
+        assert published(run) == start
+        done = run("domain", command, domain, after, "--reason", "CHG-1", "--yes")
+    what = command.removeprefix("set-")
+    version, found = published(run)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (f"a.test: {what} {before} -> {after}, from config version {version} on.\n")
+    assert version == start[0] + 1
+    assert found[what] == {"on": True, "off": False}.get(after, after) if what == "token" else after
+    log = run("config", "log", "--json").json[0]
+    assert (log["reason"], log["changed"]) == (
+        "CHG-1",
+        [f"* domain a.test: {what} {before} -> {after}"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "mode"), [(b"yes\n", "off"), (b"y\n", "enforce"), (b"\x04", "enforce")]
+)
+def test_on_a_terminal_only_yes_agrees(run, domain, answer, mode) -> None:
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "livepin", "domain", "set-mode", domain, "off"],
+        stdin=there,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ),
+    )
+    try:
+        os.write(here, answer)
+        _, err = process.communicate(timeout=60)
+    finally:
+        os.close(here)
+        os.close(there)
+    asked = "apps will connect to a.test whatever key it has. Type yes to go on:\n"
+    assert err.decode() == asked + ("" if mode == "off" else "error: nothing was changed\n")
+    assert process.returncode == (0 if mode == "off" else 2)
+    assert published(run)[1]["mode"] == mode
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (("set-mode", HOST, "enforce"), 3, "a.test has mode enforce already"),
+        (("set-token", HOST, "off"), 3, "a.test has token off already"),
+        (("set-stale", HOST, "enforce"), 3, "a.test has stale enforce already"),
+        (("set-mode", "b.test", "off"), 3, "there is no domain 'b.test'"),
+        (
+            ("set-mode", HOST, "loose"),
+            2,
+            'Invalid value "loose" for MODE. Choose from: "enforce", "report", "off".',
+        ),
+        (("set-mode", HOST), 2, "expected MODE"),
+        (("set-mode", "a b", "off"), 2, "expected a host name, found 'a b'"),
+    ],
+)
+def test_a_mistake_changes_nothing(run, domain, arguments, code, error) -> None:
+    start = published(run)
+    done = run("domain", *arguments)
+    assert (done.code, done.out, done.err.splitlines()[0]) == (code, "", f"error: {error}")
+    assert published(run) == start
+
+
+def test_json_is_what_the_api_gives(run, domain) -> None:
+    done = run("domain", "set-token", domain, "on", "--json")
+    assert done.json["domain"]["token"] is True
