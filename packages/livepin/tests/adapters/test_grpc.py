@@ -1,0 +1,462 @@
+"""gRPC through the bridge: each kind of call, newer pins, proxies, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import queue
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from livepin.client import Client
+from livepin.errors import ConfigurationError, MalformedError, PinMismatchError, find
+from livepin.testing import Authority, Chain, DeliverySimulator
+
+grpc = pytest.importorskip("grpc", reason="the livepin wheel alone brings no grpcio")
+adapter = pytest.importorskip("livepin.adapters.grpc")
+
+HOST, FAR = "localhost", "api.example.com"
+QUICK = pytest.mark.usefixtures("quick_healing")
+SECONDS = 20
+
+
+@pytest.fixture(scope="session")
+def kind() -> Any:
+    """The recording server that speaks HTTP/2, from the driver of the table."""
+    path = Path(__file__).parent / "drivers" / "grpc.py"
+    spec = importlib.util.spec_from_file_location("livepin_driver_of_grpc", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Server
+
+
+@pytest.fixture
+def server(serve: Any, kind: Any) -> Callable[..., Any]:
+    return lambda chain, **options: serve(chain, kind=kind, **options)
+
+
+@pytest.fixture
+def pins(simulator: DeliverySimulator, authority: Authority, chain: Chain) -> Iterator[Client]:
+    for host in (HOST, "127.0.0.1", FAR):
+        simulator.pin(host, chain.pin)
+    with simulator.client(ca=authority.pem) as found:
+        yield found
+
+
+@pytest.fixture
+def dial(pins: Client) -> Iterator[Callable[..., Any]]:
+    """Open channels to a server, under a name of it."""
+    with contextlib.ExitStack() as stack:
+
+        def start(server: Any, host: str = HOST, **options: Any) -> Any:
+            channel = adapter.PinnedChannel(pins, f"{host}:{server.port}", **options)
+            return stack.enter_context(channel)
+
+        yield start
+
+
+def whole(channel: Any, sent: bytes = b"hello", **options: Any) -> Any:
+    return channel.unary_unary("/test/whole")(sent, timeout=SECONDS, **options)
+
+
+def wait_for(channel: Any, *wanted: Any) -> None:
+    """Wait until a channel is in one of these states."""
+    states: queue.Queue[Any] = queue.Queue()
+    channel.subscribe(states.put)
+    try:
+        while states.get(timeout=SECONDS) not in wanted:
+            pass
+    finally:
+        channel.unsubscribe(states.put)
+
+
+def silent(server: Any) -> bool:
+    server.wait_closed()
+    return bytes(server.received) == b""
+
+
+# -- calls -----------------------------------------------------------------------------------
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "unary": lambda channel: whole(channel, b"abc"),
+    "unary with its call": lambda channel: channel.unary_unary("/test/whole").with_call(b"abc")[0],
+    "unary in the future": lambda channel: (
+        channel.unary_unary("/test/whole").future(b"abc", timeout=SECONDS).result()
+    ),
+    "streamed out": lambda channel: channel.stream_unary("/test/join")(
+        iter([b"a", b"b", b"c"]), timeout=SECONDS
+    ),
+    "streamed in": lambda channel: b"".join(
+        channel.unary_stream("/test/split")(b"abc", timeout=SECONDS)
+    ),
+    "streamed both ways": lambda channel: b"".join(
+        channel.stream_stream("/test/repeat")(iter([b"a", b"bc"]), timeout=SECONDS)
+    ),
+}
+EACH_CALL = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@EACH_CALL
+def test_each_kind_of_call_works(dial: Any, server: Any, chain: Chain, call: Any) -> None:
+    assert call(dial(server(chain))) == b"abc"
+
+
+@QUICK
+@EACH_CALL
+def test_each_kind_of_call_names_the_reason_of_a_refusal(
+    dial: Any, server: Any, other: Chain, call: Any
+) -> None:
+    evil = server(other)
+    with pytest.raises(grpc.RpcError) as caught:
+        call(dial(evil))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    error = find(caught.value)
+    assert isinstance(error, PinMismatchError)
+    assert (error.host, error.chain[0]) == (HOST, str(other.pin))
+    assert silent(evil)
+
+
+@QUICK
+def test_a_future_names_the_reason_of_a_refusal_without_raising_it(
+    dial: Any, server: Any, other: Chain
+) -> None:
+    future = dial(server(other)).unary_unary("/test/whole").future(b"abc", timeout=SECONDS)
+    assert isinstance(find(future.exception()), PinMismatchError)
+    assert future.done()
+
+
+def test_an_error_of_the_server_has_no_such_reason(dial: Any, server: Any, chain: Chain) -> None:
+    channel = dial(server(chain))
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/test/whole")(b"abc", metadata=(("grpc-timeout", "0n"),), timeout=0)
+    assert find(caught.value) is None
+
+
+def test_much_data_goes_both_ways(dial: Any, server: Any, chain: Chain) -> None:
+    channel = dial(server(chain), compression=grpc.Compression.NoCompression)
+    sent = [os.urandom(300_000) for _ in range(10)]
+    answers = channel.stream_stream("/test/repeat")(iter(sent), timeout=SECONDS)
+    assert list(answers) == sent
+
+
+def test_the_server_sees_its_own_name_and_encryption(dial: Any, server: Any, chain: Chain) -> None:
+    """To gRPC the bridge is no TLS, and the scheme would be http."""
+    found = server(chain)
+    whole(dial(found))
+    received = bytes(found.received)
+    assert f"localhost:{found.port}".encode() in received
+    assert b"\x83\x87" in received  # POST and https, in the static table of RFC 7541
+    assert b"\x83\x86" not in received
+
+
+def test_call_credentials_are_sent(dial: Any, server: Any, chain: Chain) -> None:
+    found = server(chain)
+    whole(dial(found), credentials=grpc.access_token_call_credentials("s3cret"))
+    assert found.backend.told["authorization"] == "Bearer s3cret"
+
+
+# -- newer pins ------------------------------------------------------------------------------
+
+
+def test_a_streamed_call_is_healed_and_arrives_once_and_whole(
+    dial: Any, simulator: DeliverySimulator, server: Any, other: Chain
+) -> None:
+    rotated = server(other)
+    threading.Timer(0.3, simulator.pin, (HOST, other.pin)).start()
+    parts = iter([b"one-", b"two-", b"three"])
+    answer = dial(rotated).stream_unary("/test/join")(parts, timeout=SECONDS)
+    assert answer == b"one-two-three"
+    assert rotated.backend.heard == [b"one-two-three"]
+
+
+def test_a_connection_is_used_again_while_its_pin_holds(
+    dial: Any, pins: Client, simulator: DeliverySimulator, server: Any, chain: Chain, other: Chain
+) -> None:
+    found = server(chain)
+    channel = dial(found)
+    for host_pins in ((chain.pin,), (chain.pin, other.pin), (chain.authority.pin,)):
+        simulator.pin(HOST, *host_pins)
+        pins.refresh()
+        assert whole(channel) == b"hello"
+    assert found.connections == 1
+
+
+def test_a_connection_is_replaced_when_its_pin_goes(
+    dial: Any, pins: Client, simulator: DeliverySimulator, server: Any, chain: Chain, other: Chain
+) -> None:
+    """The server has rotated already: the channel connects anew by itself."""
+    found = server(chain)
+    channel = dial(found)
+    whole(channel)
+    found.present(other)
+    simulator.pin(HOST, other.pin)
+    pins.refresh()
+    wait_for(channel, *(state for state in grpc.ChannelConnectivity if state.name != "READY"))
+    assert whole(channel) == b"hello"
+    assert found.connections == 2
+
+
+@QUICK
+def test_a_connection_to_an_attacker_gets_no_second_call(
+    dial: Any, pins: Client, simulator: DeliverySimulator, server: Any, chain: Chain, other: Chain
+) -> None:
+    """A key was stolen, and its pin is withdrawn."""
+    found = server(chain)
+    channel = dial(found)
+    whole(channel, b"the first")
+    simulator.pin(HOST, other.pin)
+    pins.refresh()
+    wait_for(channel, *(state for state in grpc.ChannelConnectivity if state.name != "READY"))
+    with pytest.raises(grpc.RpcError) as caught:
+        whole(channel, b"the second")
+    assert isinstance(find(caught.value), PinMismatchError)
+    found.wait_closed()
+    assert b"the first" in found.received
+    assert b"the second" not in found.received
+    assert found.requests == 1
+
+
+@QUICK
+def test_a_call_under_way_is_ended_when_the_pin_goes(
+    dial: Any, pins: Client, simulator: DeliverySimulator, server: Any, chain: Chain, other: Chain
+) -> None:
+    found = server(chain)
+    sent: queue.Queue[bytes | None] = queue.Queue()
+    sent.put(b"one")
+    answers = dial(found).stream_stream("/test/repeat")(iter(sent.get, None), timeout=SECONDS)
+    assert next(answers) == b"one"
+    simulator.pin(HOST, other.pin)
+    pins.refresh()
+    sent.put(b"two")
+    with pytest.raises(grpc.RpcError):
+        next(answers)
+    sent.put(None)
+    found.wait_closed()
+    assert b"two" not in found.received
+
+
+@QUICK
+def test_a_channel_recovers_when_its_pin_is_published_later(
+    dial: Any, simulator: DeliverySimulator, pins: Client, server: Any, other: Chain
+) -> None:
+    rotated = server(other)
+    channel = dial(rotated, options=[("grpc.initial_reconnect_backoff_ms", 100)])
+    with pytest.raises(grpc.RpcError):
+        whole(channel)
+    simulator.pin(HOST, other.pin)
+    pins.refresh()
+    assert whole(channel, wait_for_ready=True) == b"hello"
+
+
+def test_fifty_calls_share_one_healed_connection(
+    dial: Any, simulator: DeliverySimulator, server: Any, other: Chain
+) -> None:
+    rotated = server(other)
+    channel = dial(rotated)
+    threading.Timer(0.5, simulator.pin, (HOST, other.pin)).start()
+    call = channel.unary_unary("/test/whole")
+    futures = [call.future(b"%d" % number, timeout=SECONDS) for number in range(50)]
+    assert [each.result() for each in futures] == [b"%d" % number for number in range(50)]
+    assert rotated.requests == 50
+    assert rotated.handshakes <= 2
+
+
+# -- servers that are not what they should be ------------------------------------------------
+
+
+def test_a_server_that_does_not_choose_http2_is_refused(
+    dial: Any, serve: Any, chain: Chain
+) -> None:
+    plain = serve(chain)
+    with pytest.raises(grpc.RpcError) as caught:
+        whole(dial(plain))
+    assert find(caught.value) is None
+    assert silent(plain)
+
+
+def test_a_server_that_is_not_there_is_no_refusal(dial: Any, server: Any, chain: Chain) -> None:
+    found = server(chain)
+    found.close()
+    with pytest.raises(grpc.RpcError) as caught:
+        whole(dial(found))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert find(caught.value) is None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        ":443",
+        "dns:///localhost:443",
+        "https://localhost",
+        "unix:/tmp/somewhere",
+        "ipv4:127.0.0.1:443",
+        "user@localhost:443",
+        "localhost:port",
+        "localhost:99999",
+        "[::1",
+        "localhost/path",
+    ],
+)
+def test_other_targets_are_refused(pins: Client, target: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected host:port"):
+        adapter.PinnedChannel(pins, target)
+
+
+def test_a_host_that_cannot_be_compared_is_refused(pins: Client) -> None:
+    with pytest.raises(MalformedError):
+        adapter.PinnedChannel(pins, "127.1:443")
+
+
+def test_the_name_of_another_cannot_be_verified(pins: Client) -> None:
+    with pytest.raises(TypeError, match="the target's own name is verified"):
+        adapter.PinnedChannel(
+            pins, "localhost:443", options=[("grpc.ssl_target_name_override", FAR)]
+        )
+
+
+def test_a_system_without_unix_sockets_is_told_so(
+    pins: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(ConfigurationError, match="this system has none"):
+        adapter.PinnedChannel(pins, "localhost:443")
+
+
+# -- proxies ---------------------------------------------------------------------------------
+
+
+@QUICK
+@pytest.mark.parametrize("presented", ["chain", "other"])
+def test_a_proxy_is_tunnelled_through(
+    tunnel: Any, dial: Any, server: Any, request: pytest.FixtureRequest, presented: str
+) -> None:
+    found = server(request.getfixturevalue(presented))
+    channel = dial(found, FAR, proxy=tunnel.url)
+    if presented == "chain":
+        assert whole(channel) == b"hello"
+    else:
+        with pytest.raises(grpc.RpcError) as caught:
+            whole(channel)
+        assert isinstance(find(caught.value), PinMismatchError)
+        channel.close()
+        assert silent(found)
+    assert {line.split(" ")[1] for line in tunnel.asked} == {f"{FAR}:{found.port}"}
+
+
+def test_a_call_through_a_proxy_is_healed(
+    tunnel: Any, dial: Any, simulator: DeliverySimulator, server: Any, other: Chain
+) -> None:
+    rotated = server(other)
+    threading.Timer(0.3, simulator.pin, (FAR, other.pin)).start()
+    assert whole(dial(rotated, FAR, proxy=tunnel.url)) == b"hello"
+
+
+def test_a_proxy_of_the_environment_is_not_used(
+    dial: Any, server: Any, chain: Chain, tunnel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, tunnel.url)
+    assert whole(dial(server(chain))) == b"hello"
+    assert tunnel.asked == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 407 Who are you?\r\n\r\n",
+        b"",
+        b"SSH-2.0-200 \r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x" * 20_000,
+    ],
+    ids=["refuses", "hangs up", "is none", "goes on and on"],
+)
+def test_a_proxy_that_does_not_tunnel_is_no_connection(
+    dial: Any, odd_server: Any, server: Any, chain: Chain, answer: bytes
+) -> None:
+    def handle(sock: socket.socket) -> None:
+        sock.recv(65536)
+        sock.sendall(answer)
+
+    proxy = odd_server(handle)
+    found = server(chain)
+    with pytest.raises(grpc.RpcError) as caught:
+        whole(dial(found, "[::1]", proxy=f"http://127.0.0.1:{proxy.port}"))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert found.connections == 0
+
+
+@pytest.mark.parametrize("proxy", ["https://localhost:1", "localhost:1", "http://a@b:1", "http://"])
+def test_other_proxies_are_refused(pins: Client, proxy: str) -> None:
+    with pytest.raises(ConfigurationError):
+        adapter.PinnedChannel(pins, "localhost:443", proxy=proxy)
+
+
+# -- the bridge ------------------------------------------------------------------------------
+
+
+def test_the_bridge_is_for_this_user_alone_and_leaves_nothing(pins: Client) -> None:
+    with adapter.Bridge(pins, "localhost:443") as bridge:
+        path = Path(bridge.target.removeprefix("unix:"))
+        assert stat.S_ISSOCK(path.stat().st_mode)
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert not path.parent.exists()
+    assert "livepin-grpc" not in {each.name for each in threading.enumerate()}
+    bridge.close()
+
+
+def test_a_bridge_that_cannot_listen_says_so_and_leaves_nothing(
+    pins: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    with pytest.raises(OSError, match="too long"):
+        adapter.Bridge(pins, "localhost:443")
+    assert list(deep.iterdir()) == []
+
+
+@QUICK
+def test_grpc_on_asyncio_goes_over_the_bridge(
+    pins: Client, simulator: DeliverySimulator, server: Any, chain: Chain, other: Chain
+) -> None:
+    good, evil = server(chain), server(other)
+
+    async def call(port: int) -> tuple[bytes, Any]:
+        with adapter.Bridge(pins, f"{HOST}:{port}") as bridge:
+            async with grpc.aio.secure_channel(
+                bridge.target, bridge.credentials, bridge.options
+            ) as channel:
+                try:
+                    return await channel.unary_unary("/test/whole")(b"hi", timeout=SECONDS), None
+                except grpc.aio.AioRpcError as exc:
+                    return exc.code().name.encode(), bridge.refusal
+
+    async def main() -> None:
+        assert await call(good.port) == (b"hi", None)
+        code, refusal = await call(evil.port)
+        assert code == b"UNAVAILABLE"
+        assert isinstance(refusal, PinMismatchError)
+
+    asyncio.run(main())
+    assert silent(evil)
+
+
+def test_the_context_of_other_libraries_offers_no_http2(
+    dial: Any, pins: Client, server: Any, chain: Chain
+) -> None:
+    found = server(chain)
+    whole(dial(found))
+    sock = socket.create_connection(("127.0.0.1", found.port), timeout=10)
+    with pins.context().wrap_socket(sock, server_hostname=HOST) as tls:
+        assert tls.selected_alpn_protocol() is None
