@@ -228,6 +228,14 @@ def test_documents_that_cannot_be_loaded_leave_the_old_ones_served(start_server,
     assert server.send("GET", "/v1/acme/config/main").content == before
 
 
+def test_the_lowest_rate_locks_nobody_out(start_server) -> None:
+    server = start_server(requests_per_second="0.01")
+    assert server.send("GET", "/v1/acme/config/main").status_code == 200
+    body = {"host": "x", "chain": ["sha256/" + "A" * 43 + "="], "config_version": 1, "at": 0}
+    assert server.send("POST", "/v1/acme/reports", json=body).status_code == 202
+    assert server.send("GET", "/v1/whoami", to="management", key=server.key()).status_code == 200
+
+
 def test_the_metrics_count_what_was_answered(start_server) -> None:
     server = start_server()
     key = server.key()

@@ -34,6 +34,7 @@ from livepin_server.web.limits import RateLimit
 _RESIGN_EVERY = 3600.0  # seconds; configs live days
 _AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
+_LEAST_AT_ONCE = 12.0  # requests of an address: a report costs eleven, and must be possible
 
 logger = logging.getLogger("livepin.server")
 
@@ -225,7 +226,8 @@ def _management_listener(node: Node, app: Any, metrics: Metrics) -> Listener:
 
 
 def _limit(settings: Settings) -> RateLimit:
-    return RateLimit(settings.requests_per_second, 4 * settings.requests_per_second)
+    rate = settings.requests_per_second
+    return RateLimit(rate, max(4 * rate, _LEAST_AT_ONCE))
 
 
 def _hosts(settings: Settings) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from livepin_server.web import limits
-from livepin_server.web.limits import RateLimit
+from livepin_server.web.limits import RateLimit, origin
 
 
 class Monotonic:
@@ -79,3 +79,21 @@ def test_an_attacker_with_many_addresses_uses_bounded_memory(monotonic) -> None:
         limit.allow(f"address {number}")
         assert len(limit._buckets) <= limits._MOST_ADDRESSES
     assert taken(limit, f"address {3 * limits._MOST_ADDRESSES - 1}") == 9  # it is still known
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:0:1::1", "[2001:db8:0:1:ffff:ffff:ffff:ffff]", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("[::ffff:192.0.2.1]", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("", "", True),
+        ("x:y", "x:z", False),
+    ],
+)
+def test_an_ipv6_host_is_one_whatever_address_of_its_network_it_takes(one, other, same) -> None:
+    assert (origin(one) == origin(other)) is same

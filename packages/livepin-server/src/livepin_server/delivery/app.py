@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from livepin_server.telemetry.metrics import Metrics
-from livepin_server.web.limits import RateLimit
+from livepin_server.web.limits import RateLimit, origin
 from livepin_server.web.problems import BODY_UNREAD, CONTENT_TYPE, encoded, problem
 
 from .events import Events
@@ -64,7 +64,7 @@ class DeliveryApp:
         if scope.proto != "http":
             proto.close(400)
             return
-        address = scope.client.rpartition(":")[0]
+        address = origin(scope.client.rpartition(":")[0])
         if not self._limit.allow(address):
             self._refuse(proto, 429, "too many requests from this address", self._retry(1))
             return

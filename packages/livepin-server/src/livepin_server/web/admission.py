@@ -23,7 +23,7 @@ from litestar.types import (
 
 from livepin_server.telemetry.metrics import Metrics
 
-from .limits import RateLimit
+from .limits import RateLimit, origin
 from .problems import BODY_UNREAD, CONTENT_TYPE, encoded, problem
 
 BODY_TIME = 10.0  # seconds for a whole body
@@ -75,7 +75,7 @@ class Admission:
 
     async def _answer(self, scope: HTTPScope, receive: Receive, answer: _Answer) -> None:
         client = scope["client"]
-        if not self._limit.allow(client[0] if client else ""):
+        if not self._limit.allow(origin(client[0]) if client else ""):
             pause = str(self._limit.pause)
             await answer.refuse(429, "too many requests from this address", retry_after=pause)
         elif not self._is_ours(_host(scope)):

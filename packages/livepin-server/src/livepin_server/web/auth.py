@@ -15,7 +15,7 @@ from livepin_server.errors import ForbiddenError, NotFoundError
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.model import Principal, Role
 
-from .limits import RateLimit
+from .limits import RateLimit, origin
 
 PUBLIC = ("/healthz", "/readyz", "/openapi.json")
 
@@ -48,7 +48,7 @@ class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
         """Return the principal; the same answer for no key, a wrong one, and a revoked one."""
-        address = connection.client.host if connection.client else ""
+        address = origin(connection.client.host) if connection.client else ""
         scheme, _, text = connection.headers.get("authorization", "").partition(" ")
         try:
             if scheme.lower() != "bearer" or len(text) > _LONGEST:

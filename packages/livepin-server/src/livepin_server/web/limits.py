@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable
 
 _MOST_ADDRESSES = 50_000
+_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address, on a socket for both
+
+
+def origin(address: str) -> str:
+    """Return what to count a client by: its IPv4 address, or the /64 that an IPv6 one is in.
+
+    One IPv6 host commonly has a whole /64 to choose its addresses from.
+    """
+    if ":" not in address:
+        return address
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address.strip("[]").partition("%")[0])
+    except OSError:
+        return address
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, packed[12:])
+    return packed[:8].hex()
 
 
 class RateLimit:
