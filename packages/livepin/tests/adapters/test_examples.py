@@ -14,9 +14,6 @@ import pytest
 from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
-HTTPX = pytest.mark.skipif(
-    importlib.util.find_spec("httpx") is None, reason="the livepin wheel alone brings no httpx"
-)
 HOST = "localhost"
 
 
@@ -24,12 +21,21 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
 
 
+def needs(library: str, example: str) -> Any:
+    missing = importlib.util.find_spec(library) is None
+    reason = f"the livepin wheel alone brings no {library}"
+    return pytest.param(example, marks=pytest.mark.skipif(missing, reason=reason))
+
+
 @pytest.mark.parametrize(
     "example",
     [
+        "inject.py",
         "stdlib.py",
-        pytest.param("httpx_sync.py", marks=HTTPX),
-        pytest.param("httpx_async.py", marks=HTTPX),
+        needs("httpx", "httpx_async.py"),
+        needs("httpx", "httpx_sync.py"),
+        needs("requests", "requests_session.py"),
+        needs("urllib3", "urllib3_pool.py"),
     ],
 )
 @pytest.mark.parametrize("changed", [False, True], ids=["as built", "after an emergency change"])

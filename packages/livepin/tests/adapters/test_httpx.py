@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from livepin.client import Client
 from livepin.errors import find
-from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
+from livepin.testing import Chain, DeliverySimulator, RecordingServer
 
 httpx = pytest.importorskip("httpx", reason="the livepin wheel alone brings no httpx")
 adapter = pytest.importorskip("livepin.adapters.httpx")
@@ -73,15 +73,6 @@ async def _one_by_one(parts: tuple[bytes, ...]) -> AsyncIterator[bytes]:
 @pytest.fixture(params=["sync", "async"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-def pins(simulator: DeliverySimulator, authority: Authority, chain: Chain) -> Iterator[Client]:
-    """A client that pins the owner's chain for each host."""
-    for host in (HOST, "127.0.0.1", "api.example.com"):
-        simulator.pin(host, chain.pin)
-    with simulator.client(ca=authority.pem) as found:
-        yield found
 
 
 def test_a_proxy_of_the_environment_is_not_used(

@@ -4,7 +4,8 @@
 
 `verify=False` is refused. A bundle of authorities (`verify="ca.pem"`, `Session.verify`,
 `REQUESTS_CA_BUNDLE`) is not read: a private CA goes into `Client(ca=...)`. Proxies, those of the
-environment too, are tunnelled through, and SOCKS proxies as well.
+environment too, are tunnelled through, and SOCKS proxies as well; behind an `https:` proxy, where
+TLS runs within TLS, a mismatch does not wait for newer pins.
 
 Not covered: `requests.get` and its like, which make a session of their own; an adapter that is
 mounted for a longer prefix; cleartext, where `PinnedAdapter` is mounted for `https://` alone.
@@ -19,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema, SSLError
 from urllib3.util import parse_url
 
-from livepin.client import Client
+from livepin.client import Client, PinnedContext
 from livepin.errors import CleartextError, ConfigurationError
 
 from .cleartext import check_cleartext
@@ -47,11 +48,11 @@ class PinnedAdapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Make the pools of direct connections pinned."""
-        super().init_poolmanager(*args, **options, ssl_context=self._pins.context())
+        super().init_poolmanager(*args, **options, ssl_context=_context(self._pins))
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """Make the pools behind a proxy pinned, and the way to an `https:` proxy."""
-        context = self._pins.context()
+        context = _context(self._pins)
         if proxy.lower().startswith("https:"):
             options["proxy_ssl_context"] = context
         return super().proxy_manager_for(proxy, **options, ssl_context=context)
@@ -83,6 +84,11 @@ class PinnedAdapter(HTTPAdapter):
         _check(verify, cert)
 
 
+def _context(pins: Client) -> PinnedContext:
+    # urllib3 sets the protocols of the context that it is given, so it gets one of its own.
+    return pins.context(alpn=("http/1.1",))
+
+
 def _check(verify: Any, cert: Any) -> None:
     try:
         if verify is False:
@@ -93,7 +99,8 @@ def _check(verify: Any, cert: Any) -> None:
         if cert is not None:
             raise ConfigurationError(
                 "cert: TLS is set by Livepin",
-                hint="a client certificate goes into Client.context().load_cert_chain(...)",
+                hint="a client certificate goes into "
+                'Client.context(alpn=("http/1.1",)).load_cert_chain(...)',
             )
     except ConfigurationError as exc:
         raise SSLError(f"{exc} ({exc.hint})") from exc

@@ -6,11 +6,13 @@
 urllib3 changes the TLS context that it is given, by settings of single pools too: authorities are
 added, the name to be verified is replaced. So all settings of TLS are refused, wherever they are
 given; Livepin has them. A refused connection is tried again as often as `retries` says (three
-times, unless told otherwise), and each time stopped before the first byte of the request.
+times, unless told otherwise), and each time stopped before the first byte of the request. Behind
+an `https:` proxy, where TLS runs within TLS, a mismatch does not wait for newer pins.
 
 Not covered: the functions and pools of urllib3 that are made without these managers
-(`urllib3.request`, `HTTPSConnectionPool`), SOCKS (give `SOCKSProxyManager` the argument
-`ssl_context=pins.context()`; cleartext is then up to you), and `urllib3.contrib.pyopenssl`.
+(`urllib3.request`, `HTTPSConnectionPool`), `urllib3.contrib.pyopenssl`, and SOCKS: there
+`SOCKSProxyManager(url, ssl_context=pins.context(alpn=("http/1.1",)))` pins, and cleartext is up to
+you.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 from urllib3.exceptions import LocationValueError
 
-from livepin.client import Client
+from livepin.client import Client, PinnedContext
 from livepin.errors import CleartextError, ConfigurationError
 
 from .cleartext import check_cleartext
@@ -77,8 +79,8 @@ class _Pinned(_Manager):
 
     def connection_from_context(self, request_context: dict[str, Any]) -> Any:
         """Return a pool of this context, whoever wrote it; its TLS is Livepin's."""
-        request_context = {**request_context, "ssl_context": self._pins.context()}
-        _refuse_tls_settings(request_context, but="ssl_context")
+        _refuse_tls_settings(request_context)
+        request_context = {**request_context, "ssl_context": _context(self._pins)}
         return super().connection_from_context(request_context)
 
 
@@ -114,17 +116,22 @@ class PinnedProxyManager(_Pinned, urllib3.ProxyManager):
                 hint="leave it out: HTTPS is tunnelled",
             )
         self._pins = pins
-        options.setdefault("proxy_ssl_context", pins.context())
+        options.setdefault("proxy_ssl_context", _context(pins))
         super().__init__(proxy_url, **options)
 
 
-def _refuse_tls_settings(settings: Mapping[str, Any], *, but: str = "") -> None:
-    found = [name for name in _TLS if name != but and settings.get(name) is not None]
+def _context(pins: Client) -> PinnedContext:
+    # urllib3 sets the protocols of the context that it is given, so it gets one of its own.
+    return pins.context(alpn=("http/1.1",))
+
+
+def _refuse_tls_settings(settings: Mapping[str, Any]) -> None:
+    found = [name for name in _TLS if settings.get(name) is not None]
     if found:
         raise ConfigurationError(
             f"{', '.join(found)}: TLS is set by Livepin",
             hint="a private CA goes into Client(ca=...), a client certificate into "
-            "Client.context().load_cert_chain(...)",
+            'Client.context(alpn=("http/1.1",)).load_cert_chain(...)',
         )
 
 
