@@ -42,6 +42,8 @@ class Backend(grpc.GenericRpcHandler):  # type: ignore[misc]
             return grpc.unary_stream_rpc_method_handler(lambda sent, _: (bytes([b]) for b in sent))
         if details.method == "/test/repeat":
             return grpc.stream_stream_rpc_method_handler(lambda sent, _: sent)
+        if details.method == "/grpc.health.v1.Health/Check":
+            return grpc.unary_unary_rpc_method_handler(lambda *_: b"\x08\x01")
         if details.method == "/test/whole":
             return grpc.unary_unary_rpc_method_handler(lambda sent, _: sent)
         return grpc.stream_unary_rpc_method_handler(self._join)
