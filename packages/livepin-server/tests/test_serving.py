@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,14 +11,19 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from livepin_server.bus.memory import Announcement
-from livepin_server.serving import RUN_FILE
+from livepin_server.delivery.events import Events
+from livepin_server.delivery.snapshot import Snapshot
+from livepin_server.serving import RUN_FILE, _Loader
+from livepin_server.telemetry.metrics import Metrics
 
 _PATIENCE = 60.0  # seconds, on a busy machine
 
@@ -226,6 +232,50 @@ def test_documents_that_cannot_be_loaded_leave_the_old_ones_served(start_server,
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert server.send("GET", "/v1/acme/config/main").content == before
+
+
+def test_what_could_not_be_loaded_is_delivered_once_the_cause_has_gone(start_server) -> None:
+    server = start_server()
+
+    def run(statement: str) -> None:
+        server.services.database.write(lambda each: each.exec_driver_sql(statement))
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def in_step() -> bool:
+        return "livepin_in_step 1.0" in server.metrics.text().decode().splitlines()
+
+    assert in_step()
+    run("UPDATE configs SET issued = 'no time'")  # nothing that the database itself reports
+    news = Announcement(account="acme", stream="main", root_version=1, version=2)
+    server.services.bus.announce(news)
+    wait(lambda: not in_step())
+    run("UPDATE configs SET issued = 0, version = 2")
+    wait(lambda: server.send("GET", "/v1/acme/config/main").headers["etag"] == '"1.2"')
+    wait(in_step)
+
+
+def test_a_large_config_is_packed_beside_the_loop_that_answers(opened) -> None:
+    threads = []
+
+    class Watched(Snapshot):
+        def replace(self, *arguments: Any) -> None:
+            threads.append(threading.get_ident())
+            super().replace(*arguments)
+
+    async def main() -> None:
+        metrics, snapshot = Metrics(), Watched()
+        events = Events(snapshot, metrics, most=1, most_per_address=1)
+        await _Loader(opened, snapshot, events, metrics).load_all()
+        assert snapshot.get("/v1/acme/config/main") is not None
+
+    asyncio.run(main())
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 def test_the_lowest_rate_locks_nobody_out(start_server) -> None:

@@ -21,7 +21,7 @@ from livepin_server.delivery.app import DeliveryApp
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.reports import Reports
 from livepin_server.delivery.snapshot import Snapshot
-from livepin_server.errors import ServiceError, UnavailableError
+from livepin_server.errors import NotFoundError
 from livepin_server.folder import Folder, Node
 from livepin_server.jobs.runner import Job, run_forever
 from livepin_server.layout import RUN_FILE
@@ -129,6 +129,7 @@ class _Loader:
         self._loading: set[asyncio.Task[None]] = set()
         self._missed: set[str] = set()
         self._missed_any = False
+        self._hears = True
 
     def announced(self, announcement: Announcement) -> None:
         """Load the account anew, on the loop."""
@@ -137,10 +138,10 @@ class _Loader:
 
     def in_step(self, found: bool) -> None:
         """Load everything anew: what was announced before may not have been heard."""
+        self._hears = found
+        self._report()
         if found:
             self._start(self._load_again)
-        else:
-            self._metrics.in_step.set(0)
 
     async def load_all(self) -> None:
         """Load every account.
@@ -150,26 +151,30 @@ class _Loader:
         """
         for account in await asyncio.to_thread(self._published.accounts):
             await self._load(account)
-        self._metrics.in_step.set(1)
+        self._report()
 
     async def catch_up(self) -> None:
         """Try again what could not be loaded, until cancelled."""
         while True:
             await asyncio.sleep(_AGAIN)
-            missed, self._missed = self._missed, set()
             if self._missed_any:
                 await self._load_again()
-            else:
-                for account in missed:
-                    await self._load(account)
+            for account in list(self._missed):
+                await self._load(account)
+
+    def _report(self) -> None:
+        """Tell whether everything that is published is served."""
+        self._metrics.in_step.set(self._hears and not self._missed and not self._missed_any)
 
     async def _load_again(self) -> None:
         try:
             await self.load_all()
             self._missed_any = False
-        except ServiceError as exc:
+        except Exception:
+            if not self._missed_any:
+                logger.exception("the documents could not be loaded again")
             self._missed_any = True
-            logger.warning("the documents could not be loaded again: %s", exc)
+        self._report()
 
     def _start(self, load: Callable[..., Coroutine[Any, Any, None]], *arguments: str) -> None:
         task = self._loop.create_task(load(*arguments))
@@ -180,12 +185,20 @@ class _Loader:
         async with self._order:  # so that an older reading never replaces a newer one
             try:
                 documents = await asyncio.to_thread(self._published.documents, account)
-            except ServiceError as exc:
-                if isinstance(exc, UnavailableError):
-                    self._missed.add(account)
+                # It packs what is sent, which takes long for a large config.
+                await asyncio.to_thread(self._snapshot.replace, account, documents)
+            except NotFoundError:
+                self._missed.discard(account)
                 logger.exception("the documents of %s could not be loaded", account)
                 return
-            self._snapshot.replace(account, documents)
+            except Exception:  # whatever it is: what was acknowledged is to be delivered
+                if account not in self._missed:
+                    logger.exception("the documents of %s could not be loaded", account)
+                self._missed.add(account)
+                self._report()
+                return
+        self._missed.discard(account)
+        self._report()
         for stream, config in documents.configs.items():
             self._metrics.versions.labels(account, stream).set(config.version)
         self._events.wake(account)

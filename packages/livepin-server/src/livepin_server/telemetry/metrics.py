@@ -34,7 +34,7 @@ class Metrics:
         )
         self.in_step = Gauge(
             "livepin_in_step",
-            "1 while news of other processes is heard, 0 while the database is not there",
+            "1 while everything that is published is served; 0 while news are missed",
             registry=self.registry,
         )
         self._fetches: dict[tuple[str, str], Counter] = {}
