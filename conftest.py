@@ -15,6 +15,8 @@ COUNTERPARTS = {
     "nginx": "apt install nginx-light",
     "postgres": "apt install postgresql",
     "initdb": "apt install postgresql",
+    "curl": "apt install curl",
+    "mitmdump": ".ci/counterparts",
 }
 
 # What a file of the core may not have: a branch that no test takes.
@@ -40,8 +42,13 @@ def counterpart() -> Callable[[str], str]:
     """
 
     def find(name: str) -> str:
+        own = Path(__file__).parent / ".mitmproxy/bin"
         beside = ["/usr/sbin", "/usr/local/sbin", *Path("/usr/lib/postgresql").glob("*/bin")]
-        path = shutil.which(name) or shutil.which(name, path=":".join(map(str, beside)))
+        path = (
+            shutil.which(name, path=str(own))
+            or shutil.which(name)
+            or shutil.which(name, path=":".join(map(str, beside)))
+        )
         if path is None:
             text = f"{name} is not here; install it with: {COUNTERPARTS[name]}"
             if os.environ.get("CI"):
