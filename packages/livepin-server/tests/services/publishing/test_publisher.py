@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import logging
 import sqlite3
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -71,6 +72,19 @@ def test_a_publication_says_who_and_why_and_what(publisher, clock):
     assert found.issued == dt.datetime(2026, 11, 23, 13, tzinfo=dt.timezone.utc)
     assert found.expires - found.issued == dt.timedelta(days=14)
     assert publisher.version("acme", "main")[0] == found
+
+
+def test_the_history_of_large_configs_does_not_fill_the_memory(services, publisher, publish):
+    large = {"document": bytes(1024 * 1024)}
+    for _ in range(20):
+        publish()
+    services.database.write(lambda each: each.execute(update(configs).values(**large)))
+    tracemalloc.start()
+    try:
+        assert len(publisher.history("acme", "main")) == 21
+        assert tracemalloc.get_traced_memory()[1] < 2 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_document_says_the_same_as_the_record(publisher, publish):

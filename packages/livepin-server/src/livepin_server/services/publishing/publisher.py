@@ -34,6 +34,7 @@ from .check import check
 from .published import Published, newest, require_account, require_stream
 
 LIFETIME = timedelta(days=14)
+_RECORD = [each for each in configs.c if each.name != "document"]  # a document may be megabytes
 
 logger = logging.getLogger("livepin.publishing")
 
@@ -208,7 +209,7 @@ class Publisher:
         with self._database.reading() as connection:
             require_stream(connection, account, stream)
             rows = connection.execute(
-                select(configs)
+                select(*_RECORD)
                 .where(configs.c.account == account, configs.c.stream == stream)
                 .order_by(configs.c.version.desc())
                 .limit(limit)
