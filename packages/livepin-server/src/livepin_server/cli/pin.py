@@ -228,7 +228,7 @@ def new_backup(
         except CustodyError as exc:
             raise CommandError(str(exc), hint=exc.hint) from exc
         body = {
-            "pins": [{"sha256": pin, "backup": True, "label": "backup"}],
+            "pins": [{"sha256": pin, "backup": True, "label": "backup", "level": "leaf"}],
             "reason": reason or "backup key",
         }
         try:

@@ -1,0 +1,1 @@
+"""What leaves the server in other forms than its own documents."""

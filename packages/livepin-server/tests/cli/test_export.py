@@ -1,0 +1,142 @@
+"""livepin export: from the server to the software that is to pin, curl for real among it."""
+
+from __future__ import annotations
+
+import json
+import plistlib
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from livepin.testing import make_chain
+from livepin_server.cli.export import Format
+from livepin_server.exports.formats import FORMATS
+
+PIN = "sha256/" + "A" * 43 + "="
+NEXT = "sha256/" + "B" * 42 + "A="
+
+
+@pytest.fixture
+def domain(run, data) -> str:
+    """A domain with two pins of leaves."""
+    run("domain", "add", "a.test", "--pin", PIN)
+    run("pin", "add", "a.test", NEXT, "--pin-level", "leaf", "--backup")
+    return "a.test"
+
+
+def test_the_command_offers_what_there_is() -> None:
+    assert list(Format.__args__) == list(FORMATS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_is_on_standard_output_and_its_limits_on_standard_error(
+    run, domain, name
+) -> None:
+    done = run("export", name, domain, "--pin-level", "leaf")
+    assert done.code == 0
+    assert PIN.removeprefix("sha256/") in done.out
+    assert NEXT.removeprefix("sha256/") in done.out
+    lines = done.err.splitlines()
+    assert all(each.startswith("warning: ") for each in lines)
+    assert lines[-1].endswith("export again after each change")
+    found = run("export", name, domain, "--pin-level", "leaf", "--json").json
+    assert found["text"] + "\n" == done.out
+    assert [f"warning: {each}" for each in found["notes"]] == lines
+
+
+def test_all_domains_are_exported_unless_some_are_named(run, domain) -> None:
+    run("domain", "add", "b.test", "--pin", NEXT, "--token")
+    assert set(json.loads(run("export", "json").out)) == {"a.test", "b.test"}
+    done = run("export", "json", "B.TEST", "b.test")
+    assert set(json.loads(done.out)) == {"b.test"}
+    assert "warning: b.test needs a token, which it lacks\n" in done.err
+    run("domain", "set-mode", "b.test", "off", "--yes")
+    done = run("export", "json")
+    assert set(json.loads(done.out)) == {"a.test"}
+    assert "warning: b.test is off, and not in it\n" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error", "hint"),
+    [
+        (
+            ("ios",),
+            2,
+            f"NSPinnedDomains needs to know whether {PIN} of a.test is the key of a leaf "
+            "or of a CA",
+            "say it: --pin-level leaf, intermediate or root",
+        ),
+        (("json", "b.test"), 3, "there is no domain 'b.test'", "livepin domain list"),
+        (("json", "a b"), 2, "expected a host name, found 'a b'", None),
+        (("nginx",), 2, 'Invalid value "nginx" for FORMAT.', None),
+        ((), 2, "expected FORMAT", "livepin export --help"),
+    ],
+)
+def test_what_cannot_be_exported_prints_nothing(run, domain, arguments, code, error, hint) -> None:
+    done = run("export", *arguments)
+    assert (done.code, done.out) == (code, "")
+    lines = done.err.splitlines()
+    assert lines[0].startswith(f"error: {error}")
+    assert hint is None or lines[1] == f"hint:  {hint}"
+
+
+def test_a_pin_that_ends_is_not_exported(run, domain) -> None:
+    run("pin", "add", domain, "sha256/" + "C" * 42 + "A=", "--not-after", "2090-01-01")
+    done = run("export", "android")
+    assert (done.code, done.out) == (2, "")
+    assert "cannot say when a pin of a.test begins or ends" in done.err
+
+
+def test_levels_come_from_where_the_pins_came_from(run, data, api, ca) -> None:
+    added = run("domain", "add", "localhost", "--port", api.port, "--ca", ca)
+    assert added.code == 0
+    run("pin", "new-backup", "localhost", "--out", "b.key")
+    found = plistlib.loads(run("export", "ios").out.encode())
+    host = found["NSAppTransportSecurity"]["NSPinnedDomains"]["localhost"]
+    assert len(host["NSPinnedLeafIdentities"]) == 2
+    assert "warning: localhost has a private CA: trust it there too" in run("export", "ios").err
+
+
+# -- curl ----------------------------------------------------------------------------------------
+
+CURLE_SSL_PINNEDPUBKEYNOTMATCH, CURLE_UNSUPPORTED_PROTOCOL = 90, 1
+
+
+@pytest.fixture
+def curl(counterpart, ca, tmp_path):
+    """Fetch a URL with an exported file; return curl's exit code."""
+    program = counterpart("curl")
+
+    def one(config: str, url: str, *more: str) -> int:
+        file = tmp_path / "pins.curl"
+        file.write_text(config)
+        command = [program, "--disable", "--silent", "--cacert", str(ca), "--max-time", "20"]
+        command += ["--noproxy", "*", *more, "--config", str(file), url]
+        return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode
+
+    return one
+
+
+def test_curl_connects_by_the_exported_pins_and_refuses_another_key(
+    run, data, api, ca, authority, curl
+) -> None:
+    run("domain", "add", "localhost", "--port", api.port, "--ca", ca)
+    config = run("export", "curl").out
+    url = f"https://localhost:{api.port}/"
+    assert curl(config, url) == 0
+    seen = api.requests
+    api.present(make_chain("localhost", authority=authority))
+    assert curl(config, url) == CURLE_SSL_PINNEDPUBKEYNOTMATCH
+    assert api.requests == seen, "the request was sent to the wrong key"
+    assert curl("", url) == 0, "it is the pin that refuses"
+    assert curl(config, f"http://localhost:{api.port}/") == CURLE_UNSUPPORTED_PROTOCOL
+
+
+def test_curl_takes_the_backup_key_after_the_change(run, data, api, ca, authority, curl) -> None:
+    run("domain", "add", "localhost", "--port", api.port, "--ca", ca)
+    run("pin", "new-backup", "localhost", "--out", "b.key")
+    config = run("export", "curl").out
+    key = load_pem_private_key(Path("b.key").read_bytes(), None)
+    api.present(make_chain("localhost", authority=authority, key=key))
+    assert curl(config, f"https://localhost:{api.port}/") == 0
