@@ -7,13 +7,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from livepin.documents.root import TYP
 from livepin.errors import ConfigurationError, LivepinError
+from livepin.jose import PrivateKey, sign_general
 from livepin.trust import TrustedState
 from livepin_server import folder
+from livepin_server.custody import tls_identity
 from livepin_server.custody.root_file import read_root_key
-from livepin_server.errors import CustodyError, SchemaError, ServiceError
+from livepin_server.errors import ConflictError, CustodyError, SchemaError, ServiceError
 from livepin_server.folder import Plan
+from livepin_server.services.delivery_settings import pin_texts
 from livepin_server.services.model import Role
+from livepin_server.storage.schema import keys
+from sqlalchemy import delete
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -331,3 +337,45 @@ def test_a_renewal_that_was_cut_off_between_its_renames_is_finished(
     (data_folder / "tls").rename(data_folder / "tls.new")
     with open_folder(data_folder) as opened:
         assert opened.identity.pins == renewed
+
+
+def test_a_renewal_that_was_cut_off_before_its_renames_is_finished(data_folder, clock, open_folder):
+    """The pins are published, so apps accept no other keys any more."""
+    with open_folder(data_folder) as opened:
+        folder.renew_identity(opened, clock=clock)
+    with open_folder(data_folder) as opened:
+        renewed = opened.identity.pins
+    (data_folder / "tls").rename(data_folder / "tls.new")
+    (data_folder / "tls.old").rename(data_folder / "tls")
+    with open_folder(data_folder) as opened:
+        assert opened.identity.pins == renewed
+    assert not (data_folder / "tls.new").exists()
+
+
+def test_a_renewal_that_was_cut_off_before_its_pins_were_published_changes_nothing(
+    data_folder, clock, open_folder
+):
+    with open_folder(data_folder) as opened:
+        before = opened.identity.pins
+    tls_identity.create(data_folder / "tls.new", ["pins.example.com"], now=clock())
+    with open_folder(data_folder) as opened:
+        assert opened.identity.pins == before
+
+
+def test_delivery_keys_are_renewed_in_every_account_or_in_none(data_folder, clock, open_folder):
+    with open_folder(data_folder) as opened:
+        accounts, key = opened.services.accounts, PrivateKey.generate()
+        payload = accounts.prepare("beta", [dict(key.public.jwk())])
+        accounts.create("beta", sign_general(payload, typ=TYP, signers=[key]), author="bob")
+        opened.services.database.write(
+            lambda each: each.execute(
+                delete(keys).where(keys.c.account == "beta", keys.c.role == "config")
+            )
+        )
+        before = opened.identity.pins
+        with pytest.raises(ConflictError, match="holds no config key"):
+            folder.renew_identity(opened, clock=clock)
+    with open_folder(data_folder) as opened:
+        assert opened.identity.pins == before
+        assert opened.services.publisher.delivery("acme").pins == pin_texts(before)
+        assert opened.services.publisher.version("acme", "main")[0].version == 1

@@ -101,7 +101,8 @@ def opened(
         vault = sealed.load_master_key(
             data / layout.MASTER_KEY, environment.get("LIVEPIN_MASTER_KEY")
         )
-        _finish_renewal(data)
+        if not upgrading:
+            _finish_renewal(data, database)
         identity = tls_identity.load(data / layout.TLS)
         delivery = _delivery(settings, identity)
         services = compose(database, vault, _bus(database), clock=clock, delivery=lambda: delivery)
@@ -147,17 +148,20 @@ def renew_identity(opened: Folder, *, clock: Clock) -> None:
     Clients that do not have these pins yet take the config over a recovery URL. The old files
     are kept in `tls.old`.
     """
-    fresh, current, old = (opened.data / each for each in (_NEXT_TLS, layout.TLS, "tls.old"))
+    fresh = opened.data / _NEXT_TLS
     shutil.rmtree(fresh, ignore_errors=True)
     identity = tls_identity.create(fresh, _hosts(opened.settings), now=clock())
-    publisher = opened.services.publisher
-    for account in opened.services.accounts.all():
-        settings = msgspec.structs.replace(
-            publisher.delivery(account.name), pins=pin_texts(identity.pins), ca=identity.ca
-        )
-        publisher.set_delivery(
-            account.name, settings, Intent(author="livepin", reason="new delivery keys")
-        )
+    pins = pin_texts(identity.pins)
+    opened.services.publisher.set_delivery_of_all(
+        lambda before: msgspec.structs.replace(before, pins=pins, ca=identity.ca),
+        Intent(author="livepin", reason="new delivery keys"),
+    )
+    _take_over(opened.data)
+
+
+def _take_over(data: Path) -> None:
+    """Put the new delivery keys in the place of those of now; their pins are published."""
+    fresh, current, old = (data / each for each in (_NEXT_TLS, layout.TLS, "tls.old"))
     shutil.rmtree(old, ignore_errors=True)
     current.rename(old)
     fresh.rename(current)
@@ -196,10 +200,17 @@ def _bus(database: Database) -> Bus:
     return PostgresBus(database.shared)
 
 
-def _finish_renewal(data: Path) -> None:
-    """Finish a renewal that was cut off between its two renames; its pins are published."""
-    if not (data / layout.TLS).exists() and (data / _NEXT_TLS).exists():
-        (data / _NEXT_TLS).rename(data / layout.TLS)
+def _finish_renewal(data: Path, database: Database) -> None:
+    """Finish a renewal that was cut off once its pins were published: apps expect these keys."""
+    fresh, current = data / _NEXT_TLS, data / layout.TLS
+    if not fresh.exists():
+        return
+    if not current.exists():
+        fresh.rename(current)
+        return
+    with suppress(CustodyError):  # half-made, so nothing of it was published
+        if Published(database).is_delivered_by(pin_texts(tls_identity.load(fresh).pins)):
+            _take_over(data)
 
 
 def _hosts(settings: Settings) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 
+from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.model import AccountDocuments, ConfigDocument
 from livepin_server.services.nearest import not_found
 from livepin_server.storage.database import Database
@@ -21,6 +23,12 @@ class Published:
         """Return the names of the accounts that have a root."""
         with self._database.reading() as connection:
             return list(connection.scalars(select(accounts.c.name).where(accounts.c.active)))
+
+    def is_delivered_by(self, pins: list[str]) -> bool:
+        """Tell whether an account names exactly these pins for delivery."""
+        with self._database.reading() as connection:
+            texts = connection.scalars(select(accounts.c.delivery).where(accounts.c.active)).all()
+        return any(msgspec.json.decode(each, type=DeliverySettings).pins == pins for each in texts)
 
     def documents(self, account: str) -> AccountDocuments:
         """Return everything that delivery serves for an account.

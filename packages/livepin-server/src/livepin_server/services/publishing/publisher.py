@@ -95,16 +95,48 @@ class Publisher:
         now, checked = self._clock(), settings.checked()
 
         def transaction(connection: Connection) -> list[Publication]:
-            names = require_account(connection, account)
-            connection.execute(
-                update(accounts)
-                .where(accounts.c.name == account)
-                .values(delivery=msgspec.json.encode(checked).decode())
-            )
-            lines = [f"delivery is now {', '.join(checked.urls)}"]
-            return [self.issue(connection, account, name, lines, intent, now=now) for name in names]
+            return self._deliver(connection, account, checked, intent, now)
 
         return [self._announced(each) for each in self._database.write(transaction)]
+
+    def set_delivery_of_all(
+        self, change: Callable[[DeliverySettings], DeliverySettings], intent: Intent
+    ) -> list[Publication]:
+        """Change where documents are delivered in every account, or in none."""
+        now = self._clock()
+
+        def transaction(connection: Connection) -> list[Publication]:
+            found = connection.execute(select(accounts).where(accounts.c.active)).all()
+            return [
+                publication
+                for row in found
+                for publication in self._deliver(
+                    connection,
+                    row.name,
+                    change(msgspec.json.decode(row.delivery, type=DeliverySettings)).checked(),
+                    intent,
+                    now,
+                )
+            ]
+
+        return [self._announced(each) for each in self._database.write(transaction)]
+
+    def _deliver(
+        self,
+        connection: Connection,
+        account: str,
+        settings: DeliverySettings,
+        intent: Intent,
+        now: datetime,
+    ) -> list[Publication]:
+        names = require_account(connection, account)
+        connection.execute(
+            update(accounts)
+            .where(accounts.c.name == account)
+            .values(delivery=msgspec.json.encode(settings).decode())
+        )
+        lines = [f"delivery is now {', '.join(settings.urls)}"]
+        return [self.issue(connection, account, name, lines, intent, now=now) for name in names]
 
     def delivery(self, account: str) -> DeliverySettings:
         """Return where the documents of an account are delivered."""
