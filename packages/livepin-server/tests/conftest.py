@@ -444,3 +444,10 @@ def start_server(data_folder: Path) -> Iterator[Callable[..., Server]]:
             return stack.enter_context(running(data_folder, **named))
 
         yield one
+
+
+@pytest.fixture
+def run_server() -> Iterator[Callable[..., Server]]:
+    """Run servers on data folders of the test's own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda data, **environment: stack.enter_context(running(data, **environment))

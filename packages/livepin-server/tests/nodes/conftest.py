@@ -1,0 +1,201 @@
+"""Nodes: servers and delivery-only processes that share one PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from livepin_server.layout import RUN_FILE
+
+PATIENCE = 60.0  # seconds, on a busy machine
+# What delivery needs of the database; docs/operations.md says the same.
+RIGHTS = "GRANT SELECT ON accounts, streams, roots, configs, alembic_version TO {role}"
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], Any]], None]:
+    """Wait until a condition holds."""
+
+    def one(condition: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come about"
+            time.sleep(0.01)
+
+    return one
+
+
+@pytest.fixture
+def another_folder(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copy a data folder, as for a second host."""
+
+    def one(data: Path) -> Path:
+        copy = tmp_path / f"host-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(data, copy, ignore=shutil.ignore_patterns("run", "livepin.lock"))
+        return copy
+
+    return one
+
+
+@pytest.fixture
+def delivery_folder(
+    postgres: Any, postgres_folder: Path, tmp_path: Path
+) -> Iterator[Callable[[], Path]]:
+    """Make data folders for delivery alone: settings and TLS identity, and a user who may read."""
+    text = (postgres_folder / "livepin.toml").read_text()
+    name = text.split("@/")[1].split("?")[0]
+    role = f"delivery_{name}"
+    postgres.run(f"CREATE ROLE {role} LOGIN")
+    postgres.run(RIGHTS.format(role=role), name=name)
+
+    def one() -> Path:
+        data = tmp_path / f"node-{len(list(tmp_path.iterdir()))}"
+        data.mkdir(0o700)
+        (data / "livepin.toml").write_text(text.replace("//livepin@", f"//{role}@"))
+        shutil.copytree(postgres_folder / "tls", data / "tls")
+        return data
+
+    yield one
+    postgres.run(f"DROP OWNED BY {role}", name=name)
+    postgres.run(f"DROP ROLE {role}")
+
+
+class Child:
+    """`livepin serve` as a process of its own."""
+
+    def __init__(self, data: Path, *arguments: str) -> None:
+        self.data = data
+        self._log = data.parent / f"{data.name}.log"
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("LIVEPIN_")}
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "livepin", "serve", "--data", str(data), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env={**environment, "LIVEPIN_REQUESTS_PER_SECOND": "100000"},
+            )
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return self._log.read_text()
+
+    @property
+    def management(self) -> bool:
+        """Whether it tells where management is."""
+        return (self.data / RUN_FILE).exists()
+
+    def port(self) -> int:
+        """Wait until it serves; return the port of delivery."""
+        deadline = time.monotonic() + PATIENCE
+        while '"serving"' not in self.log:
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+        line = next(each for each in self.log.splitlines() if '"serving"' in each)
+        return int(json.loads(line)["delivery"])
+
+    def get(self, path: str) -> httpx.Response:
+        """Fetch from delivery."""
+        context = ssl.create_default_context(cafile=self.data / "tls" / "ca.pem")
+        url = f"https://127.0.0.1:{self.port()}{path}"
+        return httpx.get(url, verify=context, trust_env=False, timeout=PATIENCE)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def start_child() -> Iterator[Callable[..., Child]]:
+    """Start `livepin serve` on a data folder, with arguments."""
+    with contextlib.ExitStack() as stack:
+
+        def one(data: Path, *arguments: str) -> Child:
+            child = Child(data, *arguments)
+            stack.callback(lambda: child.process.poll() is None and child.end(signal.SIGKILL))
+            return child
+
+        yield one
+
+
+_NGINX = """
+worker_processes 1;
+daemon off;
+error_log {folder}/error.log;
+pid {folder}/nginx.pid;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    upstream nodes {{ {servers} keepalive 8; }}
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {tls}/server.pem;
+        ssl_certificate_key {tls}/server.key;
+        location / {{
+            proxy_pass https://nodes;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_ssl_trusted_certificate {tls}/ca.pem;
+            proxy_ssl_verify on;
+            proxy_ssl_name localhost;
+            proxy_next_upstream error timeout http_502 http_503;
+            proxy_connect_timeout 2s;
+        }}
+    }}
+}}
+"""
+
+
+@pytest.fixture
+def start_nginx(
+    counterpart: Callable[[str], str], tmp_path: Path, until: Callable[..., None]
+) -> Iterator[Callable[..., None]]:
+    """Start nginx in front of delivery ports, on a port of its own, with a node's TLS identity."""
+    with contextlib.ExitStack() as stack:
+
+        def one(port: int, tls: Path, *nodes: int) -> None:
+            folder = tmp_path / "nginx"
+            folder.mkdir()
+            servers = " ".join(f"server 127.0.0.1:{each} max_fails=1;" for each in nodes)
+            text = _NGINX.format(folder=folder, servers=servers, port=port, tls=tls)
+            (folder / "nginx.conf").write_text(text)
+            process = subprocess.Popen(
+                [
+                    counterpart("nginx"),
+                    "-c",
+                    str(folder / "nginx.conf"),
+                    "-e",
+                    f"{folder}/error.log",
+                ]
+            )
+            stack.callback(process.wait, 30)
+            stack.callback(process.terminate)
+
+            def answers() -> bool:
+                assert process.poll() is None, (folder / "error.log").read_text()
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    return True
+                return False
+
+            until(answers)
+
+        yield one

@@ -1,0 +1,276 @@
+"""Several processes on one database: everything is seen everywhere, once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+import tomllib
+from livepin import Client
+from livepin_server import folder
+from livepin_server.custody.sealed import load_master_key
+from livepin_server.errors import UnavailableError
+from livepin_server.listener import available_port
+from livepin_server.services.publishing.publisher import Publisher
+from livepin_server.storage.database import Database
+from livepin_server.storage.schema import configs, keys
+from sqlalchemy import select
+
+
+@pytest.fixture
+def two_servers(postgres_folder, another_folder, request):
+    """Two whole servers, each on its own copy of the data folder."""
+    running = request.getfixturevalue("run_server")
+    return running(postgres_folder), running(another_folder(postgres_folder))
+
+
+def etag(server):
+    return server.send("GET", "/v1/acme/config/main").headers["etag"]
+
+
+def test_what_one_publishes_all_deliver(two_servers, until, new_pin, intent):
+    first, second = two_servers
+    publish = first.services.publisher.publish
+    assert publish("acme", "main", lambda *_: [], intent).version == 2
+    until(lambda: etag(first) == etag(second) == '"1.2"')
+    publish = second.services.publisher.publish
+    assert publish("acme", "main", lambda *_: [], intent).version == 3
+    until(lambda: etag(first) == etag(second) == '"1.3"')
+    # One publication is counted once by each, also by the one that made it.
+    for server in two_servers:
+        line = 'livepin_publications_total{account="acme",stream="main"} 2.0'
+        until(lambda server=server, line=line: line in server.metrics.text().decode())
+        assert "livepin_in_step 1.0" in server.metrics.text().decode()
+
+
+def test_an_event_stream_on_one_tells_of_what_another_published(two_servers, intent):
+    first, second = two_servers
+    with second.connect() as sock:
+        sock.sendall(b"GET /v1/acme/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        found = b""
+        while b'"version":1}' not in found:
+            found += sock.recv(65536)
+        first.services.publisher.publish("acme", "main", lambda *_: [], intent)
+        while b'"version":2}' not in found:
+            found += sock.recv(65536)
+
+
+def test_a_key_revoked_on_one_is_refused_by_all(two_servers):
+    first, second = two_servers
+    key = first.key("viewer")
+    assert second.send("GET", "/v1/whoami", to="management", key=key).status_code == 200
+    first.services.api_keys.revoke(key.split("_")[1])
+    assert second.send("GET", "/v1/whoami", to="management", key=key).status_code == 401
+
+
+PUBLISHING = """
+import pathlib, sys
+from livepin.testing import FakeClock
+from livepin_server import folder
+from livepin_server.custody.sealed import load_master_key
+from livepin_server.services.publishing.publisher import Intent
+with folder.opened(pathlib.Path(sys.argv[1]), {}, clock=FakeClock()) as opened:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(25):
+        label = f"{sys.argv[2]} {number}"
+        found = opened.services.publisher.publish(
+            "acme", "main", lambda *_: [label], Intent(author="x"))
+        print(found.version, label, flush=True)
+"""
+
+
+def test_processes_that_publish_at_once_share_no_number_and_lose_nothing(
+    postgres_folder, another_folder, open_folder
+):
+    folders = [postgres_folder, another_folder(postgres_folder), another_folder(postgres_folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", PUBLISHING, str(data), name], **pipes)
+            )
+            for data, name in zip(folders, "abc", strict=True)
+        ]
+        for child in children:
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            child.stdin.write("\n")
+            child.stdin.flush()
+        with ThreadPoolExecutor(3) as pool:
+            lines = [
+                line for found in pool.map(lambda c: c.stdout.readlines(), children)
+                for line in found
+            ]  # fmt: skip
+    acknowledged = dict(line.strip().split(" ", 1) for line in lines)
+    assert len(lines) == len(acknowledged) == 75
+    with open_folder(postgres_folder) as opened:
+        history = opened.services.publisher.history("acme", "main", limit=1000)
+    assert [each.version for each in history] == list(range(76, 0, -1))
+    for each in history[:-1]:
+        assert each.changed == [acknowledged[str(each.version)]]
+
+
+def test_a_config_that_is_due_is_signed_again_by_one_of_them(
+    postgres_folder, another_folder, open_folder, clock
+):
+    with (
+        open_folder(postgres_folder) as first,
+        open_folder(another_folder(postgres_folder)) as second,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        clock.advance(days=8)
+        publishers = [each.services.publisher for each in (first, second)]
+        found = list(pool.map(lambda each: each.resign_due(), publishers))
+        assert sorted(len(each) for each in found) == [0, 1]
+        assert len(first.services.publisher.history("acme", "main")) == 2
+
+
+def test_a_process_that_found_it_due_too_late_leaves_it(opened, clock, intent):
+    clock.advance(days=8)
+    services, calls = opened.services, []
+
+    def late():
+        # It has looked; until it signs, another has done it.
+        calls.append(1)
+        if len(calls) == 2:
+            services.publisher.publish("acme", "main", lambda *_: [], intent)
+        return clock()
+
+    vault = load_master_key(opened.data / "master.key", None)
+    slow = Publisher(services.database, vault, services.bus, clock=late)
+    assert slow.resign_due() == []
+    assert len(calls) == 2
+    assert len(services.publisher.history("acme", "main")) == 2
+
+
+# -- delivery alone ------------------------------------------------------------------------------
+
+
+def test_delivery_alone_needs_no_key_and_may_read_none(
+    run_server, postgres_folder, delivery_folder, start_child, until, intent
+):
+    server, data = run_server(postgres_folder), delivery_folder()
+    child = start_child(data, "--only", "delivery")
+    assert child.get("/readyz").status_code == 200
+    assert child.get("/v1/acme/root/1").status_code == 200
+    before = server.send("GET", "/v1/acme/config/main").content
+    assert child.get("/v1/acme/config/main").content == before
+    server.services.publisher.publish("acme", "main", lambda *_: [], intent)
+    until(lambda: child.get("/v1/acme/config/main").headers["etag"] == '"1.2"')
+    # There is nothing to steal: no management, no key in the folder, none in its reach.
+    assert not child.management
+    assert {each.name for each in data.iterdir()} == {"livepin.toml", "tls", "livepin.lock"}
+    with folder.delivering(data, {}) as node:
+        database = Database(node.settings.database)
+        try:
+            for query in (select(keys), select(configs.c.document).with_for_update()):
+                with pytest.raises(UnavailableError), database.reading() as connection:
+                    connection.execute(query)
+            with pytest.raises(UnavailableError, match="does not allow this"):
+                database.write(lambda each: each.execute(configs.delete()))
+        finally:
+            database.close()
+    assert child.end() == 0
+
+
+def test_apps_reach_delivery_nodes_through_nginx_while_one_of_them_dies(
+    run_server, postgres_folder, delivery_folder, start_child, start_nginx, until, intent
+):
+    server, port = run_server(postgres_folder), available_port("127.0.0.1", 0)
+    publisher = server.services.publisher
+    settings = msgspec.structs.replace(
+        publisher.delivery("acme"), urls=[f"https://localhost:{port}"]
+    )
+    publisher.set_delivery("acme", settings, intent)
+    nodes = [start_child(delivery_folder(), "--only", "delivery") for _ in range(2)]
+    start_nginx(port, postgres_folder / "tls", *(each.port() for each in nodes))
+    with Client(publisher.bootstrap("acme", "main"), push=False, reports=False) as client:
+        client.refresh()
+        assert client.status().version == 2
+        publisher.publish("acme", "main", lambda *_: [], intent)
+        for each in nodes:
+            until(lambda each=each: each.get("/v1/acme/config/main").headers["etag"] == '"1.3"')
+        client.refresh()
+        assert client.status().version == 3
+        assert nodes[0].end(signal.SIGKILL) == -signal.SIGKILL
+        publisher.publish("acme", "main", lambda *_: [], intent)
+        until(lambda: nodes[1].get("/v1/acme/config/main").headers["etag"] == '"1.4"')
+        for _ in range(4):  # whichever node it is nginx's turn to ask
+            client.refresh()
+        assert client.status().version == 4
+
+
+# -- what is refused -----------------------------------------------------------------------------
+
+
+def test_a_second_process_on_the_same_folder_is_refused_here_too(run_server, postgres_folder,
+                                                                 start_child):  # fmt: skip
+    run_server(postgres_folder)
+    child = start_child(postgres_folder)
+    # The server of this test holds no lock of the folder; the first child takes it.
+    child.port()
+    second = start_child(postgres_folder)
+    assert second.process.wait(60) not in (0, 1)
+    assert "another process works on" in second.log
+
+
+def test_on_sqlite_delivery_alone_is_refused(data_folder, start_child):
+    child = start_child(data_folder, "--only", "delivery")
+    assert child.process.wait(60) == 2
+    assert child.log.splitlines()[0] == (
+        "error: delivery alone needs PostgreSQL: on SQLite one process does everything"
+    )
+
+
+def test_a_file_of_sqlite_elsewhere_has_one_process_too(
+    data_folder, another_folder, tmp_path, start_child, open_folder
+):
+    shared = tmp_path / "shared.db"
+    (data_folder / "livepin.db").rename(shared)
+    second = another_folder(data_folder)
+    with open_folder(data_folder, LIVEPIN_DATABASE=f"sqlite:///{shared}") as opened:
+        assert len(opened.services.accounts.all()) == 1
+        with (second / "livepin.toml").open("a") as file:
+            file.write(f'database = "sqlite:///{shared}"\n')
+        child = start_child(second)
+        assert child.process.wait(60) == 4
+        assert f"another process works on {tmp_path}" in child.log
+    with open_folder(second) as opened:
+        assert len(opened.services.accounts.all()) == 1
+
+
+def test_a_database_that_is_in_use_is_not_taken_for_a_new_server(
+    postgres, postgres_folder, settings, tmp_path, clock, open_folder
+):
+    url = tomllib.loads((postgres_folder / "livepin.toml").read_text())["database"]
+    plan = folder.Plan(
+        data=tmp_path / "new", account="beta", root_key=None,
+        settings=msgspec.structs.replace(settings, database=url), passphrase=None,
+    )  # fmt: skip
+    with pytest.raises(Exception, match="holds the data of another Livepin server") as caught:
+        folder.initialise(plan, clock=clock)
+    assert "copy that server's data folder" in caught.value.hint
+    assert not plan.data.exists()
+    with open_folder(postgres_folder) as opened:
+        assert [each.name for each in opened.services.accounts.all()] == ["acme"]
+
+
+def test_a_server_that_cannot_be_made_leaves_the_database_empty(
+    postgres, new_database, settings, tmp_path, clock
+):
+    name = new_database()
+    plan = folder.Plan(
+        data=tmp_path / "new", account="NOT A NAME", root_key=None, passphrase=None,
+        settings=msgspec.structs.replace(settings, database=postgres.url(name)),
+    )  # fmt: skip
+    with pytest.raises(Exception, match="NOT A NAME"):
+        folder.initialise(plan, clock=clock)
+    with postgres.connect(name) as connection:
+        query = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+        assert connection.execute(query).fetchone() == (0,)
