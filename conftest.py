@@ -16,6 +16,7 @@ COUNTERPARTS = {
     "postgres": "apt install postgresql",
     "initdb": "apt install postgresql",
     "curl": "apt install curl",
+    "aapt2": "apt install aapt android-framework-res",
     "mitmdump": ".ci/counterparts",
 }
 

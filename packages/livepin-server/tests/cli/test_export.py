@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import plistlib
+import re
 import subprocess
 from pathlib import Path
 
@@ -140,3 +141,30 @@ def test_curl_takes_the_backup_key_after_the_change(run, data, api, ca, authorit
     key = load_pem_private_key(Path("b.key").read_bytes(), None)
     api.present(make_chain("localhost", authority=authority, key=key))
     assert curl(config, f"https://localhost:{api.port}/") == 0
+
+
+# -- Android -------------------------------------------------------------------------------------
+
+FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
+
+
+def test_androids_own_tool_builds_an_app_with_the_file(run, domain, counterpart) -> None:
+    program = counterpart("aapt2")
+    Path("res/xml").mkdir(parents=True)
+    Path("res/xml/network_security_config.xml").write_text(run("export", "android").out)
+    Path("AndroidManifest.xml").write_text(
+        '<manifest xmlns:android="http://schemas.android.com/apk/res/android" package="a.test">'
+        '<application android:networkSecurityConfig="@xml/network_security_config"/></manifest>'
+    )
+
+    def aapt2(*arguments: str) -> str:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    aapt2("compile", "-o", "res.zip", "--dir", "res")
+    link = ("link", "-o", "a.apk", "--manifest", "AndroidManifest.xml", "-I", str(FRAMEWORK))
+    aapt2(*link, "res.zip")
+    tree = aapt2("dump", "xmltree", "a.apk", "--file", "res/xml/network_security_config.xml")
+    pins = [PIN.removeprefix("sha256/"), NEXT.removeprefix("sha256/")]
+    assert re.findall(r"T: '([^']+)'", tree) == ["a.test", *pins]
+    assert "expiration" not in tree

@@ -11,7 +11,7 @@ from .entry import DeclinedError, Entry, Rendered, exact, fixed, folded, levels_
 _IOS = "NSPinnedDomains"
 _TRUSTKIT = "TrustKit"
 _IOS_NOTES = (
-    "iOS below 14 ignores NSPinnedDomains, and so does what does not use URLSession: unpinned there",
+    "iOS below 14, and what does not use URLSession, ignores NSPinnedDomains: unpinned there",
     "hosts that it does not name are not pinned",
 )
 _TRUSTKIT_NOTES = (
