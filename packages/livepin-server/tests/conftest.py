@@ -317,7 +317,7 @@ def postgres_folder(
 ) -> Path:
     """A data folder of this test's own whose database is in PostgreSQL."""
     template, name = postgres_template
-    data = tmp_path / "data"
+    data = tmp_path / "postgres"
     shutil.copytree(template, data)
     text = (data / "livepin.toml").read_text()
     (data / "livepin.toml").write_text(text.replace(name, new_database(name)))

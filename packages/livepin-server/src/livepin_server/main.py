@@ -17,7 +17,8 @@ from livepin_server import folder, layout, lock
 from livepin_server.folder import Folder, Node, Plan
 from livepin_server.management.app import build_app
 from livepin_server.serving import Running, serve
-from livepin_server.storage import schema_version
+from livepin_server.storage import moving, schema_version
+from livepin_server.storage.database import Database
 from livepin_server.telemetry import logs
 from livepin_server.telemetry.metrics import Metrics
 
@@ -65,6 +66,16 @@ def upgrade(data: Path) -> tuple[str, Path | None]:
         return schema_version.head(), backup
 
 
+def move(data: Path, url: str) -> int:
+    """Copy the database of a data folder into another, empty one; return the number of rows."""
+    with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
+        target = Database(url)
+        try:
+            return moving.move(opened.services.database, target, now=clock())
+        finally:
+            target.close()
+
+
 def renew_delivery_keys(data: Path) -> None:
     """Give delivery new keys while the server is stopped; see `folder.renew_identity`."""
     with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
@@ -80,4 +91,4 @@ def _run(node: Node, coroutine: Coroutine[Any, Any, None]) -> None:
 
 def management_app(opened: Folder, metrics: Metrics) -> Litestar:
     """Return the management application of an opened data folder."""
-    return build_app(opened.services, metrics)
+    return build_app(opened.services, metrics, delivery_expires=opened.identity.expires)

@@ -19,7 +19,7 @@ from livepin.jose import PrivateKey, b64url_decode, sign_general
 
 from livepin_server.custody.root_file import SHORTEST_PASSPHRASE, write_root_key
 from livepin_server.errors import SchemaError
-from livepin_server.settings import Settings
+from livepin_server.settings import FILE, Settings
 
 from .api import Local, Place, connected, data_folder, opening, read_text
 from .delivery import check_urls
@@ -172,11 +172,30 @@ def serve(
         (run_server if only is None else run_delivery)(data, started=started)
 
 
-def upgrade(*, local: Local = _LOCAL) -> None:
+def upgrade(
+    *,
+    to: Annotated[
+        str | None,
+        Parameter(
+            metavar="URL", help="Copy everything into this empty database instead, to move there."
+        ),
+    ] = None,
+    local: Local = _LOCAL,
+) -> None:
     """Bring the database to this version, after a backup. The server must be stopped."""
+    from livepin_server.main import move
     from livepin_server.main import upgrade as run
 
     data = data_folder(local)
+    if to is not None:
+        with opening(data), working("copying"):
+            rows = move(data, to)
+        if local.json:
+            show_json({"rows": rows})
+            return
+        say(f"{counted(rows, 'row')} copied; the old database is as it was", style="bold green")
+        say(f"Next: set database in {data / FILE}, or LIVEPIN_DATABASE, then: livepin serve")
+        return
     with opening(data), working("upgrading"):
         schema, backup = run(data)
     if local.json:
