@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ import pytest
 from livepin_server.bus.memory import Announcement
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.snapshot import Snapshot
-from livepin_server.serving import RUN_FILE, _Loader
+from livepin_server.serving import RUN_FILE, _Loader, _watch
+from livepin_server.storage.schema import keys
 from livepin_server.telemetry.metrics import Metrics
+from sqlalchemy import delete
 
 _PATIENCE = 60.0  # seconds, on a busy machine
 
@@ -276,6 +279,30 @@ def test_a_large_config_is_packed_beside_the_loop_that_answers(opened) -> None:
     asyncio.run(main())
     assert len(threads) == 1
     assert threading.get_ident() not in threads
+
+
+def test_a_config_that_cannot_be_signed_again_is_seen_in_log_status_and_metrics(
+    opened, clock, caplog
+) -> None:
+    run = _watch(opened, metrics := Metrics()).run
+    run()
+    lines = metrics.text().decode().splitlines()
+    expires = (clock() + timedelta(days=14)).timestamp()
+    for line in (
+        f'livepin_config_expires_timestamp_seconds{{account="acme",stream="main"}} {expires:.9g}',
+        "livepin_root_expires_timestamp_seconds",
+        "livepin_delivery_certificate_expires_timestamp_seconds",
+    ):
+        assert [each for each in lines if each.startswith(line)], line
+    assert caplog.messages == []
+    clock.advance(days=9)
+    opened.services.database.write(lambda each: each.execute(delete(keys)))
+    assert opened.services.publisher.resign_due() == []
+    caplog.clear()
+    run()
+    run()
+    text = "config 1 of acme/main was not signed again, the log says why; it expires on 2026-12-07"
+    assert caplog.messages == [text]
 
 
 def test_the_lowest_rate_locks_nobody_out(start_server) -> None:

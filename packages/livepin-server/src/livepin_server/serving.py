@@ -10,6 +10,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from livepin_server.folder import Folder, Node
 from livepin_server.jobs.runner import Job, run_forever
 from livepin_server.layout import RUN_FILE
 from livepin_server.listener import Listener
+from livepin_server.services import expiry
 from livepin_server.settings import Settings
 from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.admission import Admission
 from livepin_server.web.limits import RateLimit
 
 _RESIGN_EVERY = 3600.0  # seconds; configs live days
+_WATCH_EVERY = 60.0  # seconds
 _AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
 _LEAST_AT_ONCE = 12.0  # requests of an address: a report costs eleven, and must be possible
@@ -91,7 +94,7 @@ async def serve(
     try:
         await loader.load_all()
         app.ready = True
-        tasks += [asyncio.create_task(each) for each in _background(node, events, loader)]
+        tasks += [asyncio.create_task(each) for each in _background(node, events, loader, metrics)]
         for listener in running.listeners:
             await listener.start()
         tasks.append(asyncio.create_task(running.until_one_ends()))
@@ -204,11 +207,14 @@ class _Loader:
         self._events.wake(account)
 
 
-def _background(node: Node, events: Events, loader: _Loader) -> list[Coroutine[Any, Any, None]]:
+def _background(
+    node: Node, events: Events, loader: _Loader, metrics: Metrics
+) -> list[Coroutine[Any, Any, None]]:
     """Return what runs beside the listeners until the end."""
     found = [events.beat(), loader.catch_up(), node.bus.listen(loader.in_step)]
     if isinstance(node, Folder):
         found.append(run_forever(_resign(node)))
+    found.append(run_forever(_watch(node, metrics)))
     return found
 
 
@@ -251,6 +257,35 @@ def _hosts(settings: Settings) -> set[str]:
 
 def _resign(folder: Folder) -> Job:
     return Job(name="re-sign", seconds=_RESIGN_EVERY, run=folder.services.publisher.resign_due)
+
+
+def _watch(node: Node, metrics: Metrics) -> Job:
+    """Return the job that tells when what expires does, and warns in the log, of each once."""
+    said: set[str] = set()
+
+    def run() -> None:
+        found = node.published.expiries()
+        metrics.delivery_expires.set(node.identity.expires.timestamp())
+        for each in found:
+            moment = each.expires.timestamp()
+            if each.kind == "root":
+                metrics.root_expires.labels(each.account).set(moment)
+            else:
+                metrics.config_expires.labels(each.account, each.stream).set(moment)
+        if isinstance(node, Folder):
+            now = node.services.clock()
+            texts = {*expiry.warnings(found, now), *_of_delivery(node, now)}
+            for text in sorted(texts - said):
+                logger.warning(text)
+            said.clear()
+            said.update(texts)
+
+    return Job(name="watch", seconds=_WATCH_EVERY, run=run)
+
+
+def _of_delivery(node: Node, now: datetime) -> list[str]:
+    text = expiry.delivery_warning(node.identity.expires, now)
+    return [] if text is None else [text]
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

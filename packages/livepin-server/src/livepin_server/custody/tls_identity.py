@@ -35,12 +35,13 @@ _Key = ec.EllipticCurvePrivateKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TLSIdentity:
-    """Where the files of an identity are, and what clients need of it."""
+    """Where the files of an identity are, what clients need of it, and until when."""
 
     certificate: Path
     key: Path
     ca: str
     pins: tuple[Pin, Pin]
+    expires: datetime
 
 
 def create(folder: Path, hosts: list[str], *, now: datetime) -> TLSIdentity:
@@ -68,15 +69,28 @@ def load(folder: Path) -> TLSIdentity:
     """
     try:
         ca = (folder / "ca.pem").read_text("ascii")
-        x509.load_pem_x509_certificate(ca.encode())
     except OSError as exc:
         raise CustodyError(f"cannot read {folder / 'ca.pem'}: {exc.strerror}") from exc
     except ValueError as exc:
         raise CustodyError(f"{folder / 'ca.pem'} is not a certificate in PEM") from exc
+    expires = min(_expires(folder / "ca.pem"), _expires(folder / "server.pem"))
     pins = _pin(folder / "server.key"), _pin(folder / "next.key")
     return TLSIdentity(
-        certificate=folder / "server.pem", key=folder / "server.key", ca=ca, pins=pins
+        certificate=folder / "server.pem",
+        key=folder / "server.key",
+        ca=ca,
+        pins=pins,
+        expires=expires,
     )
+
+
+def _expires(path: Path) -> datetime:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    except OSError as exc:
+        raise CustodyError(f"cannot read {path}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise CustodyError(f"{path} is not a certificate in PEM") from exc
 
 
 def _pin(path: Path) -> Pin:

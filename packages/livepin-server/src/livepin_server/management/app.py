@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 from litestar import Litestar, Request
@@ -34,7 +35,9 @@ _HEADERS = {
 }
 
 
-def build_app(services: Services, metrics: Metrics) -> Litestar:
+def build_app(
+    services: Services, metrics: Metrics, *, delivery_expires: datetime | None = None
+) -> Litestar:
     """Return the ASGI application over `services`; several may live in one process."""
     failures = RateLimit(FAILURES_PER_SECOND, FAILURES_AT_ONCE)
     authentication = DefineMiddleware(
@@ -46,6 +49,7 @@ def build_app(services: Services, metrics: Metrics) -> Litestar:
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
+            "delivery_expires": Provide(lambda: delivery_expires, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
             "schema": Provide(lambda: openapi.document(ROUTES), sync_to_thread=False),
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from livepin_server import __version__
 from livepin_server.errors import InvalidError
 from livepin_server.probing.child import probe_in_child
 from livepin_server.probing.probe import Observation, Target
+from livepin_server.services import expiry
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Principal, Role
 from livepin_server.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -23,22 +24,24 @@ from .shapes import ProbeTarget, Status
 
 _Request = Request[Principal, Any, Any]
 
-_ROOT_WARNING = timedelta(days=90)
-
 
 @get("/v1/status", role=Role.VIEWER, sync_to_thread=True)
-def status(services: NamedDependency[Services], request: _Request) -> Status:
+def status(
+    services: NamedDependency[Services],
+    delivery_expires: NamedDependency[datetime | None],
+    request: _Request,
+) -> Status:
     """Return how the server fares, and what needs attention in the caller's accounts."""
     only, now = request.user.account, services.clock()
     accounts = [each for each in services.accounts.all() if only in (None, each.name)]
     warnings = [
         f"the root key of {each.name} is on the server" for each in accounts if each.root_online
     ]
-    warnings += [
-        f"root {each.root_version} of {each.name} expires on {each.root_expires:%Y-%m-%d}"
-        for each in accounts
-        if each.root_expires - now < _ROOT_WARNING
-    ]
+    found = services.publisher.expiries()
+    warnings += expiry.warnings((each for each in found if only in (None, each.account)), now)
+    if delivery_expires is not None:
+        of_delivery = expiry.delivery_warning(delivery_expires, now)
+        warnings += [] if of_delivery is None else [of_delivery]
     return Status(version=__version__, accounts=len(accounts), warnings=warnings)
 
 

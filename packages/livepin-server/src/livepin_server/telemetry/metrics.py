@@ -37,6 +37,9 @@ class Metrics:
             "1 while everything that is published is served; 0 while news are missed",
             registry=self.registry,
         )
+        self.config_expires = self._moment("config", "The newest config", ["account", "stream"])
+        self.root_expires = self._moment("root", "The newest root", ["account"])
+        self.delivery_expires = self._moment("delivery_certificate", "The delivery certificate", [])
         self._fetches: dict[tuple[str, str], Counter] = {}
 
     def fetched(self, account: str, held: str) -> None:
@@ -51,6 +54,14 @@ class Metrics:
     def text(self) -> bytes:
         """Return everything in the exposition format."""
         return generate_latest(self.registry)
+
+    def _moment(self, name: str, text: str, labels: list[str]) -> Gauge:
+        return Gauge(
+            f"livepin_{name}_expires_timestamp_seconds",
+            f"{text} expires, in seconds since 1970",
+            labels,
+            registry=self.registry,
+        )
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

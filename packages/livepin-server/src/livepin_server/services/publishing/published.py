@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, ScalarSelect, func, select
 from sqlalchemy.engine import Row
 
 from livepin_server.services.delivery_settings import DeliverySettings
+from livepin_server.services.expiry import Expiry
 from livepin_server.services.model import AccountDocuments, ConfigDocument
 from livepin_server.services.nearest import not_found
 from livepin_server.storage.database import Database
@@ -29,6 +30,28 @@ class Published:
         with self._database.reading() as connection:
             texts = connection.scalars(select(accounts.c.delivery).where(accounts.c.active)).all()
         return any(msgspec.json.decode(each, type=DeliverySettings).pins == pins for each in texts)
+
+    def expiries(self) -> list[Expiry]:
+        """Return the newest root of each account and the newest config of each stream."""
+        others = roots.alias()
+        newest_root = select(func.max(others.c.version)).where(others.c.account == roots.c.account)
+        of_roots = select(roots.c.account, roots.c.version, roots.c.created, roots.c.expires).where(
+            roots.c.version == newest_root.scalar_subquery()
+        )
+        of_configs = select(
+            configs.c.account, configs.c.stream, configs.c.version, configs.c.issued,
+            configs.c.expires,
+        ).where(configs.c.version == _newest_version())  # fmt: skip
+        with self._database.reading() as connection:
+            found = [
+                Expiry(
+                    kind="root", account=row.account, stream="", version=row.version,
+                    issued=row.created, expires=row.expires,
+                )
+                for row in connection.execute(of_roots.order_by(roots.c.account))
+            ]  # fmt: skip
+            listed = connection.execute(of_configs.order_by(configs.c.account, configs.c.stream))
+            return found + [Expiry(kind="config", **row._mapping) for row in listed]
 
     def documents(self, account: str) -> AccountDocuments:
         """Return everything that delivery serves for an account.
@@ -77,17 +100,20 @@ def newest(
     connection: Connection, account: str | None = None, stream: str | None = None
 ) -> list[Row[tuple[object, ...]]]:
     """Return the newest config of each stream, of all accounts unless one is named."""
+    query = select(configs).where(configs.c.version == _newest_version())
+    if account is not None:
+        query = query.where(configs.c.account == account)
+    if stream is not None:
+        query = query.where(configs.c.stream == stream)
+    return list(connection.execute(query).all())
+
+
+def _newest_version() -> ScalarSelect[int]:
     others = configs.alias()
-    version = (
+    return (
         select(others.c.version)
         .where(others.c.account == configs.c.account, others.c.stream == configs.c.stream)
         .order_by(others.c.version.desc())
         .limit(1)
         .scalar_subquery()
     )
-    query = select(configs).where(configs.c.version == version)
-    if account is not None:
-        query = query.where(configs.c.account == account)
-    if stream is not None:
-        query = query.where(configs.c.stream == stream)
-    return list(connection.execute(query).all())

@@ -25,6 +25,7 @@ from livepin_server.bus.memory import Announcement, Bus
 from livepin_server.custody.sealed import Label, Vault
 from livepin_server.errors import ConflictError, NotFoundError, ServiceError
 from livepin_server.services.delivery_settings import DeliverySettings
+from livepin_server.services.expiry import Expiry
 from livepin_server.services.model import AccountDocuments, Publication
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, configs, keys, roots
@@ -270,6 +271,10 @@ class Publisher:
         publication, raw = self.version(account, stream)
         documents = self.documents(account)
         return Bootstrap(root=documents.roots[publication.root_version], config=raw)
+
+    def expiries(self) -> list[Expiry]:
+        """Return the newest root of each account and the newest config of each stream."""
+        return Published(self._database).expiries()
 
     def documents(self, account: str) -> AccountDocuments:
         """Return everything that delivery serves for an account."""
