@@ -14,7 +14,7 @@ COMMANDS = [
     "init", "serve", "upgrade", "status", "account add", "account list", "domain add",
     "domain list", "domain show", "domain remove", "domain check", "domain set-mode",
     "domain set-token", "domain set-stale", "pin add", "pin remove",
-    "pin list", "pin new-backup", "export", "config show", "config log", "bootstrap",
+    "pin list", "pin new-backup", "export", "doctor", "config show", "config log", "bootstrap",
     "delivery show", "delivery set", "delivery check", "delivery renew-keys", "demo",
 ]  # fmt: skip
 

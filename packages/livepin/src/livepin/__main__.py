@@ -1,4 +1,4 @@
-"""The script `livepin`: the operators' commands where `livepin-server` is installed."""
+"""The script `livepin`: the operators' commands with `livepin-server`, else `doctor` alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from livepin import __version__
 
 
 def main() -> int:
-    """Hand over to the operators' commands, or say where they are."""
+    """Hand over to the operators' commands; without them, run `doctor`, or say where they are."""
     for found in entry_points(group="livepin.commands"):
         return int(found.load()())
+    if sys.argv[1:2] == ["doctor"]:
+        from livepin import doctor
+
+        return doctor.main(sys.argv[2:])
     print(f"livepin {__version__}, the client library", file=sys.stderr)
+    print("hint:  look at an endpoint with: livepin doctor URL", file=sys.stderr)
     print("hint:  the operators' commands come with: pip install livepin-server", file=sys.stderr)
     return 2
 

@@ -20,6 +20,8 @@ from livepin_server.lock import DataFolderBusyError
 
 from . import config, delivery, domain, pin, server
 from .demo import demo
+from .doctor import EXAMPLES as DOCTOR_EXAMPLES
+from .doctor import doctor
 from .export import EXAMPLES as EXPORT_EXAMPLES
 from .export import export_
 from .output import (
@@ -70,6 +72,7 @@ app.command(config.app)
 app.command(config.bootstrap, help_epilogue=config.EXAMPLES)
 app.command(delivery.app)
 app.command(export_, name="export", help_epilogue=EXPORT_EXAMPLES)
+app.command(doctor, help_epilogue=DOCTOR_EXAMPLES)
 app.command(demo, help_epilogue="Example:\n  livepin demo --exit")
 
 
