@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
@@ -277,7 +278,21 @@ def test_a_socket_of_ones_own_is_pinned_too(
     assert server.opened == 0
 
 
-@KINDS
+TLS_IN_TLS = pytest.mark.parametrize(
+    "kind",
+    [
+        "sync",
+        pytest.param(
+            "async",
+            marks=pytest.mark.skipif(
+                sys.version_info < (3, 11), reason="asyncio has TLS within TLS from Python 3.11 on"
+            ),
+        ),
+    ],
+)
+
+
+@TLS_IN_TLS
 @pytest.mark.parametrize("presented", ["other", "stranger"])
 @QUICK
 def test_a_refusal_through_an_encrypted_proxy_sends_nothing(
@@ -305,7 +320,7 @@ def test_a_refusal_through_an_encrypted_proxy_sends_nothing(
     assert encrypted_tunnel.asked
 
 
-@KINDS
+@TLS_IN_TLS
 def test_a_connection_through_an_encrypted_proxy_is_healed(
     pins: Client,
     simulator: DeliverySimulator,

@@ -68,6 +68,7 @@ class PinnedConnector(aiohttp.TCPConnector):
                 return found
             connection = found.transport.get_extra_info("ssl_object")
             if not isinstance(connection, PinnedObject):
+                found.transport.abort()
                 found.close()
                 raise aiohttp.ClientConnectionError(
                     f"the connection to {req.url.raw_host} is not a pinned one"
@@ -75,6 +76,7 @@ class PinnedConnector(aiohttp.TCPConnector):
             connection.attach(found.transport.get_extra_info("socket"))
             if connection.is_current():
                 return found
+            found.transport.abort()
             found.close()
 
     def _check(self, req: Any) -> None:
