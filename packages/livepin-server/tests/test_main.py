@@ -1,5 +1,6 @@
 """The composition root: it alone reads environment and clock, and holds the folder's lock."""
 
+import asyncio
 import datetime as dt
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import httpx
 import pytest
 from litestar import Litestar
 from livepin_server import lock, main
@@ -67,6 +69,23 @@ def test_in_process_gives_the_operators_key_and_holds_the_lock(data_folder):
             pass
     with lock.holding(data_folder):
         pass
+
+
+def test_the_status_warns_of_a_certificate_of_delivery_that_ends(data_folder, clock, monkeypatch):
+    clock.advance(days=3650 - 80)
+    monkeypatch.setattr(main, "clock", clock)
+    with main.in_process(data_folder) as (app, key):
+
+        async def status():
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url="https://x") as client:
+                headers = {"Authorization": f"Bearer {key}"}
+                return (await client.get("/v1/status", headers=headers)).json()
+
+        found = asyncio.run(status())["warnings"]
+    assert found[-1] == (
+        "the certificate of delivery expires on 2036-11-20: livepin delivery renew-keys"
+    )
 
 
 @pytest.mark.parametrize(

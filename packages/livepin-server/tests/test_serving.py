@@ -294,7 +294,6 @@ def test_a_config_that_cannot_be_signed_again_is_seen_in_log_status_and_metrics(
         "livepin_delivery_certificate_expires_timestamp_seconds",
     ):
         assert [each for each in lines if each.startswith(line)], line
-    assert caplog.messages == []
     clock.advance(days=9)
     opened.services.database.write(lambda each: each.execute(delete(keys)))
     assert opened.services.publisher.resign_due() == []
@@ -303,6 +302,14 @@ def test_a_config_that_cannot_be_signed_again_is_seen_in_log_status_and_metrics(
     run()
     text = "config 1 of acme/main was not signed again, the log says why; it expires on 2026-12-07"
     assert caplog.messages == [text]
+
+
+def test_a_start_after_a_long_stop_warns_of_nothing_that_it_is_about_to_mend(
+    opened, clock, caplog
+) -> None:
+    clock.advance(days=9)
+    _watch(opened, Metrics()).run()
+    assert caplog.messages == []
 
 
 def test_the_lowest_rate_locks_nobody_out(start_server) -> None:

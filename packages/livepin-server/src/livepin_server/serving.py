@@ -261,9 +261,10 @@ def _resign(folder: Folder) -> Job:
 
 def _watch(node: Node, metrics: Metrics) -> Job:
     """Return the job that tells when what expires does, and warns in the log, of each once."""
-    said: set[str] = set()
+    said: set[str] | None = None
 
     def run() -> None:
+        nonlocal said
         found = node.published.expiries()
         metrics.delivery_expires.set(node.identity.expires.timestamp())
         for each in found:
@@ -272,13 +273,14 @@ def _watch(node: Node, metrics: Metrics) -> Job:
                 metrics.root_expires.labels(each.account).set(moment)
             else:
                 metrics.config_expires.labels(each.account, each.stream).set(moment)
-        if isinstance(node, Folder):
+        if said is None:
+            said = set()  # at the start, what is due is about to be signed
+        elif isinstance(node, Folder):
             now = node.services.clock()
             texts = {*expiry.warnings(found, now), *_of_delivery(node, now)}
             for text in sorted(texts - said):
                 logger.warning(text)
-            said.clear()
-            said.update(texts)
+            said = texts
 
     return Job(name="watch", seconds=_WATCH_EVERY, run=run)
 
