@@ -40,23 +40,37 @@ def test_two_servers_in_one_process_count_apart(metrics):
     assert ("livepin_reports_total", ("account", "acme")) not in samples(Metrics())
 
 
+def fetches(metrics):
+    name = "livepin_config_fetches_total"
+    found = {k[1:]: v for k, v in samples(metrics).items() if k[0] == name}
+    return {(account[1], held[1]): v for (account, held), v in found.items()}
+
+
 def test_fetches_are_counted_by_the_version_that_was_held(metrics):
     for held in ("none", "1", "1", "2"):
-        metrics.fetched("acme", held)
+        metrics.fetched("acme", held, 2)
     found = samples(metrics)
     name = "livepin_config_fetches_total"
     assert found[name, ("account", "acme"), ("held", "none")] == 1
     assert found[name, ("account", "acme"), ("held", "1")] == 2
 
 
-def test_made_up_versions_cannot_fill_the_memory(metrics):
-    for held in range(1000):
-        metrics.fetched("acme", str(held))
-    metrics.fetched("acme", "5")
-    metrics.fetched("other", "5")
-    fetches = {k: v for k, v in samples(metrics).items() if k[0] == "livepin_config_fetches_total"}
-    name = "livepin_config_fetches_total"
-    assert len(fetches) == 202
-    assert fetches[name, ("account", "acme"), ("held", "other")] == 800
-    assert fetches[name, ("account", "acme"), ("held", "5")] == 2
-    assert fetches[name, ("account", "other"), ("held", "other")] == 1
+def test_made_up_versions_fill_no_memory_and_hide_no_real_one(metrics):
+    for held in range(1000, 3000):
+        metrics.fetched("acme", str(held), 7)
+    for _ in range(2):
+        metrics.fetched("acme", "7", 7)
+        metrics.fetched("acme", "0007", 7)
+    assert fetches(metrics) == {("acme", "other"): 2000, ("acme", "7"): 4}
+
+
+def test_the_latest_versions_are_counted_apart_however_many_there_were(metrics):
+    for newest in range(1, 1001):
+        metrics.fetched("acme", str(newest - 1) if newest > 1 else "none", newest)
+        metrics.fetched("other", "1", 1)
+        assert len(fetches(metrics)) <= 103
+    metrics.fetched("acme", "3", 1000)
+    found = fetches(metrics)
+    assert found["acme", "999"] == found["acme", "none"] == found["acme", "other"] == 1
+    assert found["other", "1"] == 1000
+    assert ("acme", "3") not in found

@@ -82,7 +82,7 @@ class DeliveryApp:
         held = headers.get("if-none-match")
         if document.counted:
             match = _HELD.match(held) if held else None
-            self._metrics.fetched(document.account, match[1] if match else "none")
+            self._metrics.fetched(document.account, match[1] if match else "none", document.version)
         if held is not None and held.removeprefix("W/") == document.etag:
             self._count[304].inc()
             proto.response_empty(304, document.headers)

@@ -20,6 +20,7 @@ class Document:
     """One answer, in the forms that it is sent in. `account` is for counting."""
 
     account: str
+    version: int
     etag: str
     raw: bytes
     compressed: bytes | None
@@ -50,6 +51,7 @@ class Snapshot:
         for stream, config in documents.configs.items():
             fresh[f"{base}/config/{stream}"] = _document(
                 account,
+                config.version,
                 f"{config.root_version}.{config.version}",
                 config.raw,
                 "application/jose",
@@ -58,7 +60,7 @@ class Snapshot:
             )
         for version, raw in documents.roots.items():
             fresh[f"{base}/root/{version}"] = _document(
-                account, str(version), raw, "application/jose+json", _ROOT_CACHING, False
+                account, version, str(version), raw, "application/jose+json", _ROOT_CACHING, False
             )
         others = {p: d for p, d in self._by_path.items() if d.account != account}
         self._by_path = others | fresh
@@ -69,9 +71,9 @@ class Snapshot:
 
 
 def _document(
-    account: str, version: str, raw: bytes, content_type: str, caching: str, counted: bool
+    account: str, version: int, tag: str, raw: bytes, content_type: str, caching: str, counted: bool
 ) -> Document:
-    etag = f'"{version}"'
+    etag = f'"{tag}"'
     headers = [
         ("content-type", content_type),
         ("etag", etag),
@@ -82,6 +84,7 @@ def _document(
     compressed = gzip.compress(raw, 6, mtime=0) if len(raw) >= _SMALLEST_GZIP else None
     return Document(
         account=account,
+        version=version,
         etag=etag,
         raw=raw,
         compressed=compressed,

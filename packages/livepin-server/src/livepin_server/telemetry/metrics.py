@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4"  # and the charset, which Litestar adds
-_MOST_VERSIONS = 200
+_MOST_VERSIONS = 100  # of a stream, that are counted apart
 
 
 class Metrics:
@@ -42,14 +42,27 @@ class Metrics:
         self.delivery_expires = self._moment("delivery_certificate", "The delivery certificate", [])
         self._fetches: dict[tuple[str, str], Counter] = {}
 
-    def fetched(self, account: str, held: str) -> None:
-        """Count a config fetch; the number of distinct labels is bounded."""
+    def fetched(self, account: str, held: str, newest: int) -> None:
+        """Count a fetch of the config `newest` by one who says to hold `held`, or `none`.
+
+        Anybody can say anything: only the latest versions that there are have a label.
+        """
         counter = self._fetches.get((account, held))
-        if counter is None:
-            known = len(self._fetches) < _MOST_VERSIONS
-            key = (account, held) if known else (account, "other")
-            counter = self._fetches.setdefault(key, self.fetches.labels(*key))
-        counter.inc()
+        (counter or self._fetches_of(account, held, newest)).inc()
+
+    def _fetches_of(self, account: str, held: str, newest: int) -> Counter:
+        oldest = max(newest - _MOST_VERSIONS, 0)
+        if held.isdecimal():
+            number = int(held)
+            held = str(number) if oldest < number <= newest else "other"
+        key = (account, held)
+        if key not in self._fetches:
+            for each in [k for k in self._fetches if k[0] == account and k[1].isdecimal()]:
+                if int(each[1]) <= oldest:
+                    del self._fetches[each]
+                    self.fetches.remove(*each)
+            self._fetches[key] = self.fetches.labels(*key)
+        return self._fetches[key]
 
     def text(self) -> bytes:
         """Return everything in the exposition format."""
