@@ -20,6 +20,15 @@ def test_a_running_server_is_found_by_its_data_folder(run, served) -> None:
     assert run("domain", "remove", "found.test", "--data", served.data).code == 0
 
 
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1", "0.0.0.0"])
+def test_a_running_server_is_found_wherever_management_listens(
+    run, data, start, monkeypatch, host
+) -> None:
+    monkeypatch.setenv("LIVEPIN_MANAGEMENT_HOST", host)
+    start(data)
+    assert run("status", "--json").json["running"] is True
+
+
 def test_a_server_elsewhere_is_found_by_its_url(run, remote) -> None:
     done = run("status", "--json")
     assert (done.code, done.json["running"]) == (0, True)

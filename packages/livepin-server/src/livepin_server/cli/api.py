@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 from urllib.parse import quote, urlsplit
@@ -248,7 +249,9 @@ def _of_server(data: Path, stack: ExitStack, account: str | None) -> Api | None:
             return None
         key = (data / OPERATOR_KEY).read_text().strip()
     client = stack.enter_context(_client(found, str(data / TLS / "ca.pem")))
-    return Api(client.request, key, account, served=found)
+    # Wherever management listens, its certificate has this name.
+    send = partial(client.request, extensions={"sni_hostname": "localhost"})
+    return Api(send, key, account, served=found)
 
 
 def _wait_for_server(data: Path) -> str | None:
