@@ -17,8 +17,10 @@ def tell(what: str, about: Any) -> None:
 
 def running() -> None:
     servers = ctx.master.addons.get("proxyserver").servers
-    ports = {each.mode.type_name: dict(each.listen_addrs)["127.0.0.1"] for each in servers}
-    tell("running", ports)
+    bound = [
+        (each.mode.type_name, *address[:2]) for each in servers for address in each.listen_addrs
+    ]
+    tell("running", {mode: port for mode, host, port in bound if host == "127.0.0.1"})
 
 
 def client_connected(client: Any) -> None:
