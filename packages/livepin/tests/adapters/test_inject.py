@@ -210,18 +210,23 @@ def test_an_asynchronous_connection_that_fails_fetches_newer_pins_for_the_next(
     pins: Client,
     simulator: DeliverySimulator,
     context: ssl.SSLContext,
+    chain: Chain,
     other: Chain,
     serve: Any,
 ) -> None:
-    rotated = serve(other)
-    simulator.pin(HOST, other.pin)
+    server = serve(chain)
 
     async def connect() -> None:
-        _, writer = await asyncio.open_connection(HOST, rotated.port, ssl=context)
+        _, writer = await asyncio.open_connection(HOST, server.port, ssl=context)
         writer.close()
         await writer.wait_closed()
 
     with livepin.inject(pins):
+        simulator.publish()
+        asyncio.run(connect())
+        assert pins.wait_for(simulator.version, timeout=10)  # nothing is due any more
+        server.present(other)
+        simulator.pin(HOST, other.pin)
         with pytest.raises(PinMismatchError):
             asyncio.run(connect())
         assert pins.wait_for(simulator.version, timeout=10)
