@@ -127,11 +127,12 @@ def add(
     found = gather(source, level=pin_level, passphrase_file=passphrase_file)
     where = path(host)
     with connected(common) as api:
-        domain = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
-        if not unchecked:
-            require_fit(found, domain, backup=backup)
-        if goal is not None:
-            found += [_live(api, goal, domain, pin_level or "leaf", common)]
+        if goal is not None or any(each.der for each in found):
+            domain = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
+            if not unchecked:
+                require_fit(found, domain, backup=backup)
+            if goal is not None:
+                found += [_live(api, goal, domain, pin_level or "leaf", common)]
         pins = {each.pin: each for each in found}
         body = {
             "pins": [
