@@ -1,10 +1,13 @@
 """Settings: one TOML file, variables that win over it, and mistakes named in one line."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from livepin.errors import ConfigurationError
 from livepin_server.settings import FILE, Settings, database_url, parse, render
 
+ROOT = Path(__file__).parents[3]
 URLS = 'delivery_urls = ["https://pins.example.com:8443"]\n'
 
 CHOSEN = {
@@ -26,6 +29,17 @@ CHOSEN = {
 
 def test_the_table_of_this_test_holds_every_setting():
     assert {field.name for field in msgspec.structs.fields(Settings)} == CHOSEN.keys()
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_each_setting_is_in_the_guide_with_its_default(name):
+    lines = (ROOT / "docs" / "operations.md").read_text("utf-8").splitlines()
+    (row,) = [
+        each for each in lines if each.startswith("| `") and f"`{name}`" in each.split("|")[1]
+    ]
+    default = getattr(Settings(delivery_urls=[]), name)
+    if default and name != "delivery_urls":
+        assert (default if isinstance(default, str) else f"{default:g}") in row
 
 
 @pytest.mark.parametrize("name", CHOSEN)
