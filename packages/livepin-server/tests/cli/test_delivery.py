@@ -145,7 +145,7 @@ def test_a_url_where_the_server_answers_is_published(run, data, own) -> None:
 
 def test_renewed_keys_are_published_and_what_serves_the_old_ones_is_refused(run, data, own) -> None:
     before = run("delivery", "show", "--json").json["pins"]
-    run("delivery", "set", "--url", own)
+    run("delivery", "set", "--url", own, "--recovery-url", "https://cdn.example.net/livepin")
     assert run("delivery", "renew-keys").out == (
         "delivery has new keys; start the server again with: livepin serve\n"
     )
@@ -155,6 +155,20 @@ def test_renewed_keys_are_published_and_what_serves_the_old_ones_is_refused(run,
     assert fingerprint_text(spki_fingerprint(leaf)) in after["pins"]
     assert run("delivery", "check").code == 1  # the old keys still answer
     assert run("delivery", "renew-keys", "--json").json == {"renewed": True}
+
+
+def test_apps_are_not_cut_off_by_new_keys_unless_that_is_said(run, data) -> None:
+    before = run("delivery", "show", "--json").json["pins"]
+    done = run("delivery", "renew-keys")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.splitlines() == [
+        "error: the apps of acme would be cut off until a release: no recovery URL",
+        "hint:  livepin delivery set --recovery-url URL, and wait until apps know it; "
+        "or, after a theft: --without-recovery",
+    ]
+    assert run("delivery", "show", "--json").json["pins"] == before
+    assert run("delivery", "renew-keys", "--without-recovery").code == 0
+    assert run("delivery", "show", "--json").json["pins"] != before
 
 
 def test_a_delivery_key_that_is_not_pinned_is_found(run, data, own) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -12,10 +13,11 @@ from livepin.errors import MalformedError
 
 from livepin_server.probing.probe import Observation, probe
 
-from .api import Common, Local, connected, data_folder, opening
+from .api import Api, Common, Local, connected, data_folder, opening
 from .looking import target
 from .output import (
     FOUND,
+    REFUSED,
     UNREACHABLE,
     CommandError,
     say,
@@ -123,7 +125,13 @@ def check(*, common: Common = _DEFAULTS) -> None:
 
 
 @app.command(help_epilogue="Example:\n  livepin delivery renew-keys")
-def renew_keys(*, local: Local = _LOCAL) -> None:
+def renew_keys(
+    *,
+    without_recovery: Annotated[
+        bool, Parameter(help="Do so although apps without a recovery URL are cut off.")
+    ] = False,
+    local: Local = _LOCAL,
+) -> None:
     """Give the delivery channel new keys, after a loss or a theft. The server must be stopped.
 
     Apps that hold the old pins get the new ones over a recovery URL.
@@ -131,6 +139,8 @@ def renew_keys(*, local: Local = _LOCAL) -> None:
     from livepin_server.main import renew_delivery_keys
 
     data = data_folder(local)
+    if not without_recovery:
+        _require_recovery(data)
     with opening(data), working("making keys"):
         renew_delivery_keys(data)
     if local.json:
@@ -150,6 +160,27 @@ def check_urls(urls: tuple[str, ...], recovery_urls: tuple[str, ...]) -> None:
                 check_url(each, schemes=schemes)
         except MalformedError as exc:
             raise CommandError(f"{option}: {exc}", hint=f"such as {example}") from exc
+
+
+def _require_recovery(data: Path) -> None:
+    """Refuse to cut off apps: those with the old pins find the new ones on no other way."""
+    with connected(Local(data=data)) as api:
+        if api.served is not None:
+            return  # refused for that, in a moment
+        names = [each["name"] for each in api.call("GET", "/v1/accounts")]
+        found = [n for n in names if not _recovery_urls(api, n)]
+    if found:
+        raise CommandError(
+            f"the apps of {', '.join(found)} would be cut off until a release: no recovery URL",
+            hint="livepin delivery set --recovery-url URL, and wait until apps know it; "
+            "or, after a theft: --without-recovery",
+            code=REFUSED,
+        )
+
+
+def _recovery_urls(api: Api, account: str) -> list[str]:
+    found: list[str] = api.call("GET", f"/v1/accounts/{account}/delivery")["recovery_urls"]
+    return found
 
 
 def _require_working(urls: tuple[str, ...], delivery: dict[str, Any]) -> None:
