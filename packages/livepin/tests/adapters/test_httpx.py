@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from livepin.client import Client
-from livepin.errors import find
-from livepin.testing import Chain, DeliverySimulator, RecordingServer
+from livepin.errors import ConfigurationError, find
+from livepin.testing import Chain, DeliverySimulator, RecordingServer, make_chain
 
 httpx = pytest.importorskip("httpx", reason="the livepin wheel alone brings no httpx")
 adapter = pytest.importorskip("livepin.adapters.httpx")
@@ -162,3 +162,18 @@ def test_other_connection_errors_stay_what_they_are(
 def test_verify_cannot_be_given(pins: Client, transport: Any, verify: bool) -> None:
     with pytest.raises(TypeError, match="verify is set by Livepin"):
         transport(pins, verify=verify)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("name", ["unlisted.test", b"unlisted.test"])
+def test_a_listed_host_is_not_verified_under_another_name(
+    simulator: DeliverySimulator, authority: Any, other: Chain, serve: Any, kind: str, name: Any
+) -> None:
+    simulator.pin(HOST, other.pin)
+    server = serve(make_chain(HOST, "unlisted.test", authority=authority))
+    url = f"https://{HOST}:{server.port}/"
+    with simulator.client(ca=authority.pem) as pins, Http(pins, kind) as http:
+        with pytest.raises(httpx.ConnectError) as caught:
+            http.get(url, extensions={"sni_hostname": name})
+        assert isinstance(find(caught.value), ConfigurationError)
+    assert silent(server)

@@ -15,9 +15,10 @@ import httpx
 
 from livepin.client import Client
 from livepin.client.context import PinnedObject
-from livepin.errors import CleartextError, PinMismatchError, find
+from livepin.errors import CleartextError, ConfigurationError, PinMismatchError, find
 
 from .cleartext import check_cleartext
+from .server_names import check_server_name
 
 
 class PinnedTransport(httpx.HTTPTransport):
@@ -69,6 +70,15 @@ def _check(pins: Client, request: httpx.Request) -> None:
         check_cleartext(pins, request.url.scheme, request.url.host)
     except CleartextError as exc:
         raise httpx.UnsupportedProtocol(str(exc), request=request) from exc
+    try:
+        check_server_name(pins, request.url.host, _server_name(request))
+    except ConfigurationError as exc:
+        raise httpx.ConnectError(str(exc), request=request) from exc
+
+
+def _server_name(request: httpx.Request) -> str | None:
+    found = request.extensions.get("sni_hostname")
+    return found.decode("ascii", "replace") if isinstance(found, bytes) else found
 
 
 def _without_verify(options: dict[str, Any]) -> dict[str, Any]:
