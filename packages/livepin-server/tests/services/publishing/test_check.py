@@ -1,11 +1,14 @@
 """The guard before every publish: a config that any client would refuse is not published."""
 
+import base64
+import os
+
 import pytest
 from livepin.jose import PrivateKey
 from livepin.trust import TrustedState
 from livepin_server.errors import ConflictError
 from livepin_server.storage.schema import accounts, configs, domains, pins
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 
 
 @pytest.fixture
@@ -111,3 +114,21 @@ def test_the_first_config_of_a_stream_is_checked_by_itself(services, intent, add
 def test_a_stream_whose_configs_are_gone_begins_anew(services, intent):
     change(services, delete(configs))
     assert services.publisher.publish("acme", "main", lambda *_: [], intent).version == 2
+
+
+def test_a_config_that_apps_would_not_unpack_is_refused(services, add_domain, intent):
+    """Delivery sends it packed, and what is random packs badly."""
+    add_domain()
+
+    def change(connection, now):
+        row = {
+            "account": "acme", "stream": "main", "pin_set": "api.example.com", "label": "",
+            "backup": False, "created": now, "author": "alice",
+        }  # fmt: skip
+        digests = [base64.b64encode(os.urandom(32)).decode() for _ in range(52_000)]
+        connection.execute(insert(pins), [row | {"sha256": each} for each in digests])
+        return []
+
+    with pytest.raises(ConflictError, match="at most 2097152 bytes packed"):
+        services.publisher.publish("acme", "main", change, intent)
+    assert services.publisher.version("acme", "main")[0].version == 2

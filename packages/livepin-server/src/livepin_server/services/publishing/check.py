@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+
 from livepin.bootstrap import Bootstrap
+from livepin.documents.config import MAX_COMPRESSED
 from livepin.errors import VerificationError
 from livepin.trust import TrustedState
 from sqlalchemy import Connection, select
@@ -17,6 +20,7 @@ def check(connection: Connection, account: str, stream: str, raw: bytes) -> None
     Raises:
         ConflictError: a client would refuse it; nothing may be published.
     """
+    _check_packed(raw)
     chain = _roots(connection, account)
     try:
         for document, root_version in _starts(connection, account, stream) or [(raw, max(chain))]:
@@ -29,6 +33,15 @@ def check(connection: Connection, account: str, stream: str, raw: bytes) -> None
         raise ConflictError(
             f"clients would refuse this config: {exc}", hint="nothing was published"
         ) from exc
+
+
+def _check_packed(raw: bytes) -> None:
+    """Rule 1 holds for what is sent, too: delivery sends a config packed."""
+    if len(raw) > MAX_COMPRESSED and len(gzip.compress(raw, 6)) > MAX_COMPRESSED:
+        raise ConflictError(
+            f"clients would refuse this config: expected at most {MAX_COMPRESSED} bytes packed",
+            hint="nothing was published; remove pins that are not used any more",
+        )
 
 
 def _roots(connection: Connection, account: str) -> dict[int, bytes]:
