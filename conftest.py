@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def counterpart() -> Callable[[str], str]:
         return path
 
     return find
+
+
+def pytest_configure() -> None:
+    """Let tests send Ctrl-C to their children also where a shell runs this in the background.
+
+    Such a shell ignores SIGINT, and whatever it starts inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

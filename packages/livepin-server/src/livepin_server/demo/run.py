@@ -94,12 +94,12 @@ class Story:
         attacker, before = stage.attacker, len(stage.attacker.received)
         connections = attacker.connections
         stage.delivery_line.point(attacker.port)
-        self._until(lambda line: line["error"] is not None, 60)
-        leaked = len(attacker.received) - before
-        tried = attacker.connections - connections
+        # An error alone may be that of a fetch that was under way when the line was moved.
+        self._until(lambda line: line["error"] and attacker.connections > connections, 60)
         stage.delivery_line.point(stage.delivery_port)
         self._until(lambda line: line["ok"] and line["error"] is None, 60)
-        assert tried > 0, "nobody connected to the attacker"
+        leaked = len(attacker.received) - before
+        tried = attacker.connections - connections
         assert leaked == 0, f"{leaked} bytes leaked"
         return f"connections refused: {tried}; {leaked} bytes at the attacker; requests go on"
 
