@@ -117,11 +117,25 @@ class Bridge:
 
     async def _listen(self, started: Future[None]) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_unix_server(self._serve, self._path, limit=_CHUNK)
+        serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = loop.create_task(self._serve(reader, writer))
+            serving[task] = writer
+            task.add_done_callback(lambda done: serving.pop(done, None) and None)
+
+        server = await asyncio.start_unix_server(accept, self._path, limit=_CHUNK)
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
         started.set_result(None)
         await stop.wait()
         server.close()
+        under_way = serving.copy()
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for writer in under_way.values():  # one that was cancelled before it began, too
+            writer.transport.abort()
+        await asyncio.sleep(0)  # sockets are closed in the loop's next turn
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
