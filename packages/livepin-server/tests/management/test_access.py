@@ -166,7 +166,7 @@ def test_an_operator_key_is_made_shown_once_and_used(two_accounts) -> None:
     made = two_accounts.send("POST", "/v1/api-keys", to="management", key=admin, json=body).json()
     listed = two_accounts.send("GET", "/v1/api-keys", to="management", key=admin)
     assert made["key"] not in listed.text
-    assert made["key"].rpartition("_")[2] not in listed.text
+    assert made["key"].split("_", 2)[2] not in listed.text
     assert made["view"] in listed.json()
     whoami = two_accounts.send("GET", "/v1/whoami", to="management", key=made["key"]).json()
     assert whoami == {
