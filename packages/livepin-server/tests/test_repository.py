@@ -59,3 +59,16 @@ def test_make_says_what_it_can_do() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("setup", "lint", "test", "demo", "serve", "bench"):
         assert re.search(rf"^{target}\s", done.stdout, re.MULTILINE)
+
+
+def test_only_what_is_locked_is_ever_installed() -> None:
+    scripts = [*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "counterparts", ROOT / "Makefile"]
+    installs = [
+        line
+        for script in scripts
+        if script.is_file()
+        for line in script.read_text().splitlines()
+        if re.search(r'pip["\s,]+install|\*pip, "install"', line)
+    ]
+    assert len(installs) >= 4
+    assert [line for line in installs if "--no-deps" not in line] == []
