@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from livepin.client import Client
+from livepin.client.context import PinnedSocket
 from livepin.errors import CleartextError, ConfigurationError, PinMismatchError, find
 from livepin.testing import (
     Authority,
@@ -141,6 +143,43 @@ def test_nothing_takes_the_place_of_the_pinned_context(
     with pytest.raises(TypeError, match=f"{name} is set by Livepin"):
         talk(kind, pins, f"wss://{HOST}:{server.port}/", **{name: None})
     assert server.connections == 0
+
+
+def test_nothing_is_read_while_the_opening_handshake_is_written(
+    pins: Client, chain: Chain, echo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = echo(chain)
+    read, write = PinnedSocket.read, PinnedSocket.write
+    reading, written = threading.Event(), threading.Event()
+
+    def reads(connection: PinnedSocket, *args: Any) -> Any:
+        reading.set()
+        return read(connection, *args)
+
+    def writes(connection: PinnedSocket, data: Any) -> int:
+        if not written.is_set():
+            select.select([connection], [], [], 10)  # the server's session tickets are there
+            assert not reading.wait(0.2)
+            written.set()
+        return write(connection, data)
+
+    monkeypatch.setattr(PinnedSocket, "read", reads)
+    monkeypatch.setattr(PinnedSocket, "write", writes)
+    assert talk("sync", pins, server.url, "one") == ["one"]
+    assert written.is_set()
+
+
+def test_a_handshake_that_cannot_be_sent_leaves_no_thread(
+    pins: Client, chain: Chain, echo: Any
+) -> None:
+    server = echo(chain)
+    before = set(threading.enumerate())
+    with pytest.raises(TypeError):
+        adapter.sync_connect(pins, server.url, additional_headers=7)
+    for each in set(threading.enumerate()) - before:
+        if "recv_events" in each.name:
+            each.join(timeout=10)
+            assert not each.is_alive()
 
 
 # -- redirects and names ---------------------------------------------------------------------

@@ -17,6 +17,7 @@ comes on top of `open_timeout`.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -101,7 +102,31 @@ class _SyncConnection(websockets.sync.client.ClientConnection):
         # Through an encrypted proxy, the socket is one of the library that has an SSLObject.
         found = getattr(sock, "ssl_object", sock)
         _check(pins, protocol.uri, found)
+        self._sent = threading.Event()
         super().__init__(sock, protocol, **kwargs)
+
+    def handshake(self, *args: Any, **kwargs: Any) -> None:
+        """Send the opening handshake, and let the thread that receives begin."""
+        try:
+            super().handshake(*args, **kwargs)
+        finally:
+            self._sent.set()
+
+    def send_data(self) -> None:
+        """Write to the socket."""
+        try:
+            super().send_data()
+        finally:
+            self._sent.set()
+
+    def recv_events(self) -> None:
+        """Read from the socket, but not while the opening handshake is written.
+
+        The server's session tickets arrive just then. One thread that takes them in while another
+        writes confuses OpenSSL, and the request is never sent.
+        """
+        self._sent.wait()
+        super().recv_events()
 
 
 def _own_options(
