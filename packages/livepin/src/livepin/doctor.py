@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from . import bootstrap as bootstraps
 from .bootstrap import Bootstrap
 from .certificates import CertificateInfo, describe
-from .client.context import verified_chain
+from .client.judging import verified_chain
 from .documents import Mode, Stale
 from .errors import LivepinError, MalformedError
 from .hostnames import normalise

@@ -33,14 +33,8 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from .client import Client
-from .client.context import (
-    Judging,
-    PinnedObject,
-    PinnedSocket,
-    as_tls_error,
-    can_wait,
-    verified_host,
-)
+from .client.connections import PinnedObject, PinnedSocket
+from .client.judging import Judging, as_tls_error, can_wait, verified_host
 from .errors import ConfigurationError, PinMismatchError, PinningError, UnverifiedChainError
 
 # Beyond what a `PinnedContext` allows, what Python 3.13 sets by itself: a chain may end at an

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from livepin.client import Client
-from livepin.client.context import PinnedSocket
+from livepin.client.connections import PinnedSocket
 from livepin.errors import CleartextError, ConfigurationError, PinMismatchError, find
 from livepin.testing import (
     Authority,

@@ -21,9 +21,10 @@ from typing import Any
 
 import pytest
 from livepin.client import MemoryStore, PinnedContext
-from livepin.client.context import PinnedObject, verified_chain
-from livepin.client.context import _make_room as make_room
+from livepin.client.connections import PinnedObject
 from livepin.client.judge import DeliveryJudge
+from livepin.client.judging import _make_room as make_room
+from livepin.client.judging import verified_chain
 from livepin.client.trusted import Trusted
 from livepin.documents import Mode, Stale
 from livepin.errors import (
@@ -935,7 +936,7 @@ def test_connections_that_are_gone_are_forgotten(
     assert context.open_connections == 0
     del tls
     gc.collect()
-    assert context._live == {}
+    assert context._live == set()
     assert context.rejudge() == 0
 
 
@@ -976,12 +977,12 @@ def test_remembered_certificates_are_bounded(
     wire: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("livepin.client.context._MOST_REMEMBERED", 2)
+    monkeypatch.setattr("livepin.client.judging._MOST_REMEMBERED", 2)
     simulator.pin(HOST, authority.pin)
     wired = wire()
     for _ in range(4):
         wired.exchange(serve(make_chain(HOST, authority=authority)).port)
-    assert len(wired.context._seen) <= 2
+    assert len(wired.context._verified) <= 2
 
 
 # -- at the same time --------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from livepin.client import Client
-from livepin.client.context import PinnedObject
+from livepin.client.connections import PinnedObject
 from livepin.testing import (
     Authority,
     Chain,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from livepin.certificates import describe
-from livepin.client.context import verified_chain
+from livepin.client.judging import verified_chain
 from livepin.errors import MalformedError
 from livepin.hostnames import normalise
 from livepin.pins import fingerprint_text

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from livepin.client import Client
-from livepin.client.context import PinnedObject
+from livepin.client.connections import PinnedObject
 from livepin.errors import CleartextError, ConfigurationError, PinMismatchError, find
 
 from .cleartext import check_cleartext

@@ -41,7 +41,7 @@ from urllib.parse import urlsplit
 import grpc  # type: ignore[import-untyped]
 
 from livepin.client import Client
-from livepin.client.context import PinnedObject
+from livepin.client.connections import PinnedObject
 from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, find
 from livepin.hostnames import normalise
 

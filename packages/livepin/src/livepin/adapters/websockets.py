@@ -27,7 +27,7 @@ from websockets.exceptions import InvalidURI
 from websockets.uri import WebSocketURI, parse_uri
 
 from livepin.client import Client
-from livepin.client.context import PinnedObject, PinnedSocket
+from livepin.client.connections import PinnedObject, PinnedSocket
 from livepin.errors import CleartextError, PinMismatchError, find
 
 from .cleartext import check_cleartext

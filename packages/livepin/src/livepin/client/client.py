@@ -23,10 +23,11 @@ from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, V
 from livepin.pins import PREFIX, fingerprint_text, parse_fingerprint
 
 from .backoff import Backoff
-from .context import Judging, PinnedContext, passes
+from .context import PinnedContext
 from .fetcher import Fetcher, HTTPFetcher, Request
 from .healing import Healing
 from .judge import Clock, ConfigJudge, Unlisted
+from .judging import Judging, passes
 from .push import PushListener
 from .reports import Reports
 from .store import FileStore, MemoryStore, Store
