@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
-# The program of a counterpart, and how a person installs it.
+# A counterpart, and how a person installs it.
 COUNTERPARTS = {
     "nginx": "apt install nginx-light",
     "postgres": "apt install postgresql",
     "initdb": "apt install postgresql",
     "curl": "apt install curl",
     "aapt2": "apt install aapt android-framework-res",
+    "javac": "apt install default-jdk-headless",
+    "okhttp.jar": "apt install libokhttp-java",
     "mitmdump": ".ci/counterparts",
+    "envoy": ".ci/counterparts",
 }
 
 # What a file of the core may not have: a branch that no test takes.
@@ -38,18 +41,19 @@ CORE = [
 
 @pytest.fixture(scope="session")
 def counterpart() -> Callable[[str], str]:
-    """Give the path of a program that a test talks to; without it the test is skipped.
+    """Give the path of what a test talks to; without it the test is skipped.
 
     With `CI` set it fails instead.
     """
 
     def find(name: str) -> str:
-        own = Path(__file__).parent / ".mitmproxy/bin"
+        own = [Path(__file__).parent / each / "bin" for each in (".mitmproxy", ".envoy")]
         beside = ["/usr/sbin", "/usr/local/sbin", *Path("/usr/lib/postgresql").glob("*/bin")]
         path = (
-            shutil.which(name, path=str(own))
+            shutil.which(name, path=":".join(map(str, own)))
             or shutil.which(name)
             or shutil.which(name, path=":".join(map(str, beside)))
+            or shutil.which(name, os.R_OK, path="/usr/share/java")
         )
         if path is None:
             text = f"{name} is not here; install it with: {COUNTERPARTS[name]}"

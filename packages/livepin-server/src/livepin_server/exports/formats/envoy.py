@@ -19,7 +19,10 @@ _TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamT
 
 
 def render(entries: Sequence[Entry]) -> Rendered:
-    """Return the YAML. Chain and name are verified as well: a pin does not replace them."""
+    """Return the YAML. Chain and name are verified as well: a pin does not replace them.
+
+    No session is resumed: Envoy would not look at the certificate again.
+    """
     pinned = fixed(entries, _WHAT)
     exact(pinned, _WHAT)
     if len(pinned) > 1:
@@ -35,6 +38,7 @@ def render(entries: Sequence[Entry]) -> Rendered:
         "  typed_config:",
         f'    "@type": {_TYPE}',
         *([] if address else [f'    sni: "{entry.pattern}"']),
+        "    max_session_keys: 0",
         "    common_tls_context:",
         "      validation_context:",
         "        trusted_ca:",
