@@ -20,6 +20,7 @@ COUNTERPARTS = {
     "aapt2": "apt install aapt android-framework-res",
     "javac": "apt install default-jdk-headless",
     "okhttp.jar": "apt install libokhttp-java",
+    "okio.jar": "apt install libokhttp-java",
     "mitmdump": ".ci/counterparts",
     "envoy": ".ci/counterparts",
 }

@@ -8,7 +8,7 @@ from .entry import DeclinedError, Entry, Rendered, fixed, folded, overlapping
 
 _WHAT = "OkHttp's CertificatePinner"
 _NOTES = (
-    "only clients that are built with this pinner are pinned; wildcards need OkHttp 4.3",
+    "only clients that are built with this pinner are pinned",
     "hosts that it does not name are not pinned",
 )
 
@@ -22,8 +22,20 @@ def render(entries: Sequence[Entry]) -> Rendered:
             hint="export them apart, for clients of their own",
         )
     lines = ["CertificatePinner pinner = new CertificatePinner.Builder()"]
+    notes = _NOTES
     for each, wide in folded(pinned, _WHAT):
-        name = f"**.{each.pattern}" if wide else each.pattern
+        name = _name(each.pattern, wide=wide)
+        if wide:
+            old = f"OkHttp before 4.3 takes {name} and pins nothing"
+            lines.append(f"    // {old}")
+            notes += (old,)
         lines.append(f'    .add("{name}",')
         lines.append(",\n".join(f'        "sha256/{found}"' for found in each.hashes) + ")")
-    return Rendered(text="\n".join([*lines, "    .build();"]), notes=_NOTES)
+    return Rendered(text="\n".join([*lines, "    .build();"]), notes=notes)
+
+
+def _name(pattern: str, *, wide: bool) -> str:
+    if wide:
+        return f"**.{pattern}"
+    # Before 4.3 an address of IPv6 had to be in brackets, and later ones may be.
+    return f"[{pattern}]" if ":" in pattern else pattern
