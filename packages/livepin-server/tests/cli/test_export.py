@@ -52,6 +52,9 @@ def test_all_domains_are_exported_unless_some_are_named(run, domain) -> None:
     done = run("export", "json", "B.TEST", "b.test")
     assert set(json.loads(done.out)) == {"b.test"}
     assert "warning: b.test needs a token, which it lacks\n" in done.err
+    run("domain", "set-stale", "b.test", "refuse")
+    never = "warning: b.test is refused where a config is stale; an export never is\n"
+    assert never in run("export", "json").err
     run("domain", "set-mode", "b.test", "off", "--yes")
     done = run("export", "json")
     assert set(json.loads(done.out)) == {"a.test"}
@@ -80,6 +83,47 @@ def test_what_cannot_be_exported_prints_nothing(run, domain, arguments, code, er
     lines = done.err.splitlines()
     assert lines[0].startswith(f"error: {error}")
     assert hint is None or lines[1] == f"hint:  {hint}"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_is_replaced_by_a_newer_export_and_nothing_else(run, domain, name) -> None:
+    done = run("export", name, domain, "--pin-level", "leaf", "--out", "pins")
+    assert done.out == "pins holds the pins of 1 domain.\n"
+    assert done.err.endswith("export again after each change\n")
+    printed = run("export", name, domain, "--pin-level", "leaf")
+    assert (printed.out, printed.err) == (Path("pins").read_text(), done.err)
+
+    run("domain", "add", "b.test", "--pin", PIN, "--pin", NEXT)
+    again = run("export", name, "b.test", "--pin-level", "leaf", "--out", "pins", "--json").json
+    assert (again["file"], again["format"], "text" in again) == ("pins", name, False)
+    assert "b.test" in Path("pins").read_text()
+
+    Path("pins").write_text("the only one")
+    done = run("export", name, domain, "--pin-level", "leaf", "--out", "pins")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"error: pins exists, and is no export for {name}\n"
+        "hint:  name another file; it was left alone\n"
+    )
+    assert Path("pins").read_text() == "the only one"
+
+
+@pytest.mark.parametrize("name", ["android", "trustkit", "okhttp"])
+def test_a_file_is_replaced_whatever_its_first_domain_is(run, domain, name) -> None:
+    word = {"android": "version", "trustkit": "xml", "okhttp": "pinner"}[name]
+    for pattern in ("0.test", "*.0.test", word):
+        run("domain", "add", pattern, "--pin", PIN, "--pin", NEXT)
+    for hosts in (("0.test", "*.0.test"), (domain,), (word,), ("0.test", "*.0.test")):
+        assert run("export", name, *hosts, "--out", "pins").code == 0
+        assert hosts[0] in Path("pins").read_text()
+
+
+def test_a_declined_export_leaves_the_older_file(run, domain) -> None:
+    run("export", "curl", domain, "--pin-level", "leaf", "--out", "pins.curl")
+    older = Path("pins.curl").read_text()
+    run("pin", "add", domain, "sha256/" + "C" * 42 + "A=", "--not-after", "2090-01-01")
+    assert run("export", "curl", "--pin-level", "leaf", "--out", "pins.curl").code == 2
+    assert Path("pins.curl").read_text() == older
 
 
 def test_a_pin_that_ends_is_not_exported(run, domain) -> None:

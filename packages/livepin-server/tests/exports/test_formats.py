@@ -84,8 +84,13 @@ def test_ios_has_one_list_by_the_level_of_the_pins(level, name) -> None:
 
 def test_trustkit_says_report_mode_and_wildcards() -> None:
     entries = entry("example.com"), entry("*.example.com"), entry("b.test", mode="report")
-    found = plistlib.loads(export("trustkit", entries).text.encode())["TSKConfiguration"]
+    done = export("trustkit", entries)
+    assert [each for each in done.notes if "TSKReportUris" in each] == [
+        "nobody hears of the mismatches of b.test until you add TSKReportUris"
+    ]
+    found = plistlib.loads(done.text.encode())["TSKConfiguration"]
     assert found["TSKSwizzleNetworkDelegates"] is True
+    assert found["TSKIgnorePinningForUserDefinedTrustAnchors"] is False
     assert found["TSKPinnedDomains"] == {
         name: {
             "TSKIncludeSubdomains": wide,
@@ -98,12 +103,13 @@ def test_trustkit_says_report_mode_and_wildcards() -> None:
 
 
 def test_okhttp_is_code_that_names_each_pin() -> None:
-    entries = entry("example.com"), entry("*.example.com"), entry("192.0.2.7", C)
-    text = export("okhttp", entries).text
+    addresses = entry("192.0.2.7", C), entry("2001:db8::5", C)
+    text = export("okhttp", [entry("example.com"), entry("*.example.com"), *addresses]).text
     calls = re.findall(r'\.add\("([^"]+)",\s*((?:"sha256/[^"]+",?\s*)+)\)', text)
     assert [(name, re.findall(r"sha256/([^\"]+)", pins)) for name, pins in calls] == [
         ("**.example.com", [A, B]),
         ("192.0.2.7", [C]),
+        ("[2001:db8::5]", [C]),
     ]
     assert text.startswith("CertificatePinner pinner = new CertificatePinner.Builder()\n")
     assert text.endswith("\n    .build();")
@@ -116,6 +122,7 @@ def test_envoy_verifies_chain_and_name_as_well(pattern, kind) -> None:
     found = yaml.safe_load(export("envoy", [entry(pattern)]).text)["transport_socket"]
     config = found["typed_config"]
     assert config.get("sni") == (pattern if kind == "DNS" else None)
+    assert config["max_session_keys"] == 0, "a resumed session shows no certificate"
     assert config["common_tls_context"] == {
         "validation_context": {
             "trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"},
@@ -132,8 +139,8 @@ def test_json_is_hosts_and_base64() -> None:
 
 def test_curl_speaks_https_alone() -> None:
     assert export("curl", [entry()]).text.splitlines() == [
-        "# pins of api.example.com",
         'proto = "=https"',
+        "# pins of api.example.com",
         f'pinnedpubkey = "sha256//{A};sha256//{B}"',
     ]
 
@@ -178,7 +185,11 @@ DECLINED = [
     *((name, [entry(mode="off")], "no pinned domain") for name in FORMATS),
     *((name, [], "no pinned domain") for name in FORMATS),
     *(
-        (name, [entry("example.com"), WILD, entry("off.example.com", mode="off")], "leave off.ex")
+        (
+            name,
+            [entry("example.com"), WILD, entry("off.example.com", mode="off")],
+            "off.example.com is off",
+        )
         for name in FORMATS
     ),
     *(

@@ -14,7 +14,7 @@ from livepin.documents.config import check_url
 from livepin.errors import LivepinError
 
 from .api import Common, connected
-from .output import CommandError, day, minute, say, show_json, table, warn, write
+from .output import CommandError, day, minute, replace, say, show_json, table, warn, write
 from .parameters import Stream
 
 app = App(name="config", help="What was published.")
@@ -106,7 +106,7 @@ def bootstrap(
     text = found.to_text() if string else found.to_json().decode()
     version = shown["publication"]["version"]
     if out is not None:
-        _replace(out, text + "\n")
+        replace(out, text + "\n", over=_is_bootstrap, what="bootstrap")
         if common.json:
             show_json({"file": str(out), "version": version})
         else:
@@ -140,23 +140,6 @@ def _is_here(url: str) -> bool:
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
     return address.is_loopback or address.is_unspecified
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a bootstrap, whole or not at all, over nothing but an older bootstrap."""
-    try:
-        if path.exists() and not path.is_file():  # such as /dev/stdout
-            path.write_text(text)
-            return
-        if path.exists() and not _is_bootstrap(path):
-            raise CommandError(
-                f"{path} exists, and is no bootstrap", hint="name another file; it was left alone"
-            )
-        beside = path.resolve().with_name(f".{path.name}.new")
-        beside.write_text(text)
-        beside.replace(path.resolve())
-    except OSError as exc:
-        raise CommandError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def _is_bootstrap(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -11,12 +12,12 @@ from livepin_server.exports.formats import DeclinedError, Entry, ExportPin, expo
 
 from .api import Common, connected
 from .looking import Level
-from .output import REFUSED, CommandError, show_json, warn, write
+from .output import REFUSED, CommandError, counted, replace, say, show_json, warn, write
 from .parameters import Stream, pattern
 
 EXAMPLES = """Examples:
-  livepin export android > app/src/main/res/xml/network_security_config.xml
-  livepin export curl api.example.com > pins.curl
+  livepin export android --out app/src/main/res/xml/network_security_config.xml
+  livepin export curl api.example.com --out pins.curl
   livepin export ios api.example.com pay.example.com"""
 _DEFAULTS = Common()
 _FIXED = "an export does not follow the config: export again after each change"
@@ -32,6 +33,9 @@ def export_(
     ],
     pin_level: Annotated[
         Level | None, Parameter(help="The level of the pins whose level is not known.")
+    ] = None,
+    out: Annotated[
+        Path | None, Parameter(metavar="FILE", help="A file to write; else it is printed.")
     ] = None,
     stream: Stream = "main",
     common: Common = _DEFAULTS,
@@ -54,12 +58,38 @@ def export_(
     except DeclinedError as exc:
         raise CommandError(str(exc), hint=exc.hint) from exc
     notes = [*done.notes, *_of(domains), _FIXED]
+    if out is not None:
+        start = _start(done.text, domains)
+        replace(
+            out,
+            done.text + "\n",
+            over=lambda path: _starts(path, start),
+            what=f"export for {format_}",
+        )
     if common.json:
-        show_json({"format": format_, "text": done.text, "notes": notes})
+        result = {"text": done.text} if out is None else {"file": str(out)}
+        show_json({"format": format_, **result, "notes": notes})
         return
-    write(done.text)
+    if out is None:
+        write(done.text)
+    else:
+        pinned = sum(each["mode"] != "off" for each in domains)
+        say(f"{out} holds the pins of {counted(pinned, 'domain')}.")
     for text in notes:
         warn(text)
+
+
+def _start(text: str, domains: list[dict[str, Any]]) -> bytes:
+    """Return what every export in its format starts with: the lines before one names a domain."""
+    head = text.index("\n") + 1  # which no domain is in, though one may be called as a word of it
+    found = [text.find(each["pattern"].removeprefix("*."), head) for each in domains]
+    return text[: text.rindex("\n", 0, min(at for at in found if at >= 0)) + 1].encode()
+
+
+def _starts(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        found = file.read(len(start))
+    return found in (b"", start)
 
 
 def _entry(domain: dict[str, Any], level: Level | None) -> Entry:
@@ -83,4 +113,9 @@ def _of(domains: list[dict[str, Any]]) -> list[str]:
     pinned = [d for d in domains if d["mode"] != "off"]
     found += [f"{d['pattern']} has a private CA: trust it there too" for d in pinned if d["ca"]]
     found += [f"{d['pattern']} needs a token, which it lacks" for d in pinned if d["token"]]
+    found += [
+        f"{d['pattern']} is refused where a config is stale; an export never is"
+        for d in pinned
+        if d["stale"] == "refuse"
+    ]
     return found

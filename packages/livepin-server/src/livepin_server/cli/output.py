@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import IO, Any
 
 import msgspec
@@ -65,6 +66,27 @@ def write(text: str) -> None:
         _to_nowhere(sys.stdout)
     except OSError as exc:
         raise _unwritten(sys.stdout, exc) from exc
+
+
+def replace(path: Path, text: str, *, over: Callable[[Path], bool], what: str) -> None:
+    """Write a file, whole or not at all, over nothing but an older one of its kind.
+
+    Raises:
+        CommandError: another file is there, or it cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():  # such as /dev/stdout
+            path.write_text(text)
+            return
+        if path.exists() and not over(path):
+            raise CommandError(
+                f"{path} exists, and is no {what}", hint="name another file; it was left alone"
+            )
+        beside = path.resolve().with_name(f".{path.name}.new")
+        beside.write_text(text)
+        beside.replace(path.resolve())
+    except OSError as exc:
+        raise CommandError(f"cannot write {path}: {exc.strerror}") from exc
 
 
 def show_error(message: str, hint: str | None) -> None:

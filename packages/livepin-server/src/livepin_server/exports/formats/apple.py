@@ -18,6 +18,7 @@ _TRUSTKIT_NOTES = (
     "TrustKit pins only after it was started, and only sessions whose delegate it reaches: "
     "unpinned elsewhere",
     "hosts that it does not name are not pinned",
+    "TrustKit ends the app at its start for a host under no public suffix, such as api.internal",
 )
 
 
@@ -44,7 +45,10 @@ def render_ios(entries: Sequence[Entry]) -> Rendered:
 
 
 def render_trustkit(entries: Sequence[Entry]) -> Rendered:
-    """Return the configuration of TrustKit. It wants two pins, and can only report as well."""
+    """Return the configuration of TrustKit. It wants two pins, and can only report as well.
+
+    On macOS it would let in whatever a user's own CA has issued, unless it is told not to.
+    """
     pinned = fixed(entries, _TRUSTKIT, reports=True)
     named(pinned, _TRUSTKIT)
     domains = {}
@@ -60,8 +64,17 @@ def render_trustkit(entries: Sequence[Entry]) -> Rendered:
             "TSKPublicKeyHashes": each.hashes,
             "TSKDisableDefaultReportUri": True,
         }
-    members = {"TSKSwizzleNetworkDelegates": True, "TSKPinnedDomains": domains}
-    return _plist({"TSKConfiguration": members}, _TRUSTKIT_NOTES)
+    members = {
+        "TSKSwizzleNetworkDelegates": True,
+        "TSKIgnorePinningForUserDefinedTrustAnchors": False,
+        "TSKPinnedDomains": domains,
+    }
+    silent = tuple(
+        f"nobody hears of the mismatches of {each.pattern} until you add TSKReportUris"
+        for each in pinned
+        if each.mode == "report"
+    )
+    return _plist({"TSKConfiguration": members}, (*_TRUSTKIT_NOTES, *silent))
 
 
 def _plist(members: dict[str, Any], notes: tuple[str, ...]) -> Rendered:

@@ -9,8 +9,8 @@ from .entry import DeclinedError, Entry, Rendered, fixed, leaves
 _WHAT = "curl"
 _NOTES = (
     "curl matches the leaf only",
-    "the pins hold for each host that a transfer goes to, redirects too; for libcurl the value is "
-    "CURLOPT_PINNEDPUBLICKEY",
+    "the pins hold for each host that a transfer goes to, redirects too, but not for a proxy",
+    "for libcurl the value is CURLOPT_PINNEDPUBLICKEY: check that setting it returns CURLE_OK",
 )
 
 
@@ -25,5 +25,5 @@ def render(entries: Sequence[Entry]) -> Rendered:
         )
     entry, left_out = leaves(pinned[0], _WHAT)
     value = ";".join(f"sha256//{found}" for found in entry.hashes)
-    text = f'# pins of {entry.pattern}\nproto = "=https"\npinnedpubkey = "{value}"'
+    text = f'proto = "=https"\n# pins of {entry.pattern}\npinnedpubkey = "{value}"'
     return Rendered(text=text, notes=(*_NOTES, *left_out))

@@ -57,7 +57,9 @@ def fixed(entries: Sequence[Entry], what: str, *, reports: bool = False) -> list
     for each in entries:
         if each.mode == "off" and any(_below(each, other) for other in pinned):
             raise DeclinedError(
-                f"{what} cannot leave {each.pattern} open below a wildcard that is pinned"
+                f"an export leaves nothing open below a wildcard that is pinned, and "
+                f"{each.pattern} is off",
+                hint="export exact hosts",
             )
     for each in pinned:
         if any(pin.timed for pin in each.pins):

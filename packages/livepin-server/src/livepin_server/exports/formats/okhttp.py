@@ -22,16 +22,16 @@ def render(entries: Sequence[Entry]) -> Rendered:
             hint="export them apart, for clients of their own",
         )
     lines = ["CertificatePinner pinner = new CertificatePinner.Builder()"]
-    notes = _NOTES
+    notes = [*_NOTES]
     for each, wide in folded(pinned, _WHAT):
         name = _name(each.pattern, wide=wide)
         if wide:
             old = f"OkHttp before 4.3 takes {name} and pins nothing"
             lines.append(f"    // {old}")
-            notes += (old,)
+            notes.append(old)
         lines.append(f'    .add("{name}",')
         lines.append(",\n".join(f'        "sha256/{found}"' for found in each.hashes) + ")")
-    return Rendered(text="\n".join([*lines, "    .build();"]), notes=notes)
+    return Rendered(text="\n".join([*lines, "    .build();"]), notes=tuple(notes))
 
 
 def _name(pattern: str, *, wide: bool) -> str:
