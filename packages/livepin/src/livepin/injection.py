@@ -28,14 +28,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, ClassVar
 
 from .client import Client
 from .client.connections import PinnedObject, PinnedSocket
-from .client.judging import Judging, as_tls_error, can_wait, verified_host
-from .errors import ConfigurationError, PinMismatchError, PinningError, UnverifiedChainError
+from .client.judging import Judging, as_tls_error, verified_host
+from .errors import ConfigurationError, PinningError, UnverifiedChainError
 
 # Beyond what a `PinnedContext` allows, what Python 3.13 sets by itself: a chain may end at an
 # intermediate that the app trusts.
@@ -91,7 +90,6 @@ class Injection:
         judging = pins.judging(
             _AppJudging,
             listed=lambda host: pins.domain(host) is not None,
-            start_healing=pins.start_healing,
         )
         self._before = ssl.SSLContext.sslsocket_class, ssl.SSLContext.sslobject_class
         classes: Any = ssl.SSLContext
@@ -128,12 +126,10 @@ class _AppJudging(Judging):
         self,
         *args: Any,
         listed: Callable[[str], bool],
-        start_healing: Callable[[PinMismatchError], Future[bool]],
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self._listed = listed
-        self._start_healing = start_healing
         self._older: list[weakref.ref[Any]] = []
 
     def judge(self, connection: Any) -> None:
@@ -189,12 +185,6 @@ class _AppJudging(Judging):
             return False
         connection._generation = generation
         return True
-
-    def _healed(self, connection: Any, error: PinningError, seen: Any) -> bool:
-        if isinstance(error, PinMismatchError) and not can_wait(connection):
-            self._start_healing(error)
-            return False
-        return super()._healed(connection, error, seen)
 
     def _scope(self, connection: Any) -> object:
         return weakref.ref(connection.context)  # sessions do not pass from one to another

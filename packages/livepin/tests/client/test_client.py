@@ -237,6 +237,26 @@ async def mismatch_of(pins: Client, port: int) -> PinMismatchError:
     return caught.value
 
 
+def test_a_handshake_that_may_not_wait_fetches_newer_pins_for_the_next(
+    simulator: DeliverySimulator, authority: Any, chain: Chain, other: Chain, serve: Any
+) -> None:
+    simulator.pin(HOST, chain.pin)
+    server = serve(other)
+
+    async def again() -> None:
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port, ssl=pins.context(), server_hostname=HOST
+        )
+        writer.close()
+
+    with simulator.client(ca=authority.pem, push=False) as pins:
+        pins.refresh()
+        asyncio.run(mismatch_of(pins, serve(other).port))  # has newer pins looked for, in vain
+        simulator.pin(HOST, other.pin)
+        assert pins.wait_for(simulator.version, timeout=10)
+        asyncio.run(again())
+
+
 async def longest_lag(until: asyncio.Future[Any]) -> float:
     longest = 0.0
     while not until.done():

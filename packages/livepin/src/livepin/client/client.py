@@ -256,6 +256,7 @@ class Client:
         found = kind(
             self._judge,
             healer=self._heal,
+            starter=self.start_healing,
             reporter=self._mismatched,
             wanted=self._wanted,
             **options,

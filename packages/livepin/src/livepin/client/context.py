@@ -17,7 +17,7 @@ from livepin.errors import ConfigurationError, PinMismatchError
 
 from .connections import PinnedObject, PinnedSocket
 from .judge import Judge
-from .judging import Healer, Judging
+from .judging import Healer, Judging, Starter
 
 # Not among them: flags that pass expired certificates (NO_CHECK_TIME), or chains that stop at any
 # anchor (PARTIAL_CHAIN), and so do not hold the root whose key is pinned.
@@ -44,10 +44,11 @@ class PinnedContext(Judging, ssl.SSLContext):
         *,
         anchors: str | None = None,
         healer: Healer | None = None,
+        starter: Starter = lambda _: None,
         reporter: Callable[[PinMismatchError], None] = lambda _: None,
         wanted: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(judge, healer=healer, reporter=reporter, wanted=wanted)
+        super().__init__(judge, healer=healer, starter=starter, reporter=reporter, wanted=wanted)
         self.minimum_version = ssl.TLSVersion.TLSv1_2
         self.verify_flags &= _STRICT_ENOUGH
         self.options |= ssl.OP_NO_RENEGOTIATION  # it could bring in another certificate

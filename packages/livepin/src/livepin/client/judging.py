@@ -35,6 +35,7 @@ _MOST_REMEMBERED = 1024  # certificates; an app sees a few
 UNJUDGED, OUTDATED = -1, -2  # beside the generations
 
 Healer = Callable[[PinMismatchError, Callable[[], bool]], bool]
+Starter = Callable[[PinMismatchError], object]
 
 # What each error of OpenSSL has; asyncio of Python 3.10 looks at it.
 _AS_OPENSSL = {
@@ -97,8 +98,9 @@ class Judging:
     """Judges TLS connections, and keeps those that are open: the connections of a context.
 
     `healer`, given the error and a check to repeat, tries for newer pins while a blocking
-    handshake waits; `reporter` hears of each mismatch, the reported and the refused; `wanted` is
-    called for each new connection.
+    handshake waits; where none may wait, `starter` begins to try, for the next connection.
+    `reporter` hears of each mismatch, the reported and the refused; `wanted` is called for each
+    new connection.
     """
 
     def __init__(
@@ -106,12 +108,14 @@ class Judging:
         judge: Judge,
         *,
         healer: Healer | None = None,
+        starter: Starter = lambda _: None,
         reporter: Callable[[PinMismatchError], None] = lambda _: None,
         wanted: Callable[[], None] = lambda: None,
     ) -> None:
         self._judge = judge
         self._wanted = wanted
         self._healer = healer
+        self._starter = starter
         self._reporter = reporter
         self._verified: dict[tuple[object, str | None, bytes | None], Seen] = {}
         self._live: set[weakref.ref[Connection]] = set()
@@ -209,6 +213,7 @@ class Judging:
         if not isinstance(error, PinMismatchError) or self._healer is None:
             return False
         if not can_wait(connection):
+            self._starter(error)
             return False
         found = _chain(connection, seen)
         return self._healer(error, lambda: passes(self._judge, seen.host, found))
