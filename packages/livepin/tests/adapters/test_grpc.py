@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import importlib.util
 import os
 import queue
+import resource
 import socket
+import ssl
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from livepin.client import Client
 from livepin.errors import ConfigurationError, MalformedError, PinMismatchError, find
-from livepin.testing import Authority, Chain, DeliverySimulator
+from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
 grpc = pytest.importorskip("grpc", reason="the livepin wheel alone brings no grpcio")
 adapter = pytest.importorskip("livepin.adapters.grpc")
@@ -426,30 +429,289 @@ def test_a_bridge_that_cannot_listen_says_so_and_leaves_nothing(
     assert list(deep.iterdir()) == []
 
 
-@QUICK
-def test_grpc_on_asyncio_goes_over_the_bridge(
-    pins: Client, simulator: DeliverySimulator, server: Any, chain: Chain, other: Chain
+class Halted:
+    """A clock that holds up who asks for it first: the bridge, in the middle of a handshake."""
+
+    def __init__(self, clock: Callable[[], dt.datetime]) -> None:
+        self._clock = clock
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self) -> dt.datetime:
+        if threading.current_thread().name == "livepin-grpc":
+            self.asked.set()
+            assert self.go_on.wait(SECONDS)
+        return self._clock()
+
+
+@pytest.fixture
+def halted(simulator: DeliverySimulator) -> Halted:
+    return Halted(simulator.clock)
+
+
+@pytest.fixture
+def bridge(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, halted: Halted, server: Any
+) -> Iterator[Any]:
+    """A bridge that stands still in the handshake of its first connection."""
+    simulator.pin(HOST, chain.pin)
+    with simulator.client(ca=authority.pem, clock=halted) as pins:
+        with adapter.Bridge(pins, f"{HOST}:{server(chain).port}") as found:
+            yield found
+
+
+def connected(bridge: Any) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(SECONDS)
+    sock.connect(bridge.target.removeprefix("unix:"))
+    return sock
+
+
+def test_a_bridge_that_ends_in_the_moment_of_a_connection_leaves_it_not_open(
+    bridge: Any, halted: Halted
 ) -> None:
-    good, evil = server(chain), server(other)
+    """Both come in the same turn of its loop: the end, and a connection that is not served yet."""
+    with connected(bridge) as first:
+        assert halted.asked.wait(SECONDS)
+        with connected(bridge) as second:
+            bridge._stop()  # what `close` does first; nothing else tells that it was done
+            halted.go_on.set()
+            bridge.close()
+            assert second.recv(1) == b""
+        assert first.recv(1) == b""
 
-    async def call(port: int) -> tuple[bytes, Any]:
-        with adapter.Bridge(pins, f"{HOST}:{port}") as bridge:
-            async with grpc.aio.secure_channel(
-                bridge.target, bridge.credentials, bridge.options
-            ) as channel:
-                try:
-                    return await channel.unary_unary("/test/whole")(b"hi", timeout=SECONDS), None
-                except grpc.aio.AioRpcError as exc:
-                    return exc.code().name.encode(), bridge.refusal
 
-    async def main() -> None:
-        assert await call(good.port) == (b"hi", None)
-        code, refusal = await call(evil.port)
-        assert code == b"UNAVAILABLE"
-        assert isinstance(refusal, PinMismatchError)
+def test_a_bridge_that_ends_while_it_connects_connects_no_more(
+    pins: Client, odd_server: Any
+) -> None:
+    came, gone = threading.Event(), threading.Event()
 
-    asyncio.run(main())
+    def never_answer(sock: socket.socket) -> None:
+        came.set()
+        while sock.recv(65536):
+            pass
+        gone.set()
+
+    silent = odd_server(never_answer)
+    for target, proxy in ((silent.port, None), (1, f"http://127.0.0.1:{silent.port}")):
+        came.clear()
+        gone.clear()
+        with adapter.Bridge(pins, f"{HOST}:{target}", proxy=proxy) as bridge:
+            with connected(bridge) as sock:
+                assert came.wait(SECONDS)
+                bridge.close()
+                assert "livepin-grpc" not in {each.name for each in threading.enumerate()}
+                assert sock.recv(1) == b""
+                assert gone.wait(SECONDS)
+
+
+class Flood(RecordingServer):
+    """A server that speaks HTTP/2, and says more than anybody holds."""
+
+    def __init__(self, chain: Chain, **options: Any) -> None:
+        super().__init__(chain, **options)
+        self.context.set_alpn_protocols(["h2"])
+
+    def _serve_one(self, tls: ssl.SSLSocket) -> bool:
+        tls.sendall(bytes(16 * 1024 * 1024))
+        return False
+
+
+def test_a_bridge_that_ends_while_the_channel_reads_nothing_leaves_nothing_open(
+    pins: Client, serve: Any, chain: Chain
+) -> None:
+    flood = serve(chain, kind=Flood)
+    with adapter.Bridge(pins, f"{HOST}:{flood.port}") as bridge, connected(bridge) as sock:
+        assert sock.recv(1)
+        bridge.close()
+        while sock.recv(65536):
+            pass
+    flood.wait_closed()
+
+
+@QUICK
+def test_a_server_that_never_answers_is_not_waited_for_longer_than_by_grpc(
+    pins: Client, odd_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livepin.adapters.grpc_bridge._TIMEOUT", 0.2)
+    ended = threading.Event()
+    silent = odd_server(lambda sock: ended.wait(SECONDS))
+    with adapter.Bridge(pins, f"{HOST}:{silent.port}") as bridge, connected(bridge) as sock:
+        assert sock.recv(1) == b""
+        assert bridge.refusal is None
+    ended.set()
+
+
+def test_a_bridge_without_room_for_a_connection_takes_it_later(pins: Client) -> None:
+    with adapter.Bridge(pins, f"{HOST}:1") as bridge, socket.socket(socket.AF_UNIX) as sock:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+            sock.settimeout(0.2)
+            sock.connect(bridge.target.removeprefix("unix:"))
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        sock.settimeout(SECONDS)
+        assert sock.recv(1) == b""  # it was taken, and there is no server
+
+
+# -- asyncio ---------------------------------------------------------------------------------
+
+
+async def one_by_one(*messages: bytes) -> AsyncIterator[bytes]:
+    for each in messages:
+        yield each
+
+
+async def read_all(call: Any) -> bytes:
+    found = b""
+    while (message := await call.read()) is not grpc.aio.EOF:
+        found += message
+    return found
+
+
+async def whole_async(channel: Any) -> Any:
+    return await channel.unary_unary("/test/whole")(b"abc", timeout=SECONDS)
+
+
+async def joined(channel: Any) -> Any:
+    return await channel.stream_unary("/test/join")(one_by_one(b"a", b"bc"), timeout=SECONDS)
+
+
+async def written(channel: Any) -> Any:
+    call = channel.stream_unary("/test/join")(timeout=SECONDS)
+    await call.write(b"a")
+    await call.write(b"bc")
+    await call.done_writing()
+    return await call
+
+
+async def split(channel: Any) -> Any:
+    call = channel.unary_stream("/test/split")(b"abc", timeout=SECONDS)
+    return b"".join([each async for each in call])
+
+
+async def split_and_read(channel: Any) -> Any:
+    return await read_all(channel.unary_stream("/test/split")(b"abc", timeout=SECONDS))
+
+
+async def repeated(channel: Any) -> Any:
+    call = channel.stream_stream("/test/repeat")(one_by_one(b"a", b"bc"), timeout=SECONDS)
+    return b"".join([each async for each in call])
+
+
+async def repeated_by_hand(channel: Any) -> Any:
+    call = channel.stream_stream("/test/repeat")(timeout=SECONDS)
+    await call.wait_for_connection()
+    await call.write(b"abc")
+    await call.done_writing()
+    return await read_all(call)
+
+
+EACH_ASYNC_CALL = pytest.mark.parametrize(
+    "call", [whole_async, joined, written, split, split_and_read, repeated, repeated_by_hand]
+)
+
+
+def on_asyncio(
+    pins: Client, server: Any, use: Callable[[Any], Awaitable[Any]], **options: Any
+) -> Any:
+    async def main() -> Any:
+        target = f"{HOST}:{server.port}"
+        async with adapter.AsyncPinnedChannel(pins, target, **options) as channel:
+            return await use(channel)
+
+    return asyncio.run(main())
+
+
+@EACH_ASYNC_CALL
+def test_each_kind_of_call_works_on_asyncio(
+    pins: Client, server: Any, chain: Chain, call: Any
+) -> None:
+    assert on_asyncio(pins, server(chain), call) == b"abc"
+    assert "livepin-grpc" not in {each.name for each in threading.enumerate()}
+
+
+@QUICK
+@EACH_ASYNC_CALL
+def test_each_kind_of_call_on_asyncio_names_the_reason_of_a_refusal(
+    pins: Client, server: Any, other: Chain, call: Any
+) -> None:
+    evil = server(other)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        on_asyncio(pins, evil, call)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    error = find(caught.value)
+    assert isinstance(error, PinMismatchError)
+    assert (error.host, error.chain[0]) == (HOST, str(other.pin))
     assert silent(evil)
+
+
+def test_an_error_of_the_server_has_no_such_reason_on_asyncio(
+    pins: Client, server: Any, chain: Chain
+) -> None:
+    async def late(channel: Any) -> None:
+        await whole_async(channel)
+        await channel.stream_unary("/test/join")(timeout=0.05)  # no end of messages is written
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        on_asyncio(pins, server(chain), late)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert find(caught.value) is None
+
+
+def test_a_call_on_asyncio_is_what_grpc_gives_in_all_else(
+    pins: Client, server: Any, chain: Chain
+) -> None:
+    class Tell(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+        async def intercept_unary_unary(self, go_on: Any, details: Any, request: Any) -> Any:
+            details.metadata.add("asked", "yes")
+            return await go_on(details, request)
+
+    async def use(channel: Any) -> None:
+        await asyncio.wait_for(channel.channel_ready(), SECONDS)
+        assert channel.get_state() is grpc.ChannelConnectivity.READY
+        call = channel.unary_unary("/test/whole")(b"abc", metadata=grpc.aio.Metadata())
+        assert await call == b"abc"
+        assert await call.code() is grpc.StatusCode.OK
+        cancelled = channel.unary_unary("/test/whole")(b"abc")
+        assert cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        changed = asyncio.ensure_future(
+            channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        )
+        found.close()
+        await asyncio.wait_for(changed, SECONDS)
+
+    found = server(chain)
+    on_asyncio(pins, found, use, interceptors=[Tell()])
+    assert found.backend.told["asked"] == "yes"
+
+
+@QUICK
+def test_a_channel_made_over_a_bridge_finds_the_reason_there(
+    pins: Client, server: Any, other: Chain
+) -> None:
+    evil = server(other)
+    with adapter.Bridge(pins, f"{HOST}:{evil.port}") as bridge:
+        assert bridge.refusal is None
+        with grpc.secure_channel(bridge.target, bridge.credentials, bridge.options) as channel:
+            with pytest.raises(grpc.RpcError):
+                whole(channel)
+        assert isinstance(bridge.refusal, PinMismatchError)
+    assert silent(evil)
+
+
+@pytest.mark.parametrize("kind", ["PinnedChannel", "AsyncPinnedChannel"])
+def test_a_channel_that_cannot_be_made_leaves_no_bridge(pins: Client, kind: str) -> None:
+    async def make() -> None:  # a channel of `grpc.aio` asks for the loop that runs
+        getattr(adapter, kind)(pins, "localhost:443", options=[("no option", object())])
+
+    with pytest.raises(TypeError):
+        asyncio.run(make())
+    assert "livepin-grpc" not in {each.name for each in threading.enumerate()}
 
 
 def test_the_context_of_other_libraries_offers_no_http2(

@@ -1,0 +1,276 @@
+"""What a gRPC channel of `adapters.grpc` connects to: a socket here, carried on over pinned TLS.
+
+It knows no call and no channel: it passes bytes on, once the server was judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc  # type: ignore[import-untyped]
+
+from livepin.client import Client
+from livepin.client.connections import PinnedObject
+from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, find
+from livepin.hostnames import normalise
+
+_TIMEOUT = 20.0  # seconds for a connection, healing included; gRPC waits for as long
+_CHUNK = 64 * 1024
+_LONGEST_ANSWER = 16 * 1024  # of a proxy
+_PAUSE = 0.5  # seconds until a system that had no room for a connection is asked again
+_BACKLOG = 16  # a channel makes one connection, and now and then another
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Bridge:
+    """Carries the connections of one channel to `target`, a `host:port`, over pinned TLS.
+
+    `proxy` is the URL of an HTTP proxy, `http://host:port`. Nothing is passed on before a
+    connection was judged; what goes wrong ends it.
+
+    Raises:
+        ConfigurationError: `target` or `proxy` is something else, or there are no Unix sockets.
+        MalformedError: the host of `target` is no host name.
+    """
+
+    def __init__(self, pins: Client, target: str, *, proxy: str | None = None) -> None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise ConfigurationError("gRPC is pinned over Unix sockets, and this system has none")
+        host, self._port = _host_and_port(target, 443)
+        self._host = normalise(host)
+        self._proxy = None if proxy is None else _proxy(proxy)
+        self._pins = pins
+        self._context = pins.context(alpn=("h2",))
+        self._refusal: LivepinError | None = None
+        folder = tempfile.mkdtemp(prefix="livepin-")  # for this user alone
+        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        path = Path(folder, "grpc")
+        self.target = f"unix:{path}"
+        self.credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
+        self.options = [("grpc.default_authority", target), ("grpc.http2_scheme", "https")]
+        self._stop: Callable[[], object] = lambda: None
+        started: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(path, started), name="livepin-grpc", daemon=True
+        )
+        self._thread.start()
+        started.result()
+
+    @property
+    def refusal(self) -> LivepinError | None:
+        """Why the last connection was refused; None if it was not."""
+        return self._refusal
+
+    def close(self) -> None:
+        """End the connections and the thread."""
+        with contextlib.suppress(RuntimeError):  # closed before
+            self._stop()
+        self._thread.join(timeout=5)
+        self._remove()
+
+    def __enter__(self) -> Bridge:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, path: Path, started: Future[None]) -> None:
+        try:
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.setblocking(False)
+                listener.bind(str(path))
+                listener.listen(_BACKLOG)
+                asyncio.run(self._listen(listener, started))
+        except Exception as exc:  # noqa: BLE001 - raised where it can be seen
+            self._remove()
+            started.set_exception(exc)
+
+    async def _listen(self, listener: socket.socket, started: Future[None]) -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        serving: dict[asyncio.Task[None], socket.socket] = {}
+
+        def accept() -> None:
+            # Not asyncio's own server: what that has accepted it tells of some turns later, and
+            # whatever is in between when the loop ends stays open.
+            try:
+                sock, _ = listener.accept()
+            except OSError:  # too many open files; or nobody is there any more
+                loop.remove_reader(listener)
+                loop.call_later(_PAUSE, listen)
+                return
+            task = loop.create_task(self._serve(sock))
+            serving[task] = sock
+            task.add_done_callback(serving.pop)
+
+        def listen() -> None:
+            if not stop.is_set():
+                loop.add_reader(listener, accept)
+
+        listen()
+        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        started.set_result(None)
+        await stop.wait()
+        loop.remove_reader(listener)
+        under_way = serving.copy()
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        for sock in under_way.values():  # of a task that was cancelled before it began
+            sock.close()
+        await asyncio.sleep(0)  # transports close theirs in the loop's next turn
+
+    async def _serve(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_CHUNK)
+        try:
+            await self._carry(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            from_server, to_server = await self._in_time()
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 - nothing is passed on
+            self._refusal = find(exc)
+            return
+        self._refusal = None
+        try:
+            await _first(_pass_on(reader, to_server), _pass_on(from_server, writer))
+        finally:
+            to_server.transport.abort()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    async def _in_time(self) -> _Streams:
+        # Not `wait_for`: before Python 3.12 it forgets that it was cancelled, if what it waits
+        # for is ready in the same moment. Then a connection would outlive its bridge.
+        task = asyncio.current_task()
+        assert task is not None
+        late = asyncio.get_running_loop().call_later(_TIMEOUT, task.cancel)
+        try:
+            return await self._connect()
+        finally:
+            late.cancel()
+
+    async def _connect(self) -> _Streams:
+        try:
+            return await self._open()
+        except Exception as exc:
+            # The handshake failed, so nothing was sent or read.
+            error = find(exc)
+            if not isinstance(error, PinMismatchError) or not await self._pins.aheal(error):
+                raise
+            return await self._open()
+
+    async def _open(self) -> _Streams:
+        where: dict[str, Any] = {"host": self._host, "port": self._port}
+        if self._proxy is not None:
+            where = {"sock": await self._tunnel(*self._proxy)}
+        reader, writer = await asyncio.open_connection(
+            **where, ssl=self._context, server_hostname=self._host, limit=_CHUNK
+        )
+        connection = writer.get_extra_info("ssl_object")
+        if not isinstance(connection, PinnedObject) or connection.selected_alpn_protocol() != "h2":
+            writer.transport.abort()
+            raise ConnectionError(f"{self._host} does not speak HTTP/2")
+        connection.attach(writer.get_extra_info("socket"))
+        return reader, writer
+
+    async def _tunnel(self, host: str, port: int) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        wanted = f"[{self._host}]" if ":" in self._host else self._host
+        wanted = f"{wanted}:{self._port}"
+        sock = await _connected(host, port)
+        try:
+            head = f"CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n\r\n"
+            await loop.sock_sendall(sock, head.encode())
+            answer = bytearray()
+            while not answer.endswith(b"\r\n\r\n"):
+                data = await loop.sock_recv(sock, 1)  # no byte of what follows
+                if not data or len(answer) >= _LONGEST_ANSWER:
+                    raise ConnectionError("the proxy gave no answer")
+                answer += data
+            if not answer.startswith(b"HTTP/1.") or answer.split(b" ")[1][:3] != b"200":
+                raise ConnectionError(f"the proxy refused: {bytes(answer[:80])!r}")
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    failed: OSError = ConnectionError(f"{host} has no address")
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address)
+        except BaseException as exc:
+            sock.close()
+            if not isinstance(exc, OSError):
+                raise
+            failed = exc
+        else:
+            return sock
+    raise failed
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_CHUNK):
+        writer.write(data)
+        await writer.drain()
+
+
+async def _first(*runs: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first ends, however it does."""
+    tasks = [asyncio.ensure_future(each) for each in runs]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _host_and_port(target: str, default: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{target}")
+        if parts.hostname and parts.netloc == target and parts.username is None:
+            return parts.hostname, default if parts.port is None else parts.port
+    except ValueError:
+        pass
+    raise ConfigurationError(
+        f"expected host:port, found {target[:80]!r}",
+        hint="gRPC's other kinds of targets cannot be pinned",
+    )
+
+
+def _proxy(url: str) -> tuple[str, int]:
+    scheme, _, target = url.rstrip("/").partition("://")
+    if scheme != "http":
+        raise ConfigurationError(f"expected a proxy as http://host:port, found {url[:80]!r}")
+    return _host_and_port(target, 80)
+
+
+__all__ = ["Bridge"]
