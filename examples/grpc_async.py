@@ -1,4 +1,4 @@
-"""gRPC on asyncio, over a pinned bridge: ask a server whether it serves.
+"""gRPC on asyncio, over a pinned channel: ask a server whether it serves.
 
 python grpc_async.py bootstrap.json api.example.com:443
 """
@@ -8,16 +8,14 @@ import sys
 
 import grpc
 import livepin
-from livepin.adapters.grpc import Bridge
+from livepin.adapters.grpc import AsyncPinnedChannel
 
 SERVING = b"\x08\x01"  # a HealthCheckResponse; a stub made by protoc takes the channel as well
 
 
 async def main(bootstrap: str, target: str) -> None:
-    with livepin.Client(bootstrap) as pins, Bridge(pins, target) as bridge:
-        async with grpc.aio.secure_channel(
-            bridge.target, bridge.credentials, bridge.options
-        ) as channel:
+    with livepin.Client(bootstrap) as pins:
+        async with AsyncPinnedChannel(pins, target) as channel:
             check = channel.unary_unary("/grpc.health.v1.Health/Check")
             print("serving" if await check(b"", timeout=30) == SERVING else "not serving")
 
