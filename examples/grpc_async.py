@@ -6,7 +6,6 @@ python grpc_async.py bootstrap.json api.example.com:443
 import asyncio
 import sys
 
-import grpc
 import livepin
 from livepin.adapters.grpc import AsyncPinnedChannel
 

@@ -648,6 +648,20 @@ def test_each_kind_of_call_on_asyncio_names_the_reason_of_a_refusal(
     assert silent(evil)
 
 
+@QUICK
+def test_a_call_without_messages_on_asyncio_names_the_reason_too(
+    pins: Client, server: Any, other: Chain
+) -> None:
+    """That grpcio cancels it, where it should fail, is its own doing."""
+
+    async def joined_nothing(channel: Any) -> Any:
+        return await channel.stream_unary("/test/join")(iter(()), timeout=SECONDS)
+
+    with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)) as caught:
+        on_asyncio(pins, server(other), joined_nothing)
+    assert isinstance(find(caught.value), PinMismatchError)
+
+
 def test_an_error_of_the_server_has_no_such_reason_on_asyncio(
     pins: Client, server: Any, chain: Chain
 ) -> None:

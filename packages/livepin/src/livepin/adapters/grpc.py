@@ -34,6 +34,8 @@ from livepin.client import Client
 
 from .grpc_bridge import Bridge
 
+# On asyncio, grpcio cancels a call without messages where there is no connection for it.
+_FAILURES = grpc.RpcError, asyncio.CancelledError
 _OTHER_NAME = "grpc.ssl_target_name_override"
 
 
@@ -211,7 +213,7 @@ class _AnyCall:
 
     def _with_cause(self, error: Any) -> Any:
         refusal = self._bridge.refusal
-        if refusal is not None and isinstance(error, grpc.RpcError):
+        if refusal is not None and isinstance(error, _FAILURES):
             error.__cause__ = refusal
         return error
 
@@ -219,7 +221,7 @@ class _AnyCall:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except grpc.RpcError as exc:
+        except _FAILURES as exc:
             self._with_cause(exc)
             raise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from livepin.client import Client
@@ -13,7 +13,7 @@ adapter = pytest.importorskip("livepin.adapters.aiohttp")
 
 
 class Session:
-    can = frozenset({"stream", "redirect", "proxy", "cleartext", "pool"})
+    cannot: ClassVar[dict[str, str]] = {}
     refused = (aiohttp.ClientConnectorError, aiohttp.InvalidUrlClientError)
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import select
 import socket
 import ssl
@@ -84,13 +85,21 @@ class Server(RecordingServer):
                     (onward if each is tls else tls).sendall(data)
 
 
-class Channel:
-    can: frozenset[str] = frozenset()
+_CANNOT = {
+    "body": "gRPC takes messages before there is a connection, and sends each of them once",
+    "redirect": "gRPC knows no redirects",
+    "downgrade": "gRPC knows no redirects",
+    "cleartext": "a pinned channel always speaks TLS",
+}
+
+
+class Channels:
+    cannot = _CANNOT
     refused = (grpc.RpcError,)
     server = Server
 
-    def __init__(self, pins: Client) -> None:
-        self._pins = pins
+    def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
+        self._pins, self._proxy = pins, proxy
         self._channels: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -98,13 +107,51 @@ class Channel:
         target = urlsplit(url).netloc
         with self._lock:
             if target not in self._channels:
-                self._channels[target] = adapter.PinnedChannel(self._pins, target)
+                channel = adapter.PinnedChannel(self._pins, target, proxy=self._proxy)
+                self._channels[target] = channel
         answer = self._channels[target].stream_unary("/test/join")(iter(parts), timeout=20)
         return 200, answer
+
+    def see_change(self) -> None:
+        """Wait until the channels have seen that their connections were cut."""
+        for each in self._channels.values():
+            states: queue.Queue[Any] = queue.Queue()
+            each.subscribe(states.put)
+            while states.get(timeout=20) is grpc.ChannelConnectivity.READY:
+                pass
+            each.unsubscribe(states.put)
 
     def close(self) -> None:
         for each in self._channels.values():
             each.close()
 
 
-DRIVERS: dict[str, Any] = {"grpc": Channel}
+class AsyncChannels:
+    cannot, refused, server = _CANNOT, Channels.refused, Server
+
+    def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
+        self._pins, self._proxy = pins, proxy
+        self._channels: dict[str, Any] = {}
+
+    async def request(
+        self, method: str, url: str, *, parts: tuple[bytes, ...] = ()
+    ) -> tuple[int, bytes]:
+        target = urlsplit(url).netloc
+        if target not in self._channels:
+            channel = adapter.AsyncPinnedChannel(self._pins, target, proxy=self._proxy)
+            self._channels[target] = channel
+        call = self._channels[target].stream_unary("/test/join")(iter(parts or (b"",)), timeout=20)
+        return 200, await call
+
+    async def see_change(self) -> None:
+        """Wait until the channels have seen that their connections were cut."""
+        for each in self._channels.values():
+            if each.get_state() is grpc.ChannelConnectivity.READY:
+                await each.wait_for_state_change(grpc.ChannelConnectivity.READY)
+
+    async def close(self) -> None:
+        for each in self._channels.values():
+            await each.close()
+
+
+DRIVERS: dict[str, Any] = {"grpc": Channels, "grpc async": AsyncChannels}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from livepin.client import Client
@@ -13,7 +13,7 @@ adapter = pytest.importorskip("livepin.adapters.httpx")
 
 
 class Sync:
-    can = frozenset({"stream", "redirect", "proxy", "cleartext", "pool"})
+    cannot: ClassVar[dict[str, str]] = {}
     refused = (httpx.ConnectError, httpx.UnsupportedProtocol)
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
@@ -31,7 +31,7 @@ class Sync:
 
 
 class Async:
-    can, refused = Sync.can, Sync.refused
+    cannot, refused = Sync.cannot, Sync.refused
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
         transport = adapter.AsyncPinnedTransport(pins, proxy=proxy)

@@ -6,21 +6,28 @@ import asyncio
 import ssl
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import livepin
 from livepin.client import Client
 
+_CLEARTEXT = "cleartext passes no TLS, so it is not seen"
+
 
 class Plain:
-    can = frozenset({"stream", "redirect", "proxy"})
+    cannot: ClassVar = {
+        "pool": "urllib keeps no connection open",
+        "cleartext": _CLEARTEXT,
+        "downgrade": _CLEARTEXT,
+    }
     refused = (urllib.error.URLError,)
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
         self._injection = livepin.inject(pins)
         proxies = {} if proxy is None else {"https": proxy, "http": proxy}
-        self._http = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+        tls = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+        self._http = urllib.request.build_opener(tls, urllib.request.ProxyHandler(proxies))
 
     def request(
         self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = False
@@ -34,20 +41,28 @@ class Plain:
 
 
 class Streams:
-    can = frozenset[str]()
-    fails_first = True
+    cannot: ClassVar = {
+        "wait": "a handshake on an event loop cannot wait: it fails, and newer pins are fetched",
+        "pool": "streams are not pooled",
+        "redirect": "streams know no redirects",
+        "downgrade": "streams know no redirects",
+        "proxy": "streams know no proxies",
+        "cleartext": _CLEARTEXT,
+    }
     refused = (ssl.SSLCertVerificationError,)
 
     def __init__(self, pins: Client) -> None:
         self._injection = livepin.inject(pins)
+        self._context = ssl.create_default_context()
 
     async def request(
         self, method: str, url: str, *, parts: tuple[bytes, ...] = ()
     ) -> tuple[int, bytes]:
-        parsed, body = urlsplit(url), b"".join(parts)
+        parsed = urlsplit(url)
         reader, writer = await asyncio.open_connection(
-            parsed.hostname, parsed.port, ssl=ssl.create_default_context()
+            parsed.hostname, parsed.port, ssl=self._context
         )
+        body = b"".join(parts)
         head = f"{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")

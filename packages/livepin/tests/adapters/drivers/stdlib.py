@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import Any, ClassVar
 
 from livepin.adapters import stdlib
 from livepin.client import Client
@@ -12,7 +12,7 @@ from livepin.errors import CleartextError
 
 
 class Opener:
-    can = frozenset({"stream", "redirect", "proxy", "cleartext"})
+    cannot: ClassVar = {"pool": "urllib keeps no connection open"}
     refused = (urllib.error.URLError, CleartextError)
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from livepin.client import Client
@@ -12,7 +12,7 @@ adapter = pytest.importorskip("livepin.adapters.urllib3")
 
 
 class Pools:
-    can = frozenset({"stream", "redirect", "proxy", "cleartext", "pool"})
+    cannot: ClassVar[dict[str, str]] = {}
     refused = (urllib3.exceptions.MaxRetryError, urllib3.exceptions.LocationValueError)
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
