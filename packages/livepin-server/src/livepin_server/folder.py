@@ -22,6 +22,7 @@ from livepin_server.bus.memory import Bus, MemoryBus
 from livepin_server.custody import root_file, sealed, tls_identity
 from livepin_server.custody.files import write_secret
 from livepin_server.errors import CustodyError
+from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.composition import Services, compose
 from livepin_server.services.delivery_settings import DeliverySettings, pin_texts
 from livepin_server.services.model import Role
@@ -49,12 +50,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What delivery alone needs of a data folder: no signing key, no table that holds one."""
+    """What delivery alone needs of a data folder: no signing key, no table that holds one.
+
+    `api_keys` are hashes of random bits; they say who may read the metrics.
+    """
 
     data: Path
     settings: Settings
     identity: tls_identity.TLSIdentity
     published: Published
+    api_keys: ApiKeys
     bus: Bus
 
 
@@ -111,13 +116,14 @@ def opened(
             settings=settings,
             identity=identity,
             published=Published(database),
+            api_keys=services.api_keys,
             bus=services.bus,
             services=services,
         )
 
 
 @contextmanager
-def delivering(data: Path, environment: Mapping[str, str]) -> Iterator[Node]:
+def delivering(data: Path, environment: Mapping[str, str], *, clock: Clock) -> Iterator[Node]:
     """Give what delivery alone needs of a data folder whose lock the caller holds.
 
     Neither `master.key` nor `operator.key` is needed there, nor is either read.
@@ -138,6 +144,7 @@ def delivering(data: Path, environment: Mapping[str, str]) -> Iterator[Node]:
             settings=settings,
             identity=tls_identity.load(data / layout.TLS),
             published=Published(database),
+            api_keys=ApiKeys(database, clock=clock),
             bus=_bus(database),
         )
 

@@ -15,7 +15,7 @@ from litestar import Litestar
 
 from livepin_server import folder, layout, lock
 from livepin_server.folder import Folder, Node, Plan
-from livepin_server.management.app import build_app
+from livepin_server.management.app import build_app, build_watching_app
 from livepin_server.serving import Running, serve
 from livepin_server.storage import moving, schema_version
 from livepin_server.storage.database import Database
@@ -44,8 +44,8 @@ def run_delivery(
     data: Path, *, started: Callable[[Running], Awaitable[None]] | None = None
 ) -> None:
     """Serve delivery alone until SIGTERM or SIGINT: on PostgreSQL, without any signing key."""
-    with lock.holding(data), folder.delivering(data, os.environ) as node:
-        _run(node, serve(node, started=started))
+    with lock.holding(data), folder.delivering(data, os.environ, clock=clock) as node:
+        _run(node, serve(node, lambda metrics: _watching_app(node, metrics), started=started))
 
 
 @contextmanager
@@ -87,6 +87,10 @@ def _run(node: Node, coroutine: Coroutine[Any, Any, None]) -> None:
     logs.configure(node.settings.log_level, node.settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(coroutine)
+
+
+def _watching_app(node: Node, metrics: Metrics) -> Litestar:
+    return build_watching_app(node.api_keys, metrics, ask_database=node.published.accounts)
 
 
 def management_app(opened: Folder, metrics: Metrics) -> Litestar:

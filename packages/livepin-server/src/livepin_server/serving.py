@@ -47,13 +47,13 @@ class Running:
     """A server that serves."""
 
     delivery: Listener
-    management: Listener | None
+    management: Listener
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def listeners(self) -> list[Listener]:
         """What listens."""
-        return [each for each in (self.delivery, self.management) if each is not None]
+        return [self.delivery, self.management]
 
     async def until_one_ends(self) -> None:
         """Stop everything if a listener ends by itself: half a server misleads."""
@@ -64,13 +64,14 @@ class Running:
 
 async def serve(
     node: Node,
-    management_app: Callable[[Metrics], Any] | None = None,
+    private_app: Callable[[Metrics], Any],
     *,
     started: Callable[[Running], Awaitable[None]] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; `started` is awaited once all listeners answer.
 
-    Without a management application delivery is served alone.
+    `private_app` makes what the private listener answers: management, or, where delivery is served
+    alone, metrics and health.
 
     Raises:
         ConfigurationError: a port cannot be listened on.
@@ -85,7 +86,7 @@ async def serve(
     app = DeliveryApp(snapshot, events, Reports(metrics), metrics, limit=_limit(settings))
     running = Running(
         delivery=_delivery_listener(node, app),
-        management=management_app and _management_listener(node, management_app(metrics), metrics),
+        management=_management_listener(node, private_app(metrics), metrics),
     )
     _stop_on_signals(running.stop)
     loader = _Loader(node, snapshot, events, metrics)
@@ -98,9 +99,10 @@ async def serve(
         for listener in running.listeners:
             await listener.start()
         tasks.append(asyncio.create_task(running.until_one_ends()))
-        if running.management is not None:
+        if isinstance(node, Folder):  # else there is nothing for the commands
             _write_run_file(node.data, running.management)
-        logger.info("serving", extra={"delivery": running.delivery.port, "data": str(node.data)})
+        ports = {"delivery": running.delivery.port, "management": running.management.port}
+        logger.info("serving", extra={**ports, "data": str(node.data)})
         if started is not None:
             await started(running)
         await running.stop.wait()

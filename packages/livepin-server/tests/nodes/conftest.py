@@ -23,6 +23,7 @@ from livepin_server.layout import RUN_FILE
 PATIENCE = 60.0  # seconds, on a busy machine
 # What delivery needs of the database; docs/operations.md says the same.
 RIGHTS = "GRANT SELECT ON accounts, streams, roots, configs, alembic_version TO {role}"
+METRICS_RIGHTS = "GRANT SELECT ON api_keys TO {role}"
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +62,9 @@ def delivery_folder(
     postgres.run(f"CREATE ROLE {role} LOGIN")
     postgres.run(RIGHTS.format(role=role), name=name)
 
-    def one() -> Path:
+    def one(*, metrics: bool = False) -> Path:
+        if metrics:
+            postgres.run(METRICS_RIGHTS.format(role=role), name=name)
         data = tmp_path / f"node-{len(list(tmp_path.iterdir()))}"
         data.mkdir(0o700)
         (data / "livepin.toml").write_text(text.replace("//livepin@", f"//{role}@"))
@@ -99,21 +102,21 @@ class Child:
         """Whether it tells where management is."""
         return (self.data / RUN_FILE).exists()
 
-    def port(self) -> int:
-        """Wait until it serves; return the port of delivery."""
+    def port(self, of: str = "delivery") -> int:
+        """Wait until it serves; return the port of a listener."""
         deadline = time.monotonic() + PATIENCE
         while '"serving"' not in self.log:
             assert self.process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
         line = next(each for each in self.log.splitlines() if '"serving"' in each)
-        return int(json.loads(line)["delivery"])
+        return int(json.loads(line)[of])
 
-    def get(self, path: str) -> httpx.Response:
-        """Fetch from delivery."""
+    def get(self, path: str, of: str = "delivery", **headers: str) -> httpx.Response:
+        """Fetch from a listener."""
         context = ssl.create_default_context(cafile=self.data / "tls" / "ca.pem")
-        url = f"https://127.0.0.1:{self.port()}{path}"
-        return httpx.get(url, verify=context, trust_env=False, timeout=PATIENCE)
+        url = f"https://127.0.0.1:{self.port(of)}{path}"
+        return httpx.get(url, verify=context, trust_env=False, timeout=PATIENCE, headers=headers)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; return the exit code."""

@@ -16,6 +16,7 @@ from livepin_server import folder
 from livepin_server.custody.sealed import load_master_key
 from livepin_server.errors import UnavailableError
 from livepin_server.listener import available_port
+from livepin_server.services.model import Role
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import configs, keys
@@ -166,7 +167,7 @@ def test_delivery_alone_needs_no_key_and_may_read_none(
     # There is nothing to steal: no management, no key in the folder, none in its reach.
     assert not child.management
     assert {each.name for each in data.iterdir()} == {"livepin.toml", "tls", "livepin.lock"}
-    with folder.delivering(data, {}) as node:
+    with folder.delivering(data, {}, clock=server.services.clock) as node:
         database = Database(node.settings.database)
         try:
             for query in (select(keys), select(configs.c.document).with_for_update()):
@@ -177,6 +178,53 @@ def test_delivery_alone_needs_no_key_and_may_read_none(
         finally:
             database.close()
     assert child.end() == 0
+
+
+def test_a_delivery_node_tells_its_metrics_in_private_to_who_has_a_key_to_look(
+    run_server, postgres_folder, delivery_folder, start_child
+):
+    server = run_server(postgres_folder)
+    keys = {
+        (role, account): server.services.api_keys.create(f"{role}-{account}", role, account)
+        for role, account in ((Role.VIEWER, None), (Role.PENTEST, None), (Role.VIEWER, "acme"))
+    }
+    node = start_child(delivery_folder(metrics=True), "--only", "delivery")
+
+    def ask(path, key=None):
+        bearer = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return node.get(path, "management", **bearer)
+
+    assert node.get("/v1/acme/config/main").status_code == 200
+    found = ask("/metrics", keys[Role.VIEWER, None][1])
+    assert found.status_code == 200
+    assert 'livepin_config_fetches_total{account="acme",held="none"} 1.0' in found.text
+    assert "livepin_in_step 1.0" in found.text
+    assert "livepin_delivery_certificate_expires_timestamp_seconds" in found.text
+    for path in ("/healthz", "/readyz"):
+        assert (ask(path).status_code, ask(path).text) == (200, "ok\n")
+    assert ask("/metrics").status_code == 401
+    assert ask("/metrics", "lpk_wrong").status_code == 401
+    assert ask("/metrics", keys[Role.PENTEST, None][1]).status_code == 403
+    assert ask("/metrics", keys[Role.VIEWER, "acme"][1]).status_code == 403
+    server.services.api_keys.revoke(keys[Role.VIEWER, None][0].id)
+    assert ask("/metrics", keys[Role.VIEWER, None][1]).status_code == 401
+    # Nothing else is there, and none of it faces the internet.
+    operator = server.key()
+    for path in ("/v1/status", "/v1/accounts", "/v1/api-keys", "/openapi.json"):
+        assert ask(path, operator).status_code == 404
+    assert node.get("/metrics", Authorization=f"Bearer {operator}").status_code == 404
+
+
+def test_a_delivery_node_whose_user_may_not_read_api_keys_tells_nobody_its_metrics(
+    run_server, postgres_folder, delivery_folder, start_child
+):
+    server = run_server(postgres_folder)
+    node = start_child(delivery_folder(), "--only", "delivery")
+    answer = node.get("/metrics", "management", Authorization=f"Bearer {server.key()}")
+    assert answer.status_code == 503
+    assert "does not allow this" in answer.json()["detail"]
+    assert node.get("/readyz", "management").status_code == 200
+    assert node.get("/v1/acme/config/main").status_code == 200
 
 
 def test_apps_reach_delivery_nodes_through_nginx_while_one_of_them_dies(

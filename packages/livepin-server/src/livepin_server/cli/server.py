@@ -163,10 +163,12 @@ def serve(
 
     async def started(running: Running) -> None:
         if out().is_terminal:
-            for name, each in (("delivery", running.delivery), ("management", running.management)):
-                if each is not None:
-                    say(f"{name:10} listens on {each.host}, port {each.port}")
-            say("Ctrl-C stops. Commands on this machine find the server by its data folder.")
+            private = "management" if only is None else "metrics"
+            for name, each in (("delivery", running.delivery), (private, running.management)):
+                say(f"{name:10} listens on {each.host}, port {each.port}")
+            say("Ctrl-C stops.")
+            if only is None:
+                say("Commands on this machine find the server by its data folder.")
 
     with opening(data):
         (run_server if only is None else run_delivery)(data, started=started)

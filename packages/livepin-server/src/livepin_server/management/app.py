@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from litestar.di import Provide
 from litestar.exceptions import PermissionDeniedException
 from litestar.middleware import DefineMiddleware
 
+from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.composition import Services
 from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.auth import (
@@ -39,21 +41,35 @@ def build_app(
     services: Services, metrics: Metrics, *, delivery_expires: datetime | None = None
 ) -> Litestar:
     """Return the ASGI application over `services`; several may live in one process."""
-    failures = RateLimit(FAILURES_PER_SECOND, FAILURES_AT_ONCE)
-    authentication = DefineMiddleware(
-        ApiKeyMiddleware, api_keys=services.api_keys, failures=failures
-    )
     probes = asyncio.Semaphore(_MOST_PROBES)
-    return Litestar(
+    return _app(
         ROUTES,
-        dependencies={
-            "services": Provide(lambda: services, sync_to_thread=False),
-            "metrics": Provide(lambda: metrics, sync_to_thread=False),
-            "delivery_expires": Provide(lambda: delivery_expires, sync_to_thread=False),
-            "probes": Provide(lambda: probes, sync_to_thread=False),
-            "schema": Provide(lambda: openapi.document(ROUTES), sync_to_thread=False),
+        services.api_keys,
+        {
+            "services": lambda: services,
+            "metrics": lambda: metrics,
+            "ask_database": lambda: services.accounts.all,
+            "delivery_expires": lambda: delivery_expires,
+            "probes": lambda: probes,
+            "schema": lambda: openapi.document(ROUTES),
         },
-        middleware=[authentication],
+    )
+
+
+def build_watching_app(
+    api_keys: ApiKeys, metrics: Metrics, *, ask_database: Callable[[], object]
+) -> Litestar:
+    """Return what a process that serves delivery alone answers in private: how it fares."""
+    given = {"metrics": lambda: metrics, "ask_database": lambda: ask_database}
+    return _app(server.WATCHING, api_keys, given)
+
+
+def _app(routes: list[Any], api_keys: ApiKeys, given: dict[str, Callable[[], Any]]) -> Litestar:
+    failures = RateLimit(FAILURES_PER_SECOND, FAILURES_AT_ONCE)
+    return Litestar(
+        routes,
+        dependencies={name: Provide(give, sync_to_thread=False) for name, give in given.items()},
+        middleware=[DefineMiddleware(ApiKeyMiddleware, api_keys=api_keys, failures=failures)],
         guards=[guard],
         before_request=_refuse_browsers,
         exception_handlers=PROBLEM_HANDLERS,
