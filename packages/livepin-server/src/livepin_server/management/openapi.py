@@ -84,7 +84,7 @@ def _nothing() -> dict[str, Provide]:
     """Name what is injected, so that it is not taken for a parameter of the query."""
     return {
         name: Provide(lambda: None, sync_to_thread=False)
-        for name in ("services", "metrics", "delivery_expires", "probes", "schema")
+        for name in ("services", "metrics", "ask_database", "delivery_expires", "probes", "schema")
     }
 
 
