@@ -27,6 +27,17 @@ ROUTES = [
      404),
     ("POST", "/v1/accounts/acme/domains/x.example/pins", {"pins": [PIN]}, "operator", False, 404),
     ("DELETE", f"/v1/accounts/acme/domains/x.example/pins/{DIGEST}", None, "operator", False, 404),
+    ("PUT", "/v1/accounts/acme/domains/x.example/pin-set", {"name": None}, "operator", False, 404),
+    ("GET", "/v1/accounts/acme/pin-sets", None, "viewer", False, 200),
+    ("POST", "/v1/accounts/acme/pin-sets", {"name": "x", "pins": [{"sha256": "x"}]}, "operator",
+     False, 422),
+    ("GET", "/v1/accounts/acme/pin-sets/payments", None, "viewer", False, 404),
+    ("PUT", "/v1/accounts/acme/pin-sets/payments/pins", {"pins": [PIN]}, "operator", False, 404),
+    ("DELETE", "/v1/accounts/acme/pin-sets/payments", None, "operator", False, 404),
+    ("GET", "/v1/accounts/acme/streams", None, "viewer", False, 200),
+    ("POST", "/v1/accounts/acme/streams", {"name": "main"}, "admin", False, 409),
+    ("POST", "/v1/accounts/acme/streams/main/domains", {"pattern": "x.example", "source": "no"},
+     "operator", False, 404),
     ("GET", "/v1/accounts/acme/configs", None, "viewer", False, 200),
     ("GET", "/v1/accounts/acme/configs/latest", None, "viewer", False, 200),
     ("GET", "/v1/accounts/acme/bootstrap", None, "viewer", False, 200),
@@ -121,6 +132,8 @@ def test_the_table_has_every_route() -> None:
             .replace(f"/{DIGEST}", "/{digest}")
             .replace("/latest", "/{version}")
             .replace("/nobody", "/{key_id}")
+            .replace("/payments", "/{name}")
+            .replace("/streams/main", "/streams/{stream}")
         )
         described.discard((method, named))
     assert described == {("GET", "/healthz"), ("GET", "/readyz")}
@@ -151,13 +164,15 @@ def test_another_spelling_of_an_account_is_no_way_in(two_accounts, keys, name: s
         assert two_accounts.send("GET", path, to="management", key=key).status_code == 404
 
 
-def test_a_revoked_key_ends_at_once(two_accounts, assert_problem) -> None:
+def test_a_revoked_key_ends_at_once(two_accounts, fresh_send, assert_problem) -> None:
     view, text = two_accounts.services.api_keys.create("short", Role.VIEWER, None)
     assert two_accounts.send("GET", "/v1/whoami", to="management", key=text).status_code == 200
     path = f"/v1/api-keys/{view.id}"
     admin = two_accounts.key()
     assert two_accounts.send("DELETE", path, to="management", key=admin).status_code == 200
-    assert_problem(two_accounts.send("GET", "/v1/whoami", to="management", key=text), 401)
+    headers = [{"authorization": f"Bearer {text}"}]
+    (answer,) = fresh_send(two_accounts.services, "GET", "/v1/whoami", headers)
+    assert_problem(answer, 401)
 
 
 def test_an_operator_key_is_made_shown_once_and_used(two_accounts) -> None:

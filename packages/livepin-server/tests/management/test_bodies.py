@@ -22,7 +22,10 @@ TAKING = [
     if "requestBody" in operation and operation["operationId"] != "probe"
 ]  # a probe connects: it has tests of its own
 NAMES = [f"{method} {path}" for method, path, _ in TAKING]
-VALUES = {"account": "acme", "pattern": "x.example", "digest": "A" * 43, "version": "1"}
+VALUES = {
+    "account": "acme", "pattern": "x.example", "digest": "A" * 43, "version": "1",
+    "name": "payments", "stream": "main",
+}  # fmt: skip
 
 texts = st.text(max_size=30) | st.sampled_from(
     ["", "\ud800", "\0", "a\n", "main", "acme", "api.example.com", "*.example.com",

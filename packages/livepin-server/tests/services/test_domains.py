@@ -5,7 +5,6 @@ import datetime as dt
 import msgspec
 import pytest
 from livepin.documents import Mode, Stale
-from livepin.trust import TrustedState
 from livepin_server.errors import (
     ConflictError,
     InvalidError,
@@ -13,37 +12,8 @@ from livepin_server.errors import (
 )
 from livepin_server.services.domains import canonical
 from livepin_server.services.model import DomainSettings, NewDomain, NewPin
-from livepin_server.storage.schema import domains
-from sqlalchemy import update
 
 UTC = dt.timezone.utc
-
-
-@pytest.fixture
-def published(services):
-    """Return the config that clients have now, as one that was just installed trusts it."""
-
-    def one():
-        bootstrap = services.publisher.bootstrap("acme", "main")
-        return TrustedState.from_bootstrap(bootstrap).config
-
-    return one
-
-
-@pytest.fixture
-def refused(services):
-    """Expect that a change is refused and that nothing at all was changed by it."""
-
-    def one(kind, change, match):
-        before = services.domains.all("acme"), services.publisher.version("acme", "main")
-        with pytest.raises(kind, match=match) as caught:
-            change()
-        after = services.domains.all("acme"), services.publisher.version("acme", "main")
-        assert after == before
-        assert "\n" not in str(caught.value)
-        return caught.value.hint
-
-    return one
 
 
 # -- patterns ------------------------------------------------------------------------------------
@@ -157,6 +127,10 @@ def test_a_domain_without_pins_is_refused(services, intent, refused):
         InvalidError, lambda: services.domains.add("acme", new, intent), "at least one pin"
     )
     assert hint == "livepin domain add takes it from the live endpoint"
+
+
+def test_pins_and_a_pin_set_are_not_to_be_had_together(add_domain, refused):
+    refused(InvalidError, lambda: add_domain(pin_set="payments"), "pins or a pin set .* both")
 
 
 def test_what_is_no_pattern_is_not_added(add_domain, refused):
@@ -350,18 +324,6 @@ def test_a_domain_is_removed_with_its_pins_and_can_be_added_anew(
     assert list(config.pin_sets) == ["b.example.com"]
     add_domain("a.example.com", 3)
     assert len(services.domains.show("acme", "a.example.com").pins) == 1
-
-
-def test_a_pin_set_that_another_domain_uses_stays(services, add_domain, intent, published):
-    add_domain("a.example.com", 1)
-    add_domain("b.example.com", 2)
-    shared = update(domains).where(domains.c.pattern == "b.example.com")
-    services.database.write(lambda each: each.execute(shared.values(pin_set="a.example.com")))
-    services.domains.remove("acme", "a.example.com", "main", intent)
-    (domain,) = published().domains
-    assert (domain.pattern, domain.pin_set, len(domain.pins)) == (
-        "b.example.com", "a.example.com", 1,
-    )  # fmt: skip
 
 
 def test_a_domain_that_is_not_there_suggests_the_nearest(

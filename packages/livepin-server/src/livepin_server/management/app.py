@@ -24,9 +24,16 @@ from livepin_server.web.auth import (
 from livepin_server.web.limits import RateLimit
 from livepin_server.web.litestar_problems import HANDLERS as PROBLEM_HANDLERS
 
-from . import accounts, configs, domains, openapi, server
+from . import accounts, configs, domains, openapi, pin_sets, server, streams
 
-ROUTES = [*accounts.HANDLERS, *domains.HANDLERS, *configs.HANDLERS, *server.HANDLERS]
+ROUTES = [
+    *accounts.HANDLERS,
+    *domains.HANDLERS,
+    *pin_sets.HANDLERS,
+    *streams.HANDLERS,
+    *configs.HANDLERS,
+    *server.HANDLERS,
+]
 
 _MOST_PROBES = 4  # at once; each is a process
 _MOST_BODY = 256 * 1024  # bytes

@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Annotated, Any
 
-from litestar import Request, delete, get, patch, post
+from litestar import Request, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, Parameter
 
@@ -15,7 +15,7 @@ from livepin_server.services.composition import Services
 from livepin_server.services.model import DomainSettings, DomainView, NewDomain, Principal, Role
 from livepin_server.services.publishing.publisher import Intent
 
-from .shapes import AddDomain, AddPins, ChangeDomain, DomainChanged, Published
+from .shapes import AddDomain, AddPins, ChangeDomain, DomainChanged, FollowPinSet, Published
 
 Stream = Annotated[str, Parameter(max_length=63)]
 Reason = Annotated[str, Parameter(max_length=500)]
@@ -76,6 +76,24 @@ def change_domain(
     )
 
 
+@put(_BASE + "/{pattern:str}/pin-set", role=Role.OPERATOR, sync_to_thread=True)
+def follow_pin_set(
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    pattern: FromPath[str],
+    data: JSONBody[FollowPinSet],
+    stream: Stream = "main",
+) -> DomainChanged:
+    """Have a domain follow a shared pin set, or a copy of its own, and publish."""
+    publication = services.domains.follow(
+        account, pattern, data.name, stream, intent(request, data.reason)
+    )
+    return DomainChanged(
+        domain=services.domains.show(account, pattern, stream), publication=publication
+    )
+
+
 @delete(_BASE + "/{pattern:str}", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
 def remove_domain(
     services: NamedDependency[Services],
@@ -99,7 +117,7 @@ def add_pins(
     data: JSONBody[AddPins],
     stream: Stream = "main",
 ) -> DomainChanged:
-    """Add pins to a domain, and publish."""
+    """Add pins to the set that a domain follows, and publish."""
     publication = services.domains.add_pins(
         account, pattern, data.pins, stream, intent(request, data.reason)
     )
@@ -123,7 +141,10 @@ def remove_pin(
     stream: Stream = "main",
     reason: Reason = "",
 ) -> DomainChanged:
-    """Remove a pin, named by its SHA-256 in base64url without padding, and publish."""
+    """Remove a pin from the set that a domain follows, and publish.
+
+    It is named by its SHA-256 in base64url without padding.
+    """
     publication = services.domains.remove_pin(
         account, pattern, _fingerprint(digest), stream, intent(request, reason)
     )
@@ -150,6 +171,7 @@ HANDLERS = [
     add_domain,
     show_domain,
     change_domain,
+    follow_pin_set,
     remove_domain,
     add_pins,
     remove_pin,

@@ -8,14 +8,20 @@ from msgspec import Meta, Struct, structs
 
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.model import (
+    MOST_PINS,
     ApiKeyView,
     DomainSettings,
+    DomainTaken,
     DomainView,
     Name,
     NewDomain,
     NewPin,
+    NewPinSet,
+    NewStream,
+    PinSetView,
     Publication,
     Role,
+    StreamView,
     Text,
 )
 
@@ -39,6 +45,52 @@ class AddPins(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Text = ""
 
 
+class FollowPinSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The shared pin set that a domain is to follow, or null for one of its own; and why."""
+
+    name: Name | None
+    reason: Text = ""
+
+
+class AddPinSet(NewPinSet, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A pin set to add, and why."""
+
+    reason: Text = ""
+
+
+class ReplacePins(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The pins that a set is to hold, no others; and why."""
+
+    pins: Annotated[list[NewPin], Meta(min_length=1, max_length=MOST_PINS)]
+    reason: Text = ""
+
+
+class PinSetChanged(Struct, frozen=True, kw_only=True):
+    """A pin set after a change, and the config version that carries it."""
+
+    pin_set: PinSetView
+    publication: Publication
+
+
+class AddStream(NewStream, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stream to add, and why."""
+
+    reason: Text = ""
+
+
+class StreamMade(Struct, frozen=True, kw_only=True):
+    """A new stream, and its first config version."""
+
+    stream: StreamView
+    publication: Publication
+
+
+class TakeDomain(DomainTaken, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A domain to take from another stream, and why."""
+
+    reason: Text = ""
+
+
 class DomainChanged(Struct, frozen=True, kw_only=True):
     """A domain after a change, and the config version that carries it."""
 
@@ -53,7 +105,7 @@ class Published(Struct, frozen=True, kw_only=True):
 
 
 class Publications(Struct, frozen=True, kw_only=True):
-    """Config versions, the newest first."""
+    """Config versions."""
 
     items: list[Publication]
 

@@ -14,7 +14,9 @@ from .accounts import Accounts
 from .api_keys import ApiKeys
 from .delivery_settings import DeliverySettings
 from .domains import Domains
+from .pin_sets import PinSets
 from .publishing.publisher import Publisher
+from .streams import Streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,8 @@ class Services:
 
     accounts: Accounts
     domains: Domains
+    pin_sets: PinSets
+    streams: Streams
     publisher: Publisher
     api_keys: ApiKeys
     bus: Bus
@@ -42,7 +46,9 @@ def compose(
     publisher = Publisher(database, vault, bus, clock=clock)
     return Services(
         accounts=Accounts(database, vault, publisher, clock=clock, delivery=delivery),
-        domains=Domains(database, publisher, clock=clock),
+        domains=Domains(database, publisher),
+        pin_sets=PinSets(database, publisher),
+        streams=Streams(database, publisher, clock=clock),
         publisher=publisher,
         api_keys=ApiKeys(database, clock=clock),
         bus=bus,

@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]
+Pattern = Annotated[str, Meta(max_length=1100)]
 Text = Annotated[str, Meta(max_length=500)]
 Mode = Literal["enforce", "report", "off"]
 Stale = Literal["enforce", "refuse"]
 Level = Literal["leaf", "intermediate", "root"]
 Moment = Annotated[datetime, Meta(tz=True)]
+MOST_PINS = 500  # of a set: three times what a public trust store holds
 
 
 class Role(str, Enum):
@@ -73,10 +75,14 @@ class PinView(Struct, frozen=True, kw_only=True):
 
 
 class NewDomain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A domain to add, with its first pins. `connect` is HOST:PORT for probes, `ca` PEM."""
+    """A domain to add: with its first pins, or following the shared pin set that is named.
 
-    pattern: Annotated[str, Meta(max_length=1100)]
-    pins: Annotated[list[NewPin], Meta(max_length=100)]
+    `connect` is HOST:PORT for probes, `ca` PEM.
+    """
+
+    pattern: Pattern
+    pins: Annotated[list[NewPin], Meta(max_length=100)] = []
+    pin_set: Name | None = None
     stream: Name = "main"
     mode: Mode = "enforce"
     token: bool = False
@@ -94,11 +100,16 @@ class DomainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class DomainView(Struct, frozen=True, kw_only=True):
-    """A domain as it is kept."""
+    """A domain as it is kept.
+
+    `shared` tells whether its pin set is one with a name, which other domains may follow; else it
+    is its own. `pins` are those of the set.
+    """
 
     pattern: str
     stream: str
     pin_set: str
+    shared: bool
     mode: str
     token: bool
     stale: str
@@ -106,6 +117,50 @@ class DomainView(Struct, frozen=True, kw_only=True):
     ca: str | None
     pins: list[PinView]
     created: datetime
+
+
+class NewPinSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A pin set to add, which domains may follow by its name."""
+
+    name: Name
+    pins: Annotated[list[NewPin], Meta(min_length=1, max_length=MOST_PINS)]
+    stream: Name = "main"
+
+
+class PinSetView(Struct, frozen=True, kw_only=True):
+    """A shared pin set, and the patterns of the domains that follow it."""
+
+    name: str
+    stream: str
+    pins: list[PinView]
+    domains: list[str]
+
+
+class NewStream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stream to add: a copy of the stream `source` at that moment."""
+
+    name: Name
+    source: Name = "main"
+
+
+class StreamView(Struct, frozen=True, kw_only=True):
+    """A stream: its newest version, and how many domains and shared pin sets it has."""
+
+    name: str
+    version: int
+    issued: datetime
+    expires: datetime
+    domains: int
+    pin_sets: int
+    created: datetime
+
+
+class DomainTaken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A domain to take from the stream `source`, which has it no more unless `keep` is said."""
+
+    pattern: Pattern
+    source: Name
+    keep: bool = False
 
 
 class Publication(Struct, frozen=True, kw_only=True):

@@ -45,10 +45,14 @@ def build(
 
 
 def _pin_sets(connection: Connection, account: str, stream: str) -> dict[str, PinSet]:
+    """Return the pin sets that domains follow: apps need no others."""
     found: dict[str, list[Pin]] = {}
+    followed = select(domains.c.pin_set).where(
+        domains.c.account == account, domains.c.stream == stream
+    )
     rows = connection.execute(
         select(pins)
-        .where(pins.c.account == account, pins.c.stream == stream)
+        .where(pins.c.account == account, pins.c.stream == stream, pins.c.pin_set.in_(followed))
         .order_by(pins.c.pin_set, pins.c.id)
     )
     for row in rows:

@@ -1,0 +1,87 @@
+"""Shared pin sets, managed trust roots among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from livepin_server.services.composition import Services
+from livepin_server.services.model import NewPinSet, PinSetView, Principal, Role
+
+from .domains import Reason, Stream, intent
+from .shapes import AddPinSet, PinSetChanged, Published, ReplacePins
+
+_Request = Request[Principal, Any, Any]
+_BASE = "/v1/accounts/{account:str}/pin-sets"
+
+
+@get(_BASE, role=Role.VIEWER, sync_to_thread=True)
+def list_pin_sets(
+    services: NamedDependency[Services], account: FromPath[str], stream: Stream = "main"
+) -> list[PinSetView]:
+    """Return the shared pin sets of a stream, each with the domains that follow it."""
+    return services.pin_sets.all(account, stream)
+
+
+@post(_BASE, role=Role.OPERATOR, sync_to_thread=True)
+def add_pin_set(
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    data: JSONBody[AddPinSet],
+) -> PinSetChanged:
+    """Add a pin set that domains may follow by its name, and publish."""
+    members = {name: getattr(data, name) for name in NewPinSet.__struct_fields__}
+    publication = services.pin_sets.add(account, NewPinSet(**members), intent(request, data.reason))
+    return PinSetChanged(
+        pin_set=services.pin_sets.show(account, data.name, data.stream), publication=publication
+    )
+
+
+@get(_BASE + "/{name:str}", role=Role.VIEWER, sync_to_thread=True)
+def show_pin_set(
+    services: NamedDependency[Services],
+    account: FromPath[str],
+    name: FromPath[str],
+    stream: Stream = "main",
+) -> PinSetView:
+    """Return one shared pin set."""
+    return services.pin_sets.show(account, name, stream)
+
+
+@put(_BASE + "/{name:str}/pins", role=Role.OPERATOR, sync_to_thread=True)
+def replace_pins(
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    name: FromPath[str],
+    data: JSONBody[ReplacePins],
+    stream: Stream = "main",
+) -> PinSetChanged:
+    """Have a pin set hold exactly these pins, and publish once."""
+    publication = services.pin_sets.replace(
+        account, name, data.pins, stream, intent(request, data.reason)
+    )
+    return PinSetChanged(
+        pin_set=services.pin_sets.show(account, name, stream), publication=publication
+    )
+
+
+@delete(_BASE + "/{name:str}", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
+def remove_pin_set(
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    name: FromPath[str],
+    stream: Stream = "main",
+    reason: Reason = "",
+) -> Published:
+    """Remove a pin set that no domain follows, and publish."""
+    publication = services.pin_sets.remove(account, name, stream, intent(request, reason))
+    return Published(publication=publication)
+
+
+HANDLERS = [list_pin_sets, add_pin_set, show_pin_set, replace_pins, remove_pin_set]
