@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cryptography
@@ -97,6 +98,41 @@ def test_a_bootstrap_whose_pin_matches_is_well(run, endpoint, ca, bootstrap, pin
     assert f"{text(OTHER)} pinned" in out
     assert "2 days old" in out
     assert "problem" not in out
+
+
+def follow_a_shared_set(tmp_path: Path, *pins: Pin) -> Path:
+    """Write a bootstrap whose domain follows the pin set `trust-roots`."""
+    simulator = DeliverySimulator(clock=lambda: NOW)
+    simulator.pin("localhost", *pins)
+    shared = simulator.pin_sets.pop("localhost")
+    simulator.pin_sets["trust-roots"] = shared
+    simulator.domains["localhost"] = replace(simulator.domains["localhost"], pin_set="trust-roots")
+    simulator.publish()
+    found = tmp_path / "bootstrap.json"
+    found.write_bytes(simulator.bootstrap().to_json())
+    return found
+
+
+@pytest.mark.parametrize("more", [0, 9, 10])
+@pytest.mark.parametrize("matches", [True, False])
+def test_a_shared_pin_set_is_named_and_a_long_one_counted(
+    run, endpoint, ca, tmp_path, more, matches
+) -> None:
+    pins = [AUTHORITY.pin if matches else OTHER, *(Pin(bytes([n + 2]) * 32) for n in range(more))]
+    file = follow_a_shared_set(tmp_path, *pins)
+    arguments = (f"localhost:{endpoint.port}", "--ca", ca, "--bootstrap", file)
+    code, out, _ = run(*arguments)
+    assert code == (0 if matches else 1)
+    lines = [line.rstrip() for line in out.splitlines() if not line.startswith("problem")]
+    at = lines.index("domain        localhost, enforce, pin set trust-roots")
+    shown = [line.split() for line in lines[at + 1 :]]
+    match = [[text(AUTHORITY.pin), "matches"]] if matches else []
+    if more < 10:
+        others = pins[1:] if matches else pins
+        assert shown == match + [[text(each), "pinned"] for each in others]
+    else:
+        assert shown == [*match, ["10", "other", "pins"] if matches else ["11", "pins"]]
+    assert json.loads(run(*arguments, "--json")[1])["domain"]["pin_set"] == "trust-roots"
 
 
 # The pins and settings of the domain, the days since its config; what is wrong.

@@ -67,6 +67,30 @@ def test_the_history_says_who_changed_what_and_why(run, data) -> None:
     assert len(run("config", "log", "--limit", "1", "--json").json) == 1
 
 
+def test_a_shared_pin_set_is_shown_once_with_the_domains_that_follow_it(run, data) -> None:
+    run("pinset", "add", "payments", PIN)
+    for host in ("a.test", "b.test"):
+        run("domain", "add", host, "--pin-set", "payments", "--yes")
+    assert run("config", "show").out.splitlines()[7:] == [
+        "domain  mode     pin",
+        "a.test  enforce  pin set payments",
+        "b.test  enforce  pin set payments",
+        "",
+        "pin set   pin",
+        f"payments  {PIN}",
+    ]
+
+
+def test_a_version_that_changed_much_is_cut_short_in_the_history(run, data) -> None:
+    pins = [f"sha256/{'A' * 41}{last}A=" for last in "ABCDEFGHIJKLMNO"]
+    run("pinset", "add", "payments", *pins)
+    lines = run("config", "log", "--limit", "1").out.splitlines()
+    assert lines[1] == "  + pin set payments"
+    assert lines[-1] == "  and 4 more, which --json shows"
+    assert len(lines) == 14
+    assert len(run("config", "log", "--limit", "1", "--json").json[0]["changed"]) == 16
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "error", "hint"),
     [

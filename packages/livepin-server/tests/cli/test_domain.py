@@ -32,9 +32,9 @@ def test_the_list_shows_each_domain_on_a_line(run, data) -> None:
     done = run("domain", "list")
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
-        "domain  mode     token  stale    pins  backup",
-        "a.test  report   yes    enforce  1     none",
-        "b.test  enforce  no     enforce  2     yes",
+        "domain  mode     token  stale    pin set  pins  backup",
+        "a.test  report   yes    enforce  own      1     none",
+        "b.test  enforce  no     enforce  own      2     yes",
     ]
 
 
@@ -51,6 +51,7 @@ def test_one_domain_is_shown_with_its_pins(run, data, pinned, chain) -> None:
         f"  look at   localhost:{pinned.port}",
         "  CA        a private one",
         f"  added     {added[:10]} {added[11:16]} UTC",
+        "  pin set   its own",
         f"{'pin':51}  label  backup  added",
         f"{text_of(chain.leaf)}  leaf   no      {added[:10]}",
     ]
@@ -118,15 +119,38 @@ def test_the_hint_of_a_wildcard_names_the_pattern(run, data, api, ca, chain) -> 
     assert done.out.endswith(f"livepin pin add '*.example.test' {text_of(chain.leaf)}\n")
 
 
-def test_a_mismatch_that_is_only_reported_passes(run, data, api, ca) -> None:
+@pytest.mark.parametrize(
+    ("mode", "code", "does", "last"),
+    [
+        ("report", 1, "apps connect all the same, and report it", "before it is enforced: "),
+        ("off", 0, "apps connect, for pinning is off", "pinned: "),
+    ],
+)
+def test_a_mismatch_that_is_only_reported_is_found_too(
+    run, data, api, ca, mode, code, does, last
+) -> None:
     address = f"localhost:{api.port}"
-    run(
-        "domain", "add", "localhost", "--pin", PIN, "--mode", "report",
-        "--connect", address, "--ca", ca,
-    )  # fmt: skip
+    run("domain", "add", "localhost", "--pin", PIN, "--connect", address, "--ca", ca)
+    run("domain", "set-mode", "localhost", mode, "--yes")
     done = run("domain", "check")
-    assert done.code == 0
-    assert done.out.startswith("localhost: no pin matches; apps report\n")
+    assert (done.code, done.err) == (code, "")
+    lines = done.out.splitlines()
+    assert lines[0] == f"localhost: no pin matches; {does}"
+    assert lines[-1].startswith(f"  {last}")
+    (result,) = run("domain", "check", "--json").json
+    assert (result["passes"], result["mismatch"], result["matched"]) == (True, code == 1, None)
+
+
+def test_the_command_that_lets_apps_in_names_the_stream(run, data, pinned, authority) -> None:
+    run("stream", "add", "canary")
+    pinned.present(make_chain("localhost", authority=authority))
+    done = run("domain", "check", "--stream", "canary")
+    assert done.code == 1
+    cure = done.out.splitlines()[-1].partition(": livepin ")[2].split()
+    assert cure[:5] == ["pin", "add", "localhost", "--stream", "canary"]
+    assert run(*cure).code == 0
+    assert run("domain", "check", "--stream", "canary").code == 0
+    assert run("domain", "check").code == 1
 
 
 def test_a_port_on_the_command_line_wins_over_the_stored_one(

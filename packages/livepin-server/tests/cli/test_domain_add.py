@@ -79,7 +79,7 @@ def test_the_verified_chain_is_shown_and_the_leaf_pinned(run, data, api, ca, cha
         "  livepin pin new-backup localhost --out localhost-backup.key",
     ]
     shown = run("config", "show", "--json").json["payload"]
-    assert shown["pin_sets"]["localhost"] == [{"sha256": text_of(chain.leaf)[7:]}]
+    assert shown["pin_sets"]["localhost."] == [{"sha256": text_of(chain.leaf)[7:]}]
     assert api.received == b""  # a look sends nothing
 
 

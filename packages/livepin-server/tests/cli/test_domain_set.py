@@ -11,14 +11,14 @@ import pytest
 
 PIN = "sha256/" + "A" * 43 + "="
 HOST = "a.test"
-# Command, from, to; whether that weakens.
+# Command, from, to; whether that weakens, or nobody can look whether it shuts apps out.
 CHANGES = [
     ("set-mode", "enforce", "report", True),
     ("set-mode", "enforce", "off", True),
     ("set-mode", "report", "off", True),
     ("set-mode", "off", "report", False),
-    ("set-mode", "report", "enforce", False),
-    ("set-mode", "off", "enforce", False),
+    ("set-mode", "report", "enforce", True),
+    ("set-mode", "off", "enforce", True),
     ("set-token", "on", "off", True),
     ("set-token", "off", "on", False),
     ("set-stale", "refuse", "enforce", True),
@@ -39,17 +39,17 @@ def published(run) -> tuple[int, dict[str, object]]:
     return shown["publication"]["version"], found
 
 
-@pytest.mark.parametrize(("command", "before", "after", "weakens"), CHANGES)
-def test_a_change_is_published_and_asks_first_if_it_weakens(
-    run, domain, command, before, after, weakens
+@pytest.mark.parametrize(("command", "before", "after", "asks"), CHANGES)
+def test_a_change_is_published_and_asks_first_if_apps_may_be_worse_off(
+    run, domain, command, before, after, asks
 ) -> None:
     run("domain", command, domain, before, "--yes")
     start = published(run)
     done = run("domain", command, domain, after, "--reason", "CHG-1")
-    if weakens:
+    if asks:
         assert (done.code, done.out) == (2, "")
         first, second = done.err.splitlines()
-        assert first.startswith("error: apps will ")
+        assert first.startswith(("error: apps will ", "error: apps may be refused: "))
         assert first.endswith(", and nobody is here to agree")
         assert second == "hint:  to agree: --yes"
         assert published(run) == start
@@ -117,3 +117,59 @@ def test_a_mistake_changes_nothing(run, domain, arguments, code, error) -> None:
 def test_json_is_what_the_api_gives(run, domain) -> None:
     done = run("domain", "set-token", domain, "on", "--json")
     assert done.json["domain"]["token"] is True
+
+
+# -- enforcing, with a look at the host ----------------------------------------------------------
+
+
+@pytest.fixture
+def reported(run, data, api, ca):
+    """The endpoint, with the pin of another key, in report mode."""
+    run(
+        "domain", "add", "localhost", "--pin", PIN, "--mode", "report",
+        "--connect", f"localhost:{api.port}", "--ca", ca,
+    )  # fmt: skip
+    return api
+
+
+def test_pins_of_which_none_matches_are_not_enforced_by_mistake(run, reported) -> None:
+    start = published(run)
+    done = run("domain", "set-mode", "localhost", "enforce")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines() == [
+        "error: apps would be refused: localhost serves no key of the 1 pin, "
+        "and nobody is here to agree",
+        "hint:  to agree: --yes",
+    ]
+    assert published(run) == start
+    assert run("domain", "set-mode", "localhost", "enforce", "--yes").code == 0
+
+
+def test_pins_of_which_one_matches_are_enforced_at_once(run, reported) -> None:
+    run("pin", "add", "localhost", "--live")
+    reported.wait_closed()
+    before = reported.handshakes
+    done = run("domain", "set-mode", "localhost", "enforce")
+    assert (done.code, done.err) == (0, "")
+    reported.wait_closed()
+    assert reported.handshakes == before + 1
+    assert published(run)[1]["mode"] == "enforce"
+    # Whatever leaves the keys that apps accept as they are is not looked at.
+    for arguments in (("set-token", "on"), ("set-stale", "refuse")):
+        assert run("domain", arguments[0], "localhost", arguments[1]).code == 0
+    assert reported.handshakes == before + 1
+
+
+def test_for_a_wildcard_somebody_names_the_host_to_look_at(run, data, api, ca, chain) -> None:
+    address = ("--connect", f"localhost:{api.port}", "--ca", ca)
+    run("domain", "add", "*.example.test", "--look-at", "api.example.test", *address)
+    run("domain", "set-mode", "*.example.test", "report", "--yes")
+    done = run("domain", "set-mode", "*.example.test", "enforce")
+    assert done.code == 2
+    assert done.err.startswith(
+        "error: apps may be refused: *.example.test is no host that one can look at (see --look-at)"
+    )
+    wrong = run("domain", "set-mode", "*.example.test", "enforce", "--look-at", "a.test")
+    assert wrong.err.startswith("error: *.example.test does not cover a.test")
+    named = ("--look-at", "api.example.test")
+    assert run("domain", "set-mode", "*.example.test", "enforce", *named).code == 0

@@ -46,6 +46,15 @@ def test_an_export_is_on_standard_output_and_its_limits_on_standard_error(
     assert [f"warning: {each}" for each in found["notes"]] == lines
 
 
+def test_a_domain_that_follows_a_shared_set_says_so(run, domain) -> None:
+    run("pinset", "add", "payments", PIN)
+    run("domain", "add", "b.test", "--pin-set", "payments", "--yes")
+    done = run("export", "json")
+    assert set(json.loads(done.out)) == {"a.test", "b.test"}
+    assert "warning: b.test follows the pin set payments\n" in done.err
+    assert "a.test follows" not in done.err
+
+
 def test_all_domains_are_exported_unless_some_are_named(run, domain) -> None:
     run("domain", "add", "b.test", "--pin", NEXT, "--token")
     assert set(json.loads(run("export", "json").out)) == {"a.test", "b.test"}

@@ -14,7 +14,9 @@ COMMANDS = [
     "init", "serve", "upgrade", "status", "account add", "account list", "domain add",
     "domain list", "domain show", "domain remove", "domain check", "domain set-mode",
     "domain set-token", "domain set-stale", "pin add", "pin remove",
-    "pin list", "pin new-backup", "export", "doctor", "config show", "config log", "bootstrap",
+    "pin list", "pin new-backup", "pinset add", "pinset update", "pinset list", "pinset show",
+    "pinset use", "pinset remove", "stream add", "stream list", "stream move", "stream copy",
+    "export", "doctor", "config show", "config log", "bootstrap",
     "delivery show", "delivery set", "delivery check", "delivery renew-keys", "demo",
 ]  # fmt: skip
 

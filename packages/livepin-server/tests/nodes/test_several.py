@@ -16,7 +16,7 @@ from livepin_server import folder
 from livepin_server.custody.sealed import load_master_key
 from livepin_server.errors import UnavailableError
 from livepin_server.listener import available_port
-from livepin_server.services.model import Role
+from livepin_server.services.model import DomainTaken, NewDomain, NewStream, Role
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import configs, keys
@@ -225,6 +225,23 @@ def test_a_delivery_node_whose_user_may_not_read_api_keys_tells_nobody_its_metri
     assert "does not allow this" in answer.json()["detail"]
     assert node.get("/readyz", "management").status_code == 200
     assert node.get("/v1/acme/config/main").status_code == 200
+
+
+def test_a_new_stream_reaches_delivery_alone_and_a_move_in_both_streams(
+    run_server, postgres_folder, delivery_folder, start_child, until, intent, new_pin
+):
+    server = run_server(postgres_folder)
+    child = start_child(delivery_folder(), "--only", "delivery")
+    assert child.get("/v1/acme/config/canary").status_code == 404
+    services = server.services
+    services.streams.add("acme", NewStream(name="canary"), intent)
+    until(lambda: child.get("/v1/acme/config/canary").status_code == 200)
+    services.domains.add("acme", NewDomain(pattern="a.test", pins=[new_pin()]), intent)
+    wanted = DomainTaken(pattern="a.test", source="main")
+    services.streams.take("acme", "canary", wanted, intent)
+    for stream, version in (("canary", 4), ("main", 5)):
+        path = f"/v1/acme/config/{stream}"
+        until(lambda p=path, v=version: child.get(p).headers["etag"] == f'"1.{v}"')
 
 
 def test_apps_reach_delivery_nodes_through_nginx_while_one_of_them_dies(

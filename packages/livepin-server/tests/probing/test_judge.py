@@ -25,8 +25,8 @@ SEEN = Observation(
 
 
 def pins(*digests: str, backup: tuple[str, ...] = ()) -> list[dict[str, object]]:
-    """Published pins."""
-    return [{"sha256": each, "backup": each in backup} for each in digests]
+    """Published pins of leaves."""
+    return [{"sha256": each, "backup": each in backup, "level": "leaf"} for each in digests]
 
 
 @pytest.mark.parametrize(("pinned", "subject"), [("leaf", "api.example.com"), ("ca", "CA")])
@@ -52,15 +52,30 @@ def test_a_missing_backup_pin_is_noted(published) -> None:
     assert "there is no backup pin besides the one in use" in notes
 
 
+def test_of_managed_roots_each_other_one_is_a_way_on() -> None:
+    roots = [each | {"level": "root"} for each in pins("sha256/ca", "sha256/other")]
+    found = judge(SEEN, roots, mode="enforce")
+    assert found["matched"] == "sha256/ca"
+    assert len(found["notes"]) == 1
+
+
 @pytest.mark.parametrize(
-    ("mode", "passes", "does"),
-    [("enforce", False, "are refused"), ("report", True, "report"), ("off", True, "report")],
+    ("mode", "passes", "mismatch", "does", "cure"),
+    [
+        ("enforce", False, True, "apps are refused", "to let apps in"),
+        ("report", True, True, "apps connect all the same, and report it", "before it is enforced"),
+        ("off", True, False, "apps connect, for pinning is off", None),
+    ],
 )
-def test_without_a_match_the_mode_decides(mode: str, passes: bool, does: str) -> None:
+def test_without_a_match_the_mode_decides(mode, passes, mismatch, does, cure) -> None:
     found = judge(SEEN, pins("sha256/old"), mode=mode)
-    assert (found["passes"], found["matched"]) == (passes, None)
-    assert found["summary"] == f"no pin matches; apps {does}"
-    assert "served: sha256/leaf, sha256/ca" in found["notes"]
-    assert "pinned: sha256/old" in found["notes"]
-    command = "to let apps in: livepin pin add api.example.com sha256/leaf"
-    assert (command in found["notes"]) == (mode == "enforce")
+    assert (found["passes"], found["mismatch"], found["matched"]) == (passes, mismatch, None)
+    assert found["summary"] == f"no pin matches; {does}"
+    assert found["notes"][1:3] == ["served: sha256/leaf, sha256/ca", "pinned: sha256/old"]
+    command = f"{cure}: livepin pin add api.example.com sha256/leaf"
+    assert found["notes"][3:] == ([] if cure is None else [command])
+
+
+def test_a_hundred_pins_are_counted_not_listed() -> None:
+    found = judge(SEEN, pins(*(f"sha256/{n}" for n in range(100))), mode="enforce")
+    assert "pinned: 100 keys" in found["notes"]

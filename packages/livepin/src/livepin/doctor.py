@@ -29,6 +29,7 @@ from .trust import TrustedState
 OK, FOUND, USAGE, UNREACHABLE = 0, 1, 2, 4
 
 _TIMEOUT = 10.0  # seconds
+_MOST_PINS = 10  # that are printed; a set of trust roots has more than a hundred
 _PARTIAL_CHAIN = ssl.VerifyFlags(0x80000)  # it would hide the root, whose key may be pinned
 
 
@@ -193,6 +194,7 @@ def _judge(
     report["domain"] = {
         "pattern": domain.pattern,
         "mode": domain.mode.value,
+        "pin_set": domain.pin_set,
         "pins": list(domain.pins.texts(now=trusted)),
         "matched": None if matched is None else str(matched),
     }
@@ -228,12 +230,22 @@ def _show(report: dict[str, Any]) -> None:
         print(f"{'config':13} version {config['version']} of {name}, root {config['root_version']}")
         print(f"{'':13} {_ago(age)} old, expires {config['expires'][:10]}")
     if domain is not None:
-        print(f"{'domain':13} {domain['pattern']}, {domain['mode']}")
-        for pin in domain["pins"]:
-            mark = "matches" if pin == domain["matched"] else "pinned"
-            print(f"{'':13} {pin} {mark}")
+        # A pin set of one domain alone is named after it, maybe with a final dot.
+        own = domain["pin_set"].removesuffix(".") == domain["pattern"]
+        follows = "" if own else f", pin set {_plain(domain['pin_set'])}"
+        print(f"{'domain':13} {domain['pattern']}, {domain['mode']}{follows}")
+        _show_pins(domain["pins"], domain["matched"])
     for text in report["problems"]:
         print(f"problem: {text}")
+
+
+def _show_pins(pins: Sequence[str], matched: str | None) -> None:
+    few = len(pins) <= _MOST_PINS
+    for pin in pins:
+        if few or pin == matched:
+            print(f"{'':13} {pin} {'matches' if pin == matched else 'pinned'}")
+    if not few:
+        print(f"{'':13} {len(pins) - (matched is not None)} {'other ' if matched else ''}pins")
 
 
 def _ago(age: timedelta) -> str:

@@ -18,7 +18,7 @@ from livepin_server import __version__
 from livepin_server.errors import ServiceError, UnavailableError
 from livepin_server.lock import DataFolderBusyError
 
-from . import config, delivery, domain, pin, server
+from . import config, delivery, domain, pin, pinset, server, stream
 from .demo import demo
 from .doctor import EXAMPLES as DOCTOR_EXAMPLES
 from .doctor import doctor
@@ -68,6 +68,8 @@ app.command(server.status, help_epilogue="Example:\n  livepin status --json")
 app.command(server.account_app)
 app.command(domain.app)
 app.command(pin.app)
+app.command(pinset.app)
+app.command(stream.app)
 app.command(config.app)
 app.command(config.bootstrap, help_epilogue=config.EXAMPLES)
 app.command(delivery.app)

@@ -13,6 +13,8 @@ from livepin.bootstrap import Bootstrap
 from livepin.documents.config import check_url
 from livepin.errors import LivepinError
 
+from livepin_server.services.naming import is_shared
+
 from .api import Common, connected
 from .output import CommandError, day, minute, replace, say, show_json, table, warn, write
 from .parameters import Stream
@@ -23,6 +25,7 @@ EXAMPLES = """Examples:
   livepin bootstrap --out bootstrap.json
   livepin bootstrap --string"""
 
+_MOST_LINES = 12  # of a version, in the history
 _MOST_BOOTSTRAP = 4 * 1024 * 1024  # bytes
 
 
@@ -54,10 +57,14 @@ def show(
     say(f"  delivery  {', '.join(payload['delivery']['urls'])}")
     say(f"  recovery  {', '.join(payload['delivery']['recovery_urls']) or 'none'}")
     rows = [row for domain in payload["domains"] for row in _rows(domain, payload["pin_sets"])]
-    if rows:
-        table(("domain", "mode", "pin"), rows)
-    else:
+    if not rows:
         say("  no domains")
+        return
+    table(("domain", "mode", "pin"), rows)
+    sets = {name: pins for name, pins in payload["pin_sets"].items() if is_shared(name)}
+    if sets:
+        say("")
+        table(("pin set", "pin"), [(name, _pin(each)) for name in sets for each in sets[name]])
 
 
 @app.command(help_epilogue="Example:\n  livepin config log --limit 5")
@@ -83,8 +90,10 @@ def log(
         say(f"version {each['version']}, root {each['root_version']}: {when}", style="bold")
         if each["reason"]:
             say(f"  {each['reason']}")
-        for line in each["changed"]:
+        for line in each["changed"][:_MOST_LINES]:
             say(f"  {line}", "green" if line.startswith("+") else "")
+        if len(each["changed"]) > _MOST_LINES:
+            say(f"  and {len(each['changed']) - _MOST_LINES} more, which --json shows")
 
 
 def bootstrap(
@@ -118,8 +127,13 @@ def bootstrap(
 
 
 def _rows(domain: dict[str, Any], pin_sets: dict[str, Any]) -> list[tuple[str, str, str]]:
-    pins = pin_sets[domain["pin_set"]]
-    return [(domain["pattern"], domain["mode"], f"sha256/{pin.get('sha256', '?')}") for pin in pins]
+    name = domain["pin_set"]
+    pins = [f"pin set {name}"] if is_shared(name) else [_pin(each) for each in pin_sets[name]]
+    return [(domain["pattern"], domain["mode"], each) for each in pins]
+
+
+def _pin(found: dict[str, Any]) -> str:
+    return f"sha256/{found.get('sha256', '?')}"
 
 
 def _check_delivery(delivery: dict[str, Any], *, dev: bool) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
-from livepin.hostnames import candidates
-from msgspec import structs
 
-from livepin_server.probing.judge import judge
-from livepin_server.probing.probe import Observation, Target, probe
+from livepin_server.probing.probe import CertificateSeen, Target
 
 from .api import Api, Common, connected
+from .consequences import agree
+from .domain_check import EXAMPLES as CHECK_EXAMPLES
+from .domain_check import check
+from .domain_settings import MODE_EXAMPLES, set_mode, set_stale, set_token
 from .looking import (
     Level,
     address_of,
@@ -25,22 +24,19 @@ from .looking import (
     read_ca,
     show_chain,
     target,
-    why,
 )
 from .output import (
-    FOUND,
     REFUSED,
-    UNREACHABLE,
     CommandError,
-    confirm,
     counted,
     day,
     days_until,
     minute,
     say,
     show_json,
+    some,
     table,
-    working,
+    warn,
 )
 from .parameters import (
     Ca,
@@ -53,6 +49,8 @@ from .parameters import (
     Stream,
     Yes,
     checked,
+    elsewhere,
+    name_of,
     path,
     pattern,
     quoted,
@@ -60,14 +58,14 @@ from .parameters import (
 
 app = App(name="domain", help="Which hosts are pinned.")
 _DEFAULTS = Common()
-_AT_ONCE = 16  # endpoints that are looked at
 
 
 @app.command(
     help_epilogue="""Examples:
   livepin domain add api.example.com
   livepin domain add api.internal --ca corp-ca.pem --connect 10.0.0.5:8443
-  livepin domain add '*.example.com' --look-at www.example.com --pin-level intermediate"""
+  livepin domain add '*.example.com' --look-at www.example.com --pin-level intermediate
+  livepin domain add shop.example.com --pin-set payments"""
 )
 def add(
     host: Host,
@@ -84,11 +82,15 @@ def add(
         tuple[PinText, ...],
         Parameter(metavar="PIN", help="Pin this key instead of looking; may be given again."),
     ] = (),
+    pin_set: Annotated[
+        str | None, Parameter(metavar="NAME", help="Follow this pin set, as other domains do.")
+    ] = None,
     mode: Annotated[
         Literal["enforce", "report"],
         Parameter(help="Whether apps refuse what does not match, or only report it."),
     ] = "enforce",
     token: Annotated[bool, Parameter(help="Apps need a token as well.")] = False,
+    yes: Yes = False,
     stream: Stream = "main",
     reason: Reason = "",
     common: Common = _DEFAULTS,
@@ -99,15 +101,16 @@ def add(
     chains, shows the verified chain, and publishes the pin.
     """
     name, authorities = pattern(host), read_ca(ca)
-    if pin and pin_level is not None:
-        raise CommandError("expected --pin or --pin-level, found both")
-    pins = [{"sha256": checked(each)} for each in pin]
-    blind = pins and look_at is None and name.startswith("*.")
-    wanted = None if blind else host_to_look_at(name, look_at, instead="--pin sha256/...")
-    goal = None if wanted is None else target(wanted, port, connect, authorities)
+    _require_one_way(pin, pin_level, pin_set)
+    named = [{"sha256": checked(each)} for each in pin]
+    goal = None
+    if not (named or pin_set) or look_at is not None or not name.startswith("*."):
+        wanted = host_to_look_at(name, look_at, instead="--pin sha256/...")
+        goal = target(wanted, port, connect, authorities)
     body: dict[str, Any] = {
         "pattern": name,
-        "pins": pins,
+        "pins": named,
+        "pin_set": pin_set,
         "mode": mode,
         "token": token,
         "stream": stream,
@@ -115,31 +118,20 @@ def add(
         "ca": authorities,
         "connect": address_of(goal) if goal and (port or connect) else None,
     }
+    chain: list[CertificateSeen] = []
     with connected(common) as api:
         _refuse_known(api, name, stream)
-        chain = []
-        if not pins and goal is not None:
-            here = look_from_both(api, goal, json=common.json)
-            chain = here.chain
-            if not common.json:
-                show_chain(chain)
-            chosen = choose(chain, pin_level or "leaf")
-            level = pin_level or "leaf"
-            body["pins"] = [{"sha256": chosen.sha256, "label": level, "level": level}]
+        if pin_set is not None:
+            agree(
+                [(None, body | {"pins": _pins_of(api, pin_set, stream)})], yes=yes, look_at=look_at
+            )
+        elif not named and goal is not None:
+            chain, body["pins"] = _live_pins(api, goal, pin_level or "leaf", common)
         done = api.call("POST", f"{api.base}/domains", body)
     if common.json:
         show_json(done | {"chain": chain})
-        return
-    say(f"{name} is pinned ({mode}), in config version {done['publication']['version']}.", "green")
-    for each in chain:
-        if each.sha256 == done["domain"]["pins"][0]["sha256"]:
-            left = counted(days_until(each.not_after), "day")
-            say(f"This certificate expires on {each.not_after:%Y-%m-%d}, in {left}; its key will")
-            say("probably change then.")
-    say("Pin a backup key now, and use it for the next certificate:")
-    file = re.sub(r"[^a-z0-9.-]", "_", name.replace("*.", "any.")) + "-backup.key"
-    again = common.again + ("" if stream == "main" else f" --stream {quoted(stream)}")
-    say(f"  livepin pin new-backup {quoted(name)} --out {file}{again}")
+    else:
+        _say_added(done, chain, common.again + elsewhere(stream))
 
 
 @app.command(name="list", help_epilogue="Example:\n  livepin domain list --json")
@@ -154,13 +146,14 @@ def list_(*, stream: Stream = "main", common: Common = _DEFAULTS) -> None:
         say(f"no domains yet; add one with: livepin domain add HOST{common.again}")
         return
     table(
-        ("domain", "mode", "token", "stale", "pins", "backup"),
+        ("domain", "mode", "token", "stale", "pin set", "pins", "backup"),
         [
             (
                 each["pattern"],
                 each["mode"],
                 _yes(each["token"]),
                 each["stale"],
+                each["pin_set"] if each["shared"] else "own",
                 str(len(each["pins"])),
                 "yes" if any(pin["backup"] for pin in each["pins"]) else "none",
             )
@@ -174,6 +167,7 @@ def show(host: Host, /, *, stream: Stream = "main", common: Common = _DEFAULTS) 
     """Show one domain with its pins."""
     with connected(common) as api:
         found = api.call("GET", f"{api.base}/domains/{path(host)}", stream=stream)
+        others = fellows(api, found)
     if common.json:
         show_json(found)
         return
@@ -185,6 +179,7 @@ def show(host: Host, /, *, stream: Stream = "main", common: Common = _DEFAULTS) 
     say(f"  look at   {found['connect'] or 'port 443'}")
     say(f"  CA        {'a private one' if found['ca'] else 'those of the system'}")
     say(f"  added     {minute(found['created'])}")
+    say(f"  pin set   {set_of(found, others)}")
     show_pins(found["pins"])
 
 
@@ -209,151 +204,36 @@ def remove(
     say(f"{pattern(host)} is no longer pinned, from config version {version} on.")
 
 
-@app.command(
-    help_epilogue="""Examples:
-  livepin domain set-mode api.example.com enforce
-  livepin domain set-mode api.example.com off --reason 'CHG-1234' --yes"""
-)
-def set_mode(
-    host: Host,
-    mode: Annotated[
-        Literal["enforce", "report", "off"],
-        Parameter(
-            name="MODE", help="Refuse what does not match, only report it, or do not look at pins."
-        ),
-    ],
-    /,
-    *,
-    yes: Yes = False,
-    stream: Stream = "main",
-    reason: Reason = "",
-    common: Common = _DEFAULTS,
-) -> None:
-    """Say what apps do about a key that is not pinned.
-
-    What weakens the protection asks first.
-    """
-    name = pattern(host)
-    weaker = {
-        "report": f"apps will connect to {name} whatever key it has, and only report it",
-        "off": f"apps will connect to {name} whatever key it has",
-    }
-    _set(
-        host,
-        "mode",
-        mode,
-        ("off", "report", "enforce"),
-        weaker.get(mode, ""),
-        yes,
-        stream,
-        reason,
-        common,
-    )
+app.command(set_mode, help_epilogue=MODE_EXAMPLES)
+app.command(set_token, help_epilogue="Example:\n  livepin domain set-token api.example.com on")
+app.command(set_stale, help_epilogue="Example:\n  livepin domain set-stale pay.example.com refuse")
+app.command(check, help_epilogue=CHECK_EXAMPLES)
 
 
-@app.command(help_epilogue="Example:\n  livepin domain set-token api.example.com on")
-def set_token(
-    host: Host,
-    token: Annotated[
-        Literal["on", "off"], Parameter(name="TOKEN", help="Whether apps send a token there.")
-    ],
-    /,
-    *,
-    yes: Yes = False,
-    stream: Stream = "main",
-    reason: Reason = "",
-    common: Common = _DEFAULTS,
-) -> None:
-    """Say whether apps need a token for a domain as well.
-
-    What weakens the protection asks first.
-    """
-    weaker = f"apps will send no token to {pattern(host)}"
-    _set(
-        host,
-        "token",
-        {"on": True, "off": False}[token],
-        (False, True),
-        weaker,
-        yes,
-        stream,
-        reason,
-        common,
-    )
+def fellows(api: Api, domain: dict[str, Any]) -> list[str]:
+    """Return the other domains that follow the pin set that a domain follows."""
+    if not domain["shared"]:
+        return []
+    found = api.call("GET", f"{api.base}/pin-sets/{domain['pin_set']}", stream=domain["stream"])
+    return [each for each in found["domains"] if each != domain["pattern"]]
 
 
-@app.command(help_epilogue="Example:\n  livepin domain set-stale pay.example.com refuse")
-def set_stale(
-    host: Host,
-    stale: Annotated[
-        Literal["enforce", "refuse"],
-        Parameter(name="STALE", help="Go on by the last pins, or refuse after the time of grace."),
-    ],
-    /,
-    *,
-    yes: Yes = False,
-    stream: Stream = "main",
-    reason: Reason = "",
-    common: Common = _DEFAULTS,
-) -> None:
-    """Say what apps do where they could not get a config for too long.
-
-    What weakens the protection asks first.
-    """
-    weaker = f"apps will connect to {pattern(host)} by old pins, however long they get no config"
-    _set(host, "stale", stale, ("enforce", "refuse"), weaker, yes, stream, reason, common)
+def set_of(domain: dict[str, Any], others: list[str]) -> str:
+    """Return which pin set a domain follows, and who does so as well."""
+    if not domain["shared"]:
+        return "its own"
+    too = f", as {some(others)} {'does' if len(others) == 1 else 'do'}" if others else ""
+    return f"{domain['pin_set']}{too}"
 
 
-@app.command(
-    help_epilogue="""Examples:
-  livepin domain check
-  livepin domain check api.example.com --connect 192.0.2.7:443"""
-)
-def check(
-    host: Annotated[
-        str | None, Parameter(help="A host; else all domains that name exactly one.")
-    ] = None,
-    /,
-    *,
-    port: Port = None,
-    connect: Connect = None,
-    ca: Ca = None,
-    stream: Stream = "main",
-    common: Common = _DEFAULTS,
-) -> None:
-    """Look at live endpoints from here, and say whether the pins match.
-
-    The exit code is 1 if apps would be refused, else 4 if no chain could be verified.
-    """
-    if host is None and (port or connect):
-        raise CommandError("--port and --connect go with a host", hint="livepin domain check HOST")
-    authorities = read_ca(ca)
-    named = None if host is None else target(host, port, connect, authorities)
-    with connected(common) as api:
-        domains = {d["pattern"]: d for d in api.call("GET", f"{api.base}/domains", stream=stream)}
-    if named is None:
-        wanted = [
-            target(name, None, None, authorities) for name in domains if not name.startswith("*.")
-        ]
-    else:
-        wanted = [named]
-    if not wanted:
-        raise CommandError("there is no exact domain to check", hint="livepin domain check HOST")
-    keep = port is not None or connect is not None
-    covering = [_covering(each.host, domains) for each in wanted]
-    goals = [_goal(*pair, keep=keep) for pair in zip(wanted, covering, strict=True)]
-    what = goals[0].host if len(goals) == 1 else f"{len(goals)} endpoints"
-    with working(f"looking at {what}"), ThreadPoolExecutor(_AT_ONCE) as pool:
-        seen = list(pool.map(probe, goals))
-    results = [_result(*each) for each in zip(goals, seen, covering, strict=True)]
-    if common.json:
-        show_json(results)
-    else:
-        _show_results(results)
-    if any(each["verified"] and not each["passes"] for each in results):
-        raise SystemExit(FOUND)
-    if not all(each["passes"] for each in results):
-        raise SystemExit(UNREACHABLE)
+def warn_of_fellows(api: Api, domain: dict[str, Any]) -> None:
+    """Say for which other domains the pins of a domain hold as well."""
+    others = fellows(api, domain)
+    if others:
+        warn(
+            f"{domain['pattern']} follows the pin set {domain['pin_set']}: "
+            f"this holds for {some(others)} too"
+        )
 
 
 def show_pins(pins: list[dict[str, Any]]) -> None:
@@ -374,30 +254,48 @@ def show_pins(pins: list[dict[str, Any]]) -> None:
     )
 
 
-def _set(
-    host: str,
-    member: str,
-    wanted: Any,
-    from_weak_to_strong: Sequence[Any],
-    weaker: str,
-    yes: bool,
-    stream: str,
-    reason: str,
-    common: Common,
-) -> None:
-    where, rank = path(host), from_weak_to_strong.index
-    with connected(common) as api:
-        before = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
-        if rank(wanted) < rank(before[member]):
-            confirm(weaker, yes=yes)
-        body = {member: wanted, "reason": reason}
-        done = api.call("PATCH", f"{api.base}/domains/{where}/settings", body, stream=stream)
-    if common.json:
-        show_json(done)
+def _require_one_way(pin: Sequence[str], pin_level: Level | None, pin_set: str | None) -> None:
+    given = {"--pin": bool(pin), "--pin-level": pin_level, "--pin-set": pin_set}
+    found = [name for name, value in given.items() if value]
+    if len(found) > 1:
+        raise CommandError(f"expected {' or '.join(found)}, found both")
+
+
+def _pins_of(api: Api, pin_set: str, stream: str) -> list[dict[str, Any]]:
+    name = name_of("a pin set", pin_set, such_as="payments")
+    found: list[dict[str, Any]] = api.call("GET", f"{api.base}/pin-sets/{name}", stream=stream)[
+        "pins"
+    ]
+    return found
+
+
+def _live_pins(
+    api: Api, goal: Target, level: Level, common: Common
+) -> tuple[list[CertificateSeen], list[dict[str, Any]]]:
+    """Return the chain that is served now, shown to a person, and the pin of its key."""
+    chain = look_from_both(api, goal, json=common.json).chain
+    if not common.json:
+        show_chain(chain)
+    chosen = choose(chain, level)
+    return chain, [{"sha256": chosen.sha256, "label": level, "level": level}]
+
+
+def _say_added(done: dict[str, Any], chain: Sequence[CertificateSeen], again: str) -> None:
+    domain, version = done["domain"], done["publication"]["version"]
+    name, mode = domain["pattern"], domain["mode"]
+    if domain["shared"]:
+        by = f" by the pin set {domain['pin_set']}"
+        say(f"{name} is pinned ({mode}){by}, in config version {version}.", "green")
         return
-    (change,) = done["publication"]["changed"]
-    version = done["publication"]["version"]
-    say(f"{change.removeprefix('* domain ')}, from config version {version} on.")
+    say(f"{name} is pinned ({mode}), in config version {version}.", "green")
+    for each in chain:
+        if each.sha256 == domain["pins"][0]["sha256"]:
+            left = counted(days_until(each.not_after), "day")
+            say(f"This certificate expires on {each.not_after:%Y-%m-%d}, in {left}; its key will")
+            say("probably change then.")
+    say("Pin a backup key now, and use it for the next certificate:")
+    file = re.sub(r"[^a-z0-9.-]", "_", name.replace("*.", "any.")) + "-backup.key"
+    say(f"  livepin pin new-backup {quoted(name)} --out {file}{again}")
 
 
 def _refuse_known(api: Api, name: str, stream: str) -> None:
@@ -409,47 +307,6 @@ def _refuse_known(api: Api, name: str, stream: str) -> None:
             f"to add a key: livepin pin add {quoted(name)} PIN",
             code=REFUSED,
         )
-
-
-def _covering(host: str, domains: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    for each in candidates(host):
-        if each in domains:
-            return domains[each]
-    raise CommandError(f"no domain covers {host}", hint=f"livepin domain add {host}", code=REFUSED)
-
-
-def _goal(wanted: Target, domain: dict[str, Any], *, keep: bool) -> Target:
-    """Return where to look: what the command line says, else what the domain was added with."""
-    connect = wanted.connect if keep else domain["connect"]
-    ca = wanted.ca or domain["ca"]
-    return Target(host=wanted.host, port=wanted.port, connect=connect, ca=ca)
-
-
-def _result(goal: Target, seen: Observation, domain: dict[str, Any]) -> dict[str, Any]:
-    found = {"host": goal.host, "pattern": domain["pattern"], "verified": seen.verified}
-    if not seen.verified:
-        notes = [why(seen, goal)]
-        return found | {"passes": False, "matched": None, "summary": seen.error, "notes": notes}
-    now = datetime.now(timezone.utc)
-    in_force = [pin for pin in domain["pins"] if _in_force(pin, now)]
-    # Pins are added to the pattern, which is not always the host that was looked at.
-    named = structs.replace(seen, host=quoted(domain["pattern"]))
-    return found | dict(judge(named, in_force, mode=domain["mode"]))
-
-
-def _in_force(pin: dict[str, Any], now: datetime) -> bool:
-    start, end = pin["not_before"], pin["not_after"]
-    if start is not None and now < datetime.fromisoformat(start):
-        return False
-    return end is None or now < datetime.fromisoformat(end)
-
-
-def _show_results(results: list[dict[str, Any]]) -> None:
-    for each in results:
-        style = "green" if each["passes"] else "bold red"
-        say(f"{each['host']}: {each['summary']}", style)
-        for line in each["notes"]:
-            say(f"  {line}")
 
 
 def _yes(value: object) -> str:

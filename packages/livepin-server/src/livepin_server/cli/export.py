@@ -118,4 +118,5 @@ def _of(domains: list[dict[str, Any]]) -> list[str]:
         for d in pinned
         if d["stale"] == "refuse"
     ]
+    found += [f"{d['pattern']} follows the pin set {d['pin_set']}" for d in pinned if d["shared"]]
     return found

@@ -142,17 +142,23 @@ def look_from_both(api: Api, goal: Target, *, json: bool) -> Observation:
 
 def host_to_look_at(name: str, look_at: str | None, *, instead: str) -> str:
     """Return the host to look at for a pattern; for `*.host`, somebody has to name it."""
-    if not name.startswith("*."):
-        if look_at is not None:
-            raise CommandError(
-                f"--look-at goes with *.host, and {name} is a host",
-                hint="--connect HOST:PORT looks at it at another address",
-            )
-        return name
+    found = require_covered(name, look_at)
+    if found is not None or not name.startswith("*."):
+        return found or name
+    raise CommandError(
+        f"{name} is no host that one can look at",
+        hint=f"name one: --look-at www{name[1:]}, or the pin: {instead}",
+    )
+
+
+def require_covered(name: str, look_at: str | None) -> str | None:
+    """Return the host that --look-at names, or None; it has to be one that `*.host` covers."""
     if look_at is None:
+        return None
+    if not name.startswith("*."):
         raise CommandError(
-            f"{name} is no host that one can look at",
-            hint=f"name one: --look-at www{name[1:]}, or the pin: {instead}",
+            f"--look-at goes with *.host, and {name} is a host",
+            hint="--connect HOST:PORT looks at it at another address",
         )
     host = pattern(look_at)
     if not pattern_covers(name, host):

@@ -21,6 +21,8 @@ from rich.text import Text
 
 OK, FOUND, USAGE, REFUSED, UNREACHABLE, UNEXPECTED, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
+_MOST_NAMED = 5  # names in a line
+
 
 class CommandError(Exception):
     """A command ends with this line, a hint, and an exit code."""
@@ -165,6 +167,14 @@ def days_until(moment: datetime) -> int:
 def counted(number: int, what: str) -> str:
     """Return a number of things in words."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return names in a line that stays short, however many there are."""
+    if len(names) > _MOST_NAMED:
+        return f"{', '.join(names[:_MOST_NAMED])} and {len(names) - _MOST_NAMED} more"
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _labelled(label: str, style: str, message: str) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from livepin.documents.members import name as check_name
 from livepin.errors import MalformedError
 from livepin.hostnames import normalise, parse_pattern
 from livepin.pins import parse_fingerprint
@@ -26,6 +27,7 @@ def short(_: Any, value: str) -> None:
 
 
 Host = Annotated[str, Parameter(help="A host, *.host, or an IP address.")]
+SetName = Annotated[str, Parameter(name="NAME", help="A name of a-z, 0-9 and hyphens.")]
 PinText = Annotated[str, Parameter(help="An SPKI fingerprint: sha256/BASE64.")]
 Port = Annotated[
     int | None,
@@ -38,7 +40,9 @@ Ca = Annotated[
     Path | None, Parameter(metavar="FILE", help="A private CA in PEM: trust it, and no other.")
 ]
 LookAt = Annotated[str | None, Parameter(metavar="HOST", help="For *.host: a host that it covers.")]
-Yes = Annotated[bool, Parameter(help="Do not ask where it weakens the protection.")]
+Yes = Annotated[
+    bool, Parameter(help="Do not ask where it weakens the protection, or may shut apps out.")
+]
 Stream = Annotated[str, Parameter(metavar="NAME", help="The stream of configs.")]
 Reason = Annotated[
     str, Parameter(metavar="TEXT", validator=short, help="Why; kept in the history.")
@@ -67,6 +71,19 @@ def pattern(host: str) -> str:
 def path(host: str) -> str:
     """Return a host or pattern as a segment of a URL path."""
     return quote(pattern(host), safe="*")
+
+
+def name_of(what: str, text: str, *, such_as: str) -> str:
+    """Return the name of a pin set or stream; it may stand in a URL path as it is."""
+    try:
+        return check_name(text, what=what)
+    except MalformedError as exc:
+        raise CommandError(str(exc), hint=f"such as {such_as}") from exc
+
+
+def elsewhere(stream: str) -> str:
+    """Return the option with which a next command finds the same stream."""
+    return "" if stream == "main" else f" --stream {quoted(stream)}"
 
 
 def quoted(text: str) -> str:

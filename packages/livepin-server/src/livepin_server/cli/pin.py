@@ -25,7 +25,7 @@ from livepin_server.errors import CustodyError
 from livepin_server.probing.probe import Target, probe
 
 from .api import Api, Common, connected
-from .domain import show_pins
+from .domain import fellows, set_of, show_pins, warn_of_fellows
 from .keyfiles import Found
 from .looking import (
     Level,
@@ -148,6 +148,7 @@ def add(
             "reason": reason,
         }
         done = api.call("POST", f"{api.base}/domains/{where}/pins", body, stream=stream)
+        warn_of_fellows(api, done["domain"])
     if common.json:
         show_json(done)
         return
@@ -175,13 +176,15 @@ def remove(
     where = path(host)
     with connected(common) as api:
         if not unchecked:
-            _require_unused(pin, api.call("GET", f"{api.base}/domains/{where}", stream=stream))
+            for each in _with_fellows(api, where, stream):
+                _require_unused(pin, each)
         done = api.call(
             "DELETE",
             f"{api.base}/domains/{where}/pins/{digest}",
             stream=stream,
             reason=reason,
         )
+        warn_of_fellows(api, done["domain"])
     if common.json:
         show_json(done)
         return
@@ -195,10 +198,13 @@ def list_(host: Host, /, *, stream: Stream = "main", common: Common = _DEFAULTS)
     where = path(host)
     with connected(common) as api:
         found = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
+        others = fellows(api, found)
     if common.json:
         show_json(found["pins"])
-    else:
-        show_pins(found["pins"])
+        return
+    if found["shared"]:
+        say(f"pin set {set_of(found, others)}", style="bold")
+    show_pins(found["pins"])
 
 
 @app.command(
@@ -239,6 +245,7 @@ def new_backup(
             if exc.code != UNREACHABLE:
                 out.unlink(missing_ok=True)
             raise
+        warn_of_fellows(api, done["domain"])
     if common.json:
         show_json(done | {"pin": pin, "file": str(out)})
         return
@@ -269,6 +276,15 @@ def _later(until: str | None) -> str | None:
             f"--not-after: {until} is past, so the pin would match nothing", hint="name a later one"
         )
     return until
+
+
+def _with_fellows(api: Api, where: str, stream: str) -> list[dict[str, Any]]:
+    """Return a domain, and the others that follow the same pin set."""
+    domain = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
+    if not domain["shared"]:
+        return [domain]
+    every: list[dict[str, Any]] = api.call("GET", f"{api.base}/domains", stream=stream)
+    return [each for each in every if each["pin_set"] == domain["pin_set"]]
 
 
 def _require_unused(pin: str, domain: dict[str, Any]) -> None:

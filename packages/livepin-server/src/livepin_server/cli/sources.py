@@ -26,7 +26,11 @@ _STDIN = "-"
 
 
 def gather(
-    sources: Sequence[str], *, level: Level | None, passphrase_file: Path | None
+    sources: Sequence[str],
+    *,
+    level: Level | None,
+    passphrase_file: Path | None,
+    command: str = "pin add",
 ) -> list[Found]:
     """Return the key that each source names: a fingerprint, a file, or standard input.
 
@@ -43,7 +47,7 @@ def gather(
             continue
         if each.startswith("-") and each != _STDIN:
             raise CommandError(
-                f"Unknown option: {each}.", hint="livepin pin add --help; a file: ./-name"
+                f"Unknown option: {each}.", hint=f"livepin {command} --help; a file: ./-name"
             )
         name = "standard input" if each == _STDIN else each
         data = sys.stdin.buffer.read(MOST + 1) if each == _STDIN else read_bounded(Path(each))

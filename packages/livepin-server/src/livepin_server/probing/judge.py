@@ -6,11 +6,23 @@ from typing import Any, TypedDict
 
 from .probe import Observation
 
+_MOST_LISTED = 10  # pins in a note
+_MISMATCH = {
+    "enforce": "no pin matches; apps are refused",
+    "report": "no pin matches; apps connect all the same, and report it",
+    "off": "no pin matches; apps connect, for pinning is off",
+}
+_CURE = {"enforce": "to let apps in", "report": "before it is enforced"}
+
 
 class Verdict(TypedDict):
-    """Whether apps get through, in a line, and what else is worth knowing."""
+    """Whether apps get through, in a line, and what else is worth knowing.
+
+    A `mismatch` wants attention though apps get through, if the mode is `report`.
+    """
 
     passes: bool
+    mismatch: bool
     matched: str | None
     summary: str
     notes: list[str]
@@ -24,20 +36,24 @@ def judge(seen: Observation, pins: list[dict[str, Any]], *, mode: str) -> Verdic
     notes = [f"certificate of {leaf.subject} until {leaf.not_after:%Y-%m-%d}, {leaf.key_type}"]
     if matched is None:
         notes.append(f"served: {', '.join(each.sha256 for each in seen.chain)}")
-        notes.append(f"pinned: {', '.join(published)}")
-        if mode == "enforce":
-            notes.append(f"to let apps in: livepin pin add {seen.host} {leaf.sha256}")
+        few = len(published) <= _MOST_LISTED
+        notes.append(f"pinned: {', '.join(published) if few else f'{len(published)} keys'}")
+        if mode in _CURE:
+            notes.append(f"{_CURE[mode]}: livepin pin add {seen.host} {leaf.sha256}")
         return Verdict(
             passes=mode != "enforce",
+            mismatch=mode != "off",
             matched=None,
-            summary=f"no pin matches; apps {'are refused' if mode == 'enforce' else 'report'}",
+            summary=_MISMATCH[mode],
             notes=notes,
         )
     pin = published[matched.sha256]
-    if not any(each["backup"] for each in pins if each is not pin):
+    others = [each for each in pins if each is not pin]
+    if not any(each["backup"] or each["level"] == pin["level"] == "root" for each in others):
         notes.append("there is no backup pin besides the one in use")
     return Verdict(
         passes=True,
+        mismatch=False,
         matched=matched.sha256,
         summary=f"the pin {matched.sha256} matches {matched.subject}",
         notes=notes,
