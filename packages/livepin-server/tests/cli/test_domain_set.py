@@ -137,7 +137,7 @@ def test_pins_of_which_none_matches_are_not_enforced_by_mistake(run, reported) -
     done = run("domain", "set-mode", "localhost", "enforce")
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines() == [
-        "error: apps would be refused: localhost serves no key of the 1 pin, "
+        "error: apps would be refused: no pin matches what localhost serves now, "
         "and nobody is here to agree",
         "hint:  to agree: --yes",
     ]

@@ -200,7 +200,7 @@ def test_a_set_without_the_key_that_is_served_asks_first(run, pinned, payments) 
     done = run("pinset", "use", "localhost", payments)
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines() == [
-        "error: apps would be refused: localhost serves no key of the 1 pin, "
+        "error: apps would be refused: no pin matches what localhost serves now, "
         "and nobody is here to agree",
         "hint:  to agree: --yes",
     ]
@@ -264,7 +264,9 @@ def test_a_domain_is_added_that_follows_a_set(run, data, api, ca, chain) -> None
 def test_a_domain_whose_host_serves_no_key_of_the_set_asks_first(run, payments, api, ca) -> None:
     address = ("--port", api.port, "--ca", ca, "--pin-set", payments)
     done = run("domain", "add", "localhost", *address)
-    assert done.err.startswith("error: apps would be refused: localhost serves no key of the 1 pin")
+    assert done.err.startswith(
+        "error: apps would be refused: no pin matches what localhost serves now"
+    )
     assert run("domain", "list", "--json").json == []
     assert run("domain", "add", "localhost", *address, "--mode", "report").code == 0
 

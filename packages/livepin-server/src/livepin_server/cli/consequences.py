@@ -16,7 +16,7 @@ from livepin_server.probing.judge import judge
 from livepin_server.probing.probe import Observation, Target, probe
 
 from .looking import why
-from .output import confirm, counted, working
+from .output import confirm, working
 from .parameters import elsewhere, quoted
 
 Domain = dict[str, Any]  # as the management API gives it
@@ -123,8 +123,7 @@ def _doubts(domains: Sequence[Domain], look_at: str | None) -> Iterator[str]:
         if not seen.verified:
             yield f"apps may be refused: {seen.error}"
         elif judged(goal, seen, domain)["mismatch"]:
-            number = counted(len(domain["pins"]), "pin")
-            yield f"apps would be refused: {host} serves no key of the {number}"
+            yield f"apps would be refused: no pin matches what {host} serves now"
 
 
 def _in_force(pin: dict[str, Any], now: datetime) -> bool:

@@ -102,14 +102,11 @@ def add(
     """
     name, authorities = pattern(host), read_ca(ca)
     _require_one_way(pin, pin_level, pin_set)
-    named = [{"sha256": checked(each)} for each in pin]
-    goal = None
-    if not (named or pin_set) or look_at is not None or not name.startswith("*."):
-        wanted = host_to_look_at(name, look_at, instead="--pin sha256/...")
-        goal = target(wanted, port, connect, authorities)
+    needed = not (pin or pin_set)
+    goal = _endpoint(name, port, connect, authorities, look_at, needed=needed)
     body: dict[str, Any] = {
         "pattern": name,
-        "pins": named,
+        "pins": [{"sha256": checked(each)} for each in pin],
         "pin_set": pin_set,
         "mode": mode,
         "token": token,
@@ -122,10 +119,8 @@ def add(
     with connected(common) as api:
         _refuse_known(api, name, stream)
         if pin_set is not None:
-            agree(
-                [(None, body | {"pins": _pins_of(api, pin_set, stream)})], yes=yes, look_at=look_at
-            )
-        elif not named and goal is not None:
+            _agree_to_set(api, body, yes=yes, look_at=look_at)
+        elif needed and goal is not None:
             chain, body["pins"] = _live_pins(api, goal, pin_level or "leaf", common)
         done = api.call("POST", f"{api.base}/domains", body)
     if common.json:
@@ -261,12 +256,27 @@ def _require_one_way(pin: Sequence[str], pin_level: Level | None, pin_set: str |
         raise CommandError(f"expected {' or '.join(found)}, found both")
 
 
-def _pins_of(api: Api, pin_set: str, stream: str) -> list[dict[str, Any]]:
-    name = name_of("a pin set", pin_set, such_as="payments")
-    found: list[dict[str, Any]] = api.call("GET", f"{api.base}/pin-sets/{name}", stream=stream)[
-        "pins"
-    ]
-    return found
+def _endpoint(
+    name: str,
+    port: int | None,
+    connect: str | None,
+    ca: str | None,
+    look_at: str | None,
+    *,
+    needed: bool,
+) -> Target | None:
+    """Return where to look at a host, or None for a `*.host` that nobody needs to look at."""
+    if name.startswith("*.") and look_at is None and not needed:
+        return None
+    wanted = host_to_look_at(name, look_at, instead="--pin sha256/...")
+    return target(wanted, port, connect, ca)
+
+
+def _agree_to_set(api: Api, body: dict[str, Any], *, yes: bool, look_at: str | None) -> None:
+    """Ask first where a new domain may be refused by the pin set that it is to follow."""
+    name = name_of("a pin set", body["pin_set"], such_as="payments")
+    found = api.call("GET", f"{api.base}/pin-sets/{name}", stream=body["stream"])
+    agree([(None, body | {"pins": found["pins"]})], yes=yes, look_at=look_at)
 
 
 def _live_pins(
