@@ -21,6 +21,9 @@ COUNTERPARTS = {
     "javac": "apt install default-jdk-headless",
     "okhttp.jar": "apt install libokhttp-java",
     "okio.jar": "apt install libokhttp-java",
+    "bash": "apt install bash",
+    "zsh": "apt install zsh",
+    "fish": "apt install fish",
     "mitmdump": ".ci/counterparts",
     "envoy": ".ci/counterparts",
 }
