@@ -80,7 +80,7 @@ def test_all_domains_are_exported_unless_some_are_named(run, domain) -> None:
             "or of a CA",
             "say it: --pin-level leaf, intermediate or root",
         ),
-        (("json", "b.test"), 3, "there is no domain 'b.test'", "livepin domain list"),
+        (("json", "b.test"), 3, "there is no domain 'b.test'", "did you mean a.test?"),
         (("json", "a b"), 2, "expected a host name, found 'a b'", None),
         (("nginx",), 2, 'Invalid value "nginx" for FORMAT.', None),
         ((), 2, "expected FORMAT", "livepin export --help"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +42,7 @@ def show(
     if version != "latest" and not (version.isascii() and version.isdecimal()):
         raise CommandError(
             f"expected a version number or latest, found {version[:40]!r}",
-            hint="livepin config log shows which there are",
+            hint=_meant(version) or f"livepin config log{common.again} shows which there are",
         )
     with connected(common) as api:
         found = api.call("GET", f"{api.base}/configs/{version}", stream=stream)
@@ -110,7 +111,7 @@ def bootstrap(
     with connected(common) as api:
         members = api.call("GET", f"{api.base}/bootstrap", stream=stream)
         shown = api.call("GET", f"{api.base}/configs/latest", stream=stream)
-    _check_delivery(shown["payload"]["delivery"], dev=dev)
+    _check_delivery(shown["payload"]["delivery"], dev=dev, again=common.again)
     found = Bootstrap.parse(msgspec.json.encode(members))
     text = found.to_text() if string else found.to_json().decode()
     version = shown["publication"]["version"]
@@ -126,6 +127,10 @@ def bootstrap(
         write(text)
 
 
+def _meant(version: str) -> str | None:
+    return "did you mean latest?" if get_close_matches(version, ["latest"]) else None
+
+
 def _rows(domain: dict[str, Any], pin_sets: dict[str, Any]) -> list[tuple[str, str, str]]:
     name = domain["pin_set"]
     pins = [f"pin set {name}"] if is_shared(name) else [_pin(each) for each in pin_sets[name]]
@@ -136,12 +141,12 @@ def _pin(found: dict[str, Any]) -> str:
     return f"sha256/{found.get('sha256', '?')}"
 
 
-def _check_delivery(delivery: dict[str, Any], *, dev: bool) -> None:
+def _check_delivery(delivery: dict[str, Any], *, dev: bool, again: str) -> None:
     here = [url for url in delivery["urls"] if _is_here(url)]
     if here and not dev:
         raise CommandError(
             f"apps elsewhere cannot reach the delivery URL {here[0]}",
-            hint="for trials on this machine: --dev; else: livepin delivery set --url URL",
+            hint=f"for trials on this machine: --dev; else: livepin delivery set --url URL{again}",
         )
     if not delivery["recovery_urls"]:
         warn("there is no recovery URL: if the delivery channel breaks, apps keep their pins")

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from livepin.pins import PREFIX
 
 from livepin_server.exports.formats import DeclinedError, Entry, ExportPin, export
+from livepin_server.services.nearest import nearest
 
 from .api import Common, connected
 from .looking import Level
@@ -50,7 +51,7 @@ def export_(
     for name in wanted:
         if name not in found:
             raise CommandError(
-                f"there is no domain {name!r}", hint="livepin domain list", code=REFUSED
+                f"there is no domain {name!r}", hint=nearest("domain", name, found), code=REFUSED
             )
     domains = [found[name] for name in dict.fromkeys(wanted)] if wanted else list(found.values())
     try:

@@ -11,9 +11,10 @@ from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.types import ASGIApp
 
-from livepin_server.errors import ForbiddenError, NotFoundError
+from livepin_server.errors import ForbiddenError
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.model import Principal, Role
+from livepin_server.services.nearest import not_found
 
 from .limits import RateLimit, origin
 
@@ -82,4 +83,4 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
         raise PermissionDeniedException("expected an API key for the whole server")
     account = connection.path_params.get("account")
     if account is not None and principal.account not in (None, account):
-        raise NotFoundError(f"there is no account {account!r}")
+        raise not_found("account", account, [principal.account])
