@@ -46,6 +46,7 @@ class Plan:
     settings: Settings
     root_key: Path | None
     passphrase: str | None = field(repr=False)
+    database: str | None = field(default=None, repr=False)  # in use, and not written down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,14 +247,15 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
     vault = sealed.new_master_key(making / layout.MASTER_KEY)
     identity = tls_identity.create(making / layout.TLS, _hosts(plan.settings), now=clock())
     delivery = _delivery(plan.settings, identity)
-    with _database(plan.settings, making) as database:
+    with _database(_in_use(plan), making) as database:
         if schema_version.current(database) is not None:
             raise ConfigurationError(
                 "the database holds the data of another Livepin server",
                 hint="name an empty database; or copy that server's data folder to serve it too",
             )
+        schema_version.require_empty(database)
+        schema_version.upgrade(database, now=clock())  # by itself: all or nothing
         try:
-            schema_version.upgrade(database, now=clock())
             services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
             _create_account(services, plan, undo)
             _, text = services.api_keys.create("operator", Role.ADMIN, None)
@@ -261,6 +263,12 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
         except BaseException:
             schema_version.remove(database)
             raise
+
+
+def _in_use(plan: Plan) -> Settings:
+    if plan.database is None:
+        return plan.settings
+    return msgspec.structs.replace(plan.settings, database=plan.database)
 
 
 def _create_account(services: Services, plan: Plan, undo: ExitStack) -> None:

@@ -124,6 +124,15 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def has_password(url: str) -> bool:
+    """Tell whether the URL of a database holds a password."""
+    try:
+        found = make_url(url)
+    except ArgumentError:
+        return False
+    return found.password is not None or any(name.endswith("password") for name in found.query)
+
+
 def _opened(url: str) -> tuple[_Kind, Engine]:
     """Return the kind of a database and its engine."""
     try:

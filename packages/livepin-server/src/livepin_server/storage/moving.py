@@ -24,6 +24,7 @@ def move(source: Database, target: Database, *, now: datetime) -> int:
     """
     if schema_version.current(target) is not None:
         raise SchemaError("the database to move to is not empty", hint="name an empty database")
+    schema_version.require_empty(target)
     schema_version.upgrade(target, now=now)
     try:
         with source.reading() as reading:

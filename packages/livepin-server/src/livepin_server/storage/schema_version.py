@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from livepin_server.errors import SchemaError
 
@@ -47,6 +47,21 @@ def require_current(database: Database) -> None:
         f"the database has the schema {found or 'of no version'}, this version needs {needed}",
         hint="run: livepin upgrade",
     )
+
+
+def require_empty(database: Database) -> None:
+    """Refuse a database in which another program has tables of these names.
+
+    Raises:
+        SchemaError: it has.
+    """
+    with database.reading() as connection:
+        taken = metadata.tables.keys() & set(inspect(connection).get_table_names())
+    if taken:
+        raise SchemaError(
+            f"the database is not empty: another program has a table {min(taken)}",
+            hint="name an empty database",
+        )
 
 
 def upgrade(database: Database, *, now: datetime) -> Path | None:
