@@ -21,7 +21,8 @@ FILE = "livepin.toml"
 _PREFIX = "LIVEPIN_"
 # Variables of the commands and of custody, which are no settings.
 _OTHERS = {
-    "DATA", "URL", "API_KEY", "CA", "MASTER_KEY", "ROOT_PASSPHRASE", "KEY_PASSPHRASE", "DEBUG",
+    "DATA", "URL", "API_KEY", "CA", "PROFILE", "PROFILES", "MASTER_KEY", "ROOT_PASSPHRASE",
+    "KEY_PASSPHRASE", "DEBUG",
 }  # fmt: skip
 
 _MEMBER = re.compile(r" - at `\$\.(\w+)[^`]*`")  # how msgspec says where it is

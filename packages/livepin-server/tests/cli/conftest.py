@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -52,6 +54,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LIVEPIN_PROFILES", str(tmp_path / "profiles"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -112,6 +115,57 @@ def shell(tmp_path: Path) -> Run:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     return one
+
+
+class Terminal:
+    """A command on a terminal of its own, at which a person types."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._here, there = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "livepin", *arguments],
+            stdin=there,
+            stdout=there,
+            stderr=there,
+            start_new_session=True,
+        )
+        os.close(there)
+        self.text = ""
+
+    def until(self, expected: str) -> str:
+        """Return what was printed, up to a text."""
+        deadline = time.monotonic() + _PATIENCE
+        while expected not in self.text:
+            assert time.monotonic() < deadline, self.text
+            self._read()
+        return self.text
+
+    def type(self, text: str) -> None:
+        """Type."""
+        os.write(self._here, text.encode())
+
+    def end(self) -> int:
+        """Return the exit code."""
+        while self._read():
+            pass
+        os.close(self._here)
+        return self.process.wait(timeout=60)
+
+    def _read(self) -> bool:
+        if not select.select([self._here], [], [], 60)[0]:
+            raise AssertionError(self.text)
+        try:
+            found = os.read(self._here, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.text += found.decode()
+        return bool(found)
+
+
+@pytest.fixture
+def terminal() -> type[Terminal]:
+    """Run a command on a terminal, at which the test types."""
+    return Terminal
 
 
 class Served:

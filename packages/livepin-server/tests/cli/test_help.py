@@ -17,7 +17,9 @@ COMMANDS = [
     "pin list", "pin new-backup", "pinset add", "pinset update", "pinset list", "pinset show",
     "pinset use", "pinset remove", "stream add", "stream list", "stream move", "stream copy",
     "export", "doctor", "config show", "config log", "bootstrap",
-    "delivery show", "delivery set", "delivery check", "delivery renew-keys", "demo",
+    "delivery show", "delivery set", "delivery check", "delivery renew-keys",
+    "profile add", "profile list", "profile show", "profile use", "profile remove",
+    "completion", "demo",
 ]  # fmt: skip
 
 

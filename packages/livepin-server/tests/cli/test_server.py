@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import select
 import signal
 import socket
 import sqlite3
 import stat
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -27,51 +23,6 @@ INIT = ("init", "new", "--account", "acme", "--url", URL)
 def passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
     """The passphrase, in the environment."""
     monkeypatch.setenv("LIVEPIN_ROOT_PASSPHRASE", PASSPHRASE)
-
-
-class Terminal:
-    """A command on a terminal of its own, at which a person types."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._here, there = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "livepin", *arguments],
-            stdin=there,
-            stdout=there,
-            stderr=there,
-            start_new_session=True,
-        )
-        os.close(there)
-        self.text = ""
-
-    def until(self, expected: str) -> str:
-        """Return what was printed, up to a text."""
-        deadline = time.monotonic() + 60
-        while expected not in self.text:
-            assert time.monotonic() < deadline, self.text
-            self._read()
-        return self.text
-
-    def type(self, text: str) -> None:
-        """Type."""
-        os.write(self._here, text.encode())
-
-    def end(self) -> int:
-        """Return the exit code."""
-        while self._read():
-            pass
-        os.close(self._here)
-        return self.process.wait(timeout=60)
-
-    def _read(self) -> bool:
-        if not select.select([self._here], [], [], 60)[0]:
-            raise AssertionError(self.text)
-        try:
-            found = os.read(self._here, 65536)
-        except OSError:  # the other side is closed
-            return False
-        self.text += found.decode()
-        return bool(found)
 
 
 # -- init --------------------------------------------------------------------------------------
@@ -223,8 +174,8 @@ def test_the_root_key_must_not_be_in_the_data_folder(run, passphrase) -> None:
     assert [*Path("new").iterdir()] == []
 
 
-def test_a_passphrase_is_asked_for_twice_and_not_shown() -> None:
-    person = Terminal(*INIT, "--root-key", "root.key")
+def test_a_passphrase_is_asked_for_twice_and_not_shown(terminal) -> None:
+    person = terminal(*INIT, "--root-key", "root.key")
     person.until("Passphrase for the root key (at least 12): ")
     person.type(PASSPHRASE + "\n")
     person.until("The same again: ")
@@ -242,8 +193,8 @@ def test_a_passphrase_is_asked_for_twice_and_not_shown() -> None:
         (None, "", "expected a passphrase for the root key"),
     ],
 )
-def test_what_is_no_passphrase_is_refused(first, second, error) -> None:
-    person = Terminal(*INIT, "--root-key", "root.key")
+def test_what_is_no_passphrase_is_refused(terminal, first, second, error) -> None:
+    person = terminal(*INIT, "--root-key", "root.key")
     person.until("12): ")
     if first is None:
         person.type("\x04")  # the end of the input
@@ -258,8 +209,8 @@ def test_what_is_no_passphrase_is_refused(first, second, error) -> None:
     assert not Path("root.key").exists()
 
 
-def test_ctrl_c_at_the_question_ends_quietly() -> None:
-    person = Terminal(*INIT, "--root-key", "root.key")
+def test_ctrl_c_at_the_question_ends_quietly(terminal) -> None:
+    person = terminal(*INIT, "--root-key", "root.key")
     person.until("12): ")
     person.process.send_signal(signal.SIGINT)
     assert person.end() == 130
@@ -271,9 +222,9 @@ def test_ctrl_c_at_the_question_ends_quietly() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_person_sees_where_it_listens_and_stops_it(data, monkeypatch, number) -> None:
+def test_a_person_sees_where_it_listens_and_stops_it(terminal, data, monkeypatch, number) -> None:
     monkeypatch.setenv("LIVEPIN_DELIVERY_HOST", "127.0.0.1")
-    person = Terminal("serve")
+    person = terminal("serve")
     person.until("Ctrl-C stops.")
     management = json.loads((data / "run" / "management.json").read_text())["port"]
     assert f"management listens on 127.0.0.1, port {management}\r\n" in person.text

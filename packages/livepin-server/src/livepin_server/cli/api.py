@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shlex
 import ssl
 import time
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 from cyclopts import Parameter
@@ -23,39 +22,48 @@ from livepin_server.layout import OPERATOR_KEY, RUN_FILE, TLS
 from livepin_server.lock import DataFolderBusyError, holding
 from livepin_server.settings import FILE
 
-from .output import REFUSED, UNEXPECTED, UNREACHABLE, USAGE, CommandError, working
+from .output import REFUSED, UNEXPECTED, UNREACHABLE, USAGE, CommandError, err, say, working
+from .places import Folder, Names, Server, find, find_folder
 
 _TIMEOUT = 60.0  # seconds; the server probes with a timeout of its own
 _PATIENCE = 10.0  # seconds to wait for another command on the same data folder
 _CODES = {400: USAGE, 422: USAGE, 413: USAGE, 429: UNREACHABLE, 503: UNREACHABLE}
 _HINTS = {
-    401: "is LIVEPIN_API_KEY right, and not revoked?",
-    403: "it needs an API key with more rights: LIVEPIN_API_KEY",
+    401: "is {} right, and not revoked?",
+    403: "it needs an API key with more rights: {}",
 }
+
+DataFolder = Annotated[
+    Path | None,
+    Parameter(metavar="FOLDER", help="The data folder; else LIVEPIN_DATA, or ./livepin-data."),
+]
+Json = Annotated[bool, Parameter(help="Print JSON.")]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a command finds its data folder."""
+    """Which server or data folder a command is meant for."""
 
-    data: Annotated[
-        Path | None,
-        Parameter(metavar="FOLDER", help="The data folder; else LIVEPIN_DATA, or ./livepin-data."),
+    data: DataFolder = None
+    profile: Annotated[
+        str | None, Parameter(metavar="NAME", help="A server by its name; else LIVEPIN_PROFILE.")
     ] = None
 
     @property
     def again(self) -> str:
         """The options with which a next command finds the same place."""
+        if self.profile is not None:
+            return f" --profile {shlex.quote(self.profile)}"
         return "" if self.data is None else f" --data {shlex.quote(str(self.data))}"
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Local(Place):
-    """What commands on a data folder take."""
+    """What commands on a place take."""
 
-    json: Annotated[bool, Parameter(help="Print JSON.")] = False
+    json: Json = False
 
 
 @Parameter(name="*")
@@ -83,11 +91,13 @@ class Api:
         key: str,
         account: str | None,
         *,
+        names: Names,
         served: str | None = None,
     ) -> None:
         self._send = send
         self._key = key
         self._account = account
+        self._names = names
         self.served = served
 
     def call(
@@ -104,7 +114,8 @@ class Api:
         if query:
             options["params"] = query
         try:
-            response = self._send(method, path, **options)
+            with working(f"waiting for {self.served or 'the database'}"):
+                response = self._send(method, path, **options)
         except (httpx.HTTPError, OSError) as exc:
             raise self._unreachable(exc) from exc
         if response.status_code >= 400:
@@ -135,7 +146,7 @@ class Api:
     def _unreachable(self, exc: Exception) -> CommandError:
         hint = "is it running? start it with: livepin serve"
         if "CERTIFICATE_VERIFY_FAILED" in str(exc):
-            hint = "is LIVEPIN_CA the file tls/ca.pem of its data folder?"
+            hint = f"is {self._names.ca} the file tls/ca.pem of its data folder?"
         reason = str(exc) or type(exc).__name__
         return CommandError(
             f"the server at {self.served} does not answer: {reason}", hint=hint, code=UNREACHABLE
@@ -145,7 +156,7 @@ class Api:
         what = "" if status is None else f" ({status})"
         return CommandError(
             f"{self.served} answers{what}, but not as a Livepin server",
-            hint="is LIVEPIN_URL the address of management?",
+            hint=f"is {self._names.url} the address of management?",
             code=UNREACHABLE,
         )
 
@@ -164,27 +175,35 @@ class Api:
                 hint="with LIVEPIN_DEBUG=1 it shows where",
                 code=UNEXPECTED,
             )
-        return CommandError(
-            message, hint=hint or _HINTS.get(status), code=_CODES.get(status, REFUSED)
-        )
+        hint = hint or _HINTS.get(status, "").format(self._names.key)
+        return CommandError(message, hint=hint, code=_CODES.get(status, REFUSED))
 
 
 def data_folder(place: Place) -> Path:
-    """Return the data folder to use."""
-    return place.data or Path(os.environ.get("LIVEPIN_DATA") or "livepin-data")
+    """Return the data folder to use, for what works on a data folder only."""
+    return find_folder(place.data, place.profile)
 
 
 @contextmanager
 def connected(common: Local) -> Iterator[Api]:
-    """Give the API: at LIVEPIN_URL, of the server that runs on the data folder, or in process."""
+    """Give the API of the server that is meant; where it is not the default one, say which."""
+    meant = find(common.data, common.profile)
+    if meant.profile is not None:
+        say(f"profile {meant.profile}: {meant.where}", "bold", to=err())
     account = common.account if isinstance(common, Common) else None
-    url = os.environ.get("LIVEPIN_URL")
+    with reaching(meant, account or meant.account) as api:
+        yield api
+
+
+@contextmanager
+def reaching(meant: Server | Folder, account: str | None = None) -> Iterator[Api]:
+    """Give the API of a server elsewhere, of the one that runs on a data folder, or in process."""
     with ExitStack() as stack:
-        if url and common.data is None:
-            yield _of_url(url, stack, account)
-            return
-        data = data_folder(common)
-        yield _of_server(data, stack, account) or _in_here(data, stack, account)
+        if isinstance(meant, Server):
+            client = stack.enter_context(_client(meant.url, meant.ca))
+            yield Api(client.request, meant.key, account, names=meant.names, served=meant.url)
+        else:
+            yield _of_server(meant, stack, account) or _in_here(meant, stack, account)
 
 
 @contextmanager
@@ -209,35 +228,12 @@ def read_text(path: Path) -> str:
         raise CommandError(f"cannot read {path}: {_reason(exc)}") from exc
 
 
-def _of_url(url: str, stack: ExitStack, account: str | None) -> Api:
-    key = os.environ.get("LIVEPIN_API_KEY", "").strip()
-    if not key:
-        raise CommandError(
-            "LIVEPIN_URL is set, LIVEPIN_API_KEY is not", hint="it takes a key, such as lpk_..."
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise CommandError("LIVEPIN_API_KEY is not an API key", hint="a key looks like lpk_...")
-    try:
-        parts = urlsplit(url)
-        wrong = parts.scheme != "https" or not parts.hostname or parts.port == 0
-    except ValueError:
-        wrong = True
-    if wrong or "@" in url:
-        # Over plain HTTP the key would be everybody's; before an @ stands a password.
-        found = "one with a password" if "@" in url else repr(url[:200])
-        raise CommandError(
-            f"expected LIVEPIN_URL to be an https URL, found {found}",
-            hint="such as https://127.0.0.1:8444",
-        )
-    client = stack.enter_context(_client(url, os.environ.get("LIVEPIN_CA") or None))
-    return Api(client.request, key, account, served=url)
-
-
-def _of_server(data: Path, stack: ExitStack, account: str | None) -> Api | None:
+def _of_server(folder: Folder, stack: ExitStack, account: str | None) -> Api | None:
     """Return the API of the server that holds the data folder, or None where nobody holds it.
 
     The lock says whether a server runs: a run file may be left from one that was killed.
     """
+    data = folder.data
     with opening(data):
         if _is_free(data):
             return None
@@ -251,7 +247,7 @@ def _of_server(data: Path, stack: ExitStack, account: str | None) -> Api | None:
     client = stack.enter_context(_client(found, str(data / TLS / "ca.pem")))
     # Wherever management listens, its certificate has this name.
     send = partial(client.request, extensions={"sni_hostname": "localhost"})
-    return Api(send, key, account, served=found)
+    return Api(send, key, account, names=folder.names, served=found)
 
 
 def _wait_for_server(data: Path) -> str | None:
@@ -284,11 +280,11 @@ def _run_file(data: Path) -> str | None:
     return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _in_here(data: Path, stack: ExitStack, account: str | None) -> Api:
-    from livepin_server.main import in_process
+def _in_here(folder: Folder, stack: ExitStack, account: str | None) -> Api:
+    with opening(folder.data), working(f"opening {folder.data}"):
+        from livepin_server.main import in_process  # it takes a while
 
-    with opening(data):
-        app, key = stack.enter_context(in_process(data))
+        app, key = stack.enter_context(in_process(folder.data))
     runner = stack.enter_context(asyncio.Runner())
     transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
 
@@ -299,7 +295,7 @@ def _in_here(data: Path, stack: ExitStack, account: str | None) -> Api:
 
         return runner.run(one())
 
-    return Api(send, key, account)
+    return Api(send, key, account, names=folder.names)
 
 
 def _client(url: str, ca: str | None) -> httpx.Client:

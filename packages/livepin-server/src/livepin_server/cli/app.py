@@ -18,7 +18,9 @@ from livepin_server import __version__
 from livepin_server.errors import ServiceError, UnavailableError
 from livepin_server.lock import DataFolderBusyError
 
-from . import config, delivery, domain, pin, pinset, server, stream
+from . import config, delivery, domain, pin, pinset, profile, server, stream
+from .completion import EXAMPLES as COMPLETION_EXAMPLES
+from .completion import completion
 from .demo import demo
 from .doctor import EXAMPLES as DOCTOR_EXAMPLES
 from .doctor import doctor
@@ -58,8 +60,9 @@ app = App(
     server; 4 the server, an endpoint or the data folder cannot be reached now; 70 a fault of
     ours; 130 interrupted.
 
-    Variables: LIVEPIN_DATA names the data folder. LIVEPIN_URL, LIVEPIN_API_KEY and LIVEPIN_CA
-    name a server elsewhere, a key for it, and its tls/ca.pem. NO_COLOR turns colours off.""",
+    Variables: LIVEPIN_DATA names the data folder. LIVEPIN_PROFILE names a server by its profile.
+    LIVEPIN_URL, LIVEPIN_API_KEY and LIVEPIN_CA name a server elsewhere, a key for it, and its
+    tls/ca.pem. NO_COLOR turns colours off.""",
 )
 app.command(server.init, help_epilogue=server.INIT_EXAMPLES)
 app.command(server.serve, help_epilogue="Example:\n  livepin serve --data ./livepin-data")
@@ -73,8 +76,10 @@ app.command(stream.app)
 app.command(config.app)
 app.command(config.bootstrap, help_epilogue=config.EXAMPLES)
 app.command(delivery.app)
+app.command(profile.app)
 app.command(export_, name="export", help_epilogue=EXPORT_EXAMPLES)
 app.command(doctor, help_epilogue=DOCTOR_EXAMPLES)
+app.command(completion, help_epilogue=COMPLETION_EXAMPLES)
 app.command(demo, help_epilogue="Example:\n  livepin demo --exit")
 
 

@@ -31,6 +31,15 @@ app = App(name="delivery", help="Where apps fetch their configs.")
 _DEFAULTS = Common()
 _LOCAL = Local()
 
+Urls = Annotated[
+    tuple[str, ...],
+    Parameter(metavar="URL", help="Public base URL of delivery; may be given again."),
+]
+RecoveryUrls = Annotated[
+    tuple[str, ...],
+    Parameter(metavar="URL", help="Where else the documents lie; may be given again."),
+]
+
 
 @app.command(help_epilogue="Example:\n  livepin delivery show")
 def show(*, common: Common = _DEFAULTS) -> None:
@@ -54,14 +63,8 @@ def show(*, common: Common = _DEFAULTS) -> None:
 )
 def set_(
     *,
-    url: Annotated[
-        tuple[str, ...],
-        Parameter(metavar="URL", help="Public base URL of delivery; may be given again."),
-    ] = (),
-    recovery_url: Annotated[
-        tuple[str, ...],
-        Parameter(metavar="URL", help="Where else the documents lie; may be given again."),
-    ] = (),
+    url: Urls = (),
+    recovery_url: RecoveryUrls = (),
     no_recovery: Annotated[bool, Parameter(help="Have no recovery URL.")] = False,
     refresh_interval: Annotated[
         int | None,
@@ -96,7 +99,7 @@ def set_(
         )
     with connected(common) as api:
         if url and not unchecked:
-            _require_working(url, api.call("GET", f"{api.base}/delivery"))
+            _require_working(url, api.call("GET", f"{api.base}/delivery"), common.again)
         done = api.call("PUT", f"{api.base}/delivery", body)
     if common.json:
         show_json(done)
@@ -140,7 +143,7 @@ def renew_keys(
 
     data = data_folder(local)
     if not without_recovery:
-        _require_recovery(data)
+        _require_recovery(data, local.again)
     with opening(data), working("making keys"):
         renew_delivery_keys(data)
     if local.json:
@@ -162,7 +165,7 @@ def check_urls(urls: tuple[str, ...], recovery_urls: tuple[str, ...]) -> None:
             raise CommandError(f"{option}: {exc}", hint=f"such as {example}") from exc
 
 
-def _require_recovery(data: Path) -> None:
+def _require_recovery(data: Path, again: str) -> None:
     """Refuse to cut off apps: those with the old pins find the new ones on no other way."""
     with connected(Local(data=data)) as api:
         if api.served is not None:
@@ -172,7 +175,7 @@ def _require_recovery(data: Path) -> None:
     if found:
         raise CommandError(
             f"the apps of {', '.join(found)} would be cut off until a release: no recovery URL",
-            hint="livepin delivery set --recovery-url URL, and wait until apps know it; "
+            hint=f"livepin delivery set --recovery-url URL{again}, and wait until apps know it; "
             "or, after a theft: --without-recovery",
             code=REFUSED,
         )
@@ -183,14 +186,14 @@ def _recovery_urls(api: Api, account: str) -> list[str]:
     return found
 
 
-def _require_working(urls: tuple[str, ...], delivery: dict[str, Any]) -> None:
+def _require_working(urls: tuple[str, ...], delivery: dict[str, Any], again: str) -> None:
     for url in urls:
         found = _judged(url, delivery)
         if found["answers"] and not found["passes"]:
             raise CommandError(
                 f"apps would refuse {url}: {found['summary']}",
                 hint="put its host into delivery_urls of livepin.toml, then: "
-                "livepin delivery renew-keys; or publish it all the same: --unchecked",
+                f"livepin delivery renew-keys{again}; or publish it all the same: --unchecked",
                 code=FOUND,
             )
         if not found["answers"]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from livepin import doctor as library
 
+from .output import working, write
 from .parameters import Ca, Connect
 
 EXAMPLES = """Examples:
@@ -33,4 +37,10 @@ def doctor(
     """
     given = {"--bootstrap": bootstrap, "--ca": ca, "--connect": connect}
     arguments = [f"{name}={value}" for name, value in given.items() if value is not None]
-    raise SystemExit(library.main([*arguments, *(["--json"] if json else []), "--", url]))
+    found, wrong = io.StringIO(), io.StringIO()
+    with working(f"looking at {url}"), redirect_stdout(found), redirect_stderr(wrong):
+        code = library.main([*arguments, *(["--json"] if json else []), "--", url])
+    sys.stderr.write(wrong.getvalue())
+    if found.getvalue():
+        write(found.getvalue().removesuffix("\n"))
+    raise SystemExit(code)

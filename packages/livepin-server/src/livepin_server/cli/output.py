@@ -12,16 +12,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from threading import Timer
 from typing import IO, Any
 
 import msgspec
 from rich.cells import cell_len
 from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.text import Text
 
 OK, FOUND, USAGE, REFUSED, UNREACHABLE, UNEXPECTED, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
 _MOST_NAMED = 5  # names in a line
+_A_MOMENT = 0.5  # seconds until progress is shown
+_working: list[Spinner] = []  # the one that is shown
 
 
 class CommandError(Exception):
@@ -133,13 +138,37 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def working(message: str) -> Iterator[None]:
-    """Show that something takes its time, where a person is looking."""
+    """Show that something takes its time, where a person is looking; nothing is printed within.
+
+    It appears after a moment, so that nothing flickers. Within another one it lends it its words.
+    """
+    if _working:
+        before = _working[0].text
+        _working[0].update(text=Text(plain(message)))
+        try:
+            yield
+        finally:
+            _working[0].update(text=before)
+        return
     console = err()
     if not console.is_terminal:
         yield
         return
-    with console.status(Text(plain(message))):
+    spinner = Spinner("dots", Text(plain(message)))
+    shown = Live(
+        spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
+    later = Timer(_A_MOMENT, shown.start)
+    later.daemon = True
+    _working.append(spinner)
+    later.start()
+    try:
         yield
+    finally:
+        later.cancel()
+        later.join()
+        shown.stop()
+        _working.clear()
 
 
 def plain(text: str) -> str:

@@ -59,6 +59,29 @@ app = App(name="pin", help="The keys that a domain accepts.")
 _DEFAULTS = Common()
 
 
+Source = Annotated[
+    str,
+    Parameter(
+        name="SOURCE",
+        allow_leading_hyphen=True,
+        help="sha256/BASE64, or a file with a certificate, PKCS#7, PKCS#12, a request or a "
+        "key, in PEM or DER; - is standard input.",
+    ),
+]
+PassphraseFile = Annotated[
+    Path | None,
+    Parameter(
+        metavar="FILE", help="Opens an encrypted file; else LIVEPIN_KEY_PASSPHRASE, or a question."
+    ),
+]
+NotBefore = Annotated[
+    str | None, Parameter(metavar="TIME", help="It counts from then on: a day, or RFC 3339.")
+]
+NotAfter = Annotated[
+    str | None, Parameter(metavar="TIME", help="It counts until then, and matches no more.")
+]
+
+
 @app.command(
     help_epilogue="""Examples:
   livepin pin add api.example.com sha256/BASE64 --label 'next key'
@@ -70,34 +93,16 @@ _DEFAULTS = Common()
 def add(
     host: Host,
     /,
-    *source: Annotated[
-        str,
-        Parameter(
-            name="SOURCE",
-            allow_leading_hyphen=True,
-            help="sha256/BASE64, or a file with a certificate, PKCS#7, PKCS#12, a request or a "
-            "key, in PEM or DER; - is standard input.",
-        ),
-    ],
+    *source: Source,
     live: Annotated[bool, Parameter(help="Pin what the host serves now.")] = False,
     pin_level: Annotated[
         Level | None, Parameter(help="Whose key of a chain; it is needed where there are several.")
     ] = None,
     backup: Annotated[bool, Parameter(help="It is the key of a later certificate.")] = False,
     label: Label = "",
-    not_before: Annotated[
-        str | None, Parameter(metavar="TIME", help="It counts from then on: a day, or RFC 3339.")
-    ] = None,
-    not_after: Annotated[
-        str | None, Parameter(metavar="TIME", help="It counts until then, and matches no more.")
-    ] = None,
-    passphrase_file: Annotated[
-        Path | None,
-        Parameter(
-            metavar="FILE",
-            help="Opens an encrypted file; else LIVEPIN_KEY_PASSPHRASE, or a question.",
-        ),
-    ] = None,
+    not_before: NotBefore = None,
+    not_after: NotAfter = None,
+    passphrase_file: PassphraseFile = None,
     port: Port = None,
     connect: Connect = None,
     ca: Ca = None,
@@ -117,15 +122,16 @@ def add(
         raise CommandError("expected SOURCE or --live", hint="livepin pin add --help")
     if not live and (port or connect or ca or look_at):
         raise CommandError("--port, --connect, --ca and --look-at go with --live")
-    name = pattern(host)
-    limits = {
+    said = {
+        "backup": backup,
+        "label": label,
         "not_before": moment(not_before, option="--not-before"),
         "not_after": _later(moment(not_after, option="--not-after")),
     }
+    name, where = pattern(host), path(host)
     wanted = host_to_look_at(name, look_at, instead="sha256/...") if live else None
     goal = target(wanted, port, connect, read_ca(ca)) if wanted else None
     found = gather(source, level=pin_level, passphrase_file=passphrase_file)
-    where = path(host)
     with connected(common) as api:
         if goal is not None or any(each.der for each in found):
             domain = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
@@ -133,29 +139,14 @@ def add(
                 require_fit(found, domain, backup=backup)
             if goal is not None:
                 found += [_live(api, goal, domain, pin_level or "leaf", common)]
-        pins = {each.pin: each for each in found}
-        body = {
-            "pins": [
-                {
-                    "sha256": each.pin,
-                    "backup": backup,
-                    "label": label,
-                    "level": each.level,
-                    **limits,
-                }
-                for each in pins.values()
-            ],
-            "reason": reason,
-        }
+        pins = list({each.pin: each for each in found}.values())
+        body = {"pins": [_member(each, said) for each in pins], "reason": reason}
         done = api.call("POST", f"{api.base}/domains/{where}/pins", body, stream=stream)
         warn_of_fellows(api, done["domain"])
     if common.json:
         show_json(done)
-        return
-    version = done["publication"]["version"]
-    for each in pins.values():
-        of = f" of {each.what}" if each.what else ""
-        say(f"{each.pin}{of} is pinned for {name}, in config version {version}.")
+    else:
+        _show_added(pins, name, done["publication"]["version"])
 
 
 @app.command(help_epilogue="Example:\n  livepin pin remove api.example.com sha256/BASE64")
@@ -256,6 +247,17 @@ def new_backup(
         f"  openssl req -new -key {quoted(str(out))} -subj {quoted(f'/CN={name}')} "
         f"-addext {quoted(f'subjectAltName={alternative}')}"
     )
+
+
+def _member(found: Found, said: dict[str, Any]) -> dict[str, Any]:
+    """Return a pin as the management API takes it, with what was said of all of them."""
+    return {"sha256": found.pin, "level": found.level, **said}
+
+
+def _show_added(pins: list[Found], name: str, version: int) -> None:
+    for each in pins:
+        of = f" of {each.what}" if each.what else ""
+        say(f"{each.pin}{of} is pinned for {name}, in config version {version}.")
 
 
 def _live(api: Api, goal: Target, domain: dict[str, Any], level: Level, common: Common) -> Found:

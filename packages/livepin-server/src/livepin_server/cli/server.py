@@ -6,8 +6,9 @@ import getpass
 import json
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
@@ -21,8 +22,17 @@ from livepin_server.custody.root_file import SHORTEST_PASSPHRASE, write_root_key
 from livepin_server.errors import SchemaError
 from livepin_server.settings import FILE, Settings
 
-from .api import Local, Place, connected, data_folder, opening, read_text
-from .delivery import check_urls
+from .api import (
+    DataFolder,
+    Json,
+    Local,
+    Place,
+    connected,
+    data_folder,
+    opening,
+    read_text,
+)
+from .delivery import RecoveryUrls, Urls, check_urls
 from .output import (
     FOUND,
     UNREACHABLE,
@@ -37,6 +47,10 @@ from .output import (
     working,
 )
 from .parameters import quoted
+from .places import HERE, is_found_unsaid
+
+if TYPE_CHECKING:
+    from livepin_server.folder import Plan
 
 account_app = App(name="account", help="Accounts: each has its own root key, streams and pins.")
 _LOCAL = Local()
@@ -45,10 +59,22 @@ _PLACE = Place()
 INIT_EXAMPLES = """Examples:
   livepin init ./livepin-data --account acme --url https://pins.example.com:8443 \\
     --root-key ./acme-root.key
+  livepin init ./livepin-data --account acme --url https://pins.example.com:8443 \\
+    --root-key ./acme-root.key --database postgresql+psycopg://livepin@db.example.com/livepin
   livepin init ./trial --account acme --url https://127.0.0.1:8443 --online-root"""
 
+_DATABASE = "LIVEPIN_DATABASE"
 _TCP = Number(gte=0, lte=65535)
 
+NewFolder = Annotated[
+    Path | None, Parameter(help="A new folder; else LIVEPIN_DATA, or ./livepin-data.")
+]
+NewDatabase = Annotated[
+    str | None,
+    Parameter(
+        metavar="URL", help="An empty PostgreSQL, without password; else SQLite in the folder."
+    ),
+]
 RootKey = Annotated[
     Path | None,
     Parameter(
@@ -65,25 +91,18 @@ AccountName = Annotated[str, Parameter(metavar="NAME", help="A name of a-z, 0-9 
 
 
 def init(
-    folder: Annotated[
-        Path | None, Parameter(help="A new folder; else LIVEPIN_DATA, or ./livepin-data.")
-    ] = None,
+    folder: NewFolder = None,
     /,
     *,
     account: AccountName,
-    url: Annotated[
-        tuple[str, ...],
-        Parameter(metavar="URL", help="Public base URL of delivery; may be given again."),
-    ],
-    recovery_url: Annotated[
-        tuple[str, ...],
-        Parameter(metavar="URL", help="Where else the documents lie; may be given again."),
-    ] = (),
+    url: Urls,
+    recovery_url: RecoveryUrls = (),
     root_key: RootKey = None,
     online_root: Annotated[
         bool, Parameter(help="Keep the root key on the server instead; for trials only.")
     ] = False,
     passphrase_file: PassphraseFile = None,
+    database: NewDatabase = None,
     port: Annotated[
         int | None,
         Parameter(
@@ -95,54 +114,37 @@ def init(
     management_port: Annotated[
         int, Parameter(metavar="PORT", validator=_TCP, help="Where management listens.")
     ] = 8444,
-    local: Local = _LOCAL,
+    data: DataFolder = None,
+    json: Json = False,
 ) -> None:
     """Make a data folder: database, keys, TLS identity, and a first account with its root key."""
     from livepin_server.folder import Plan
     from livepin_server.main import initialise
 
-    data = _new_folder(folder, local)
+    made = _new_folder(folder, data)
     _check_account(account)
     check_urls(url, recovery_url)
-    if (root_key is None) == (not online_root):
-        raise CommandError(
-            "expected --root-key FILE or --online-root",
-            hint="--root-key keeps the root key off the server; --online-root is for trials",
-        )
-    listens = port if port is not None else urlsplit(url[0]).port or 8443
-    if listens == management_port != 0:
-        raise CommandError(
-            f"delivery and management cannot both listen on port {listens}",
-            hint="--management-port PORT",
-        )
+    _require_one_root(root_key, online_root)
     settings = Settings(
         delivery_urls=list(url),
         recovery_urls=list(recovery_url),
-        delivery_port=listens,
+        delivery_port=port if port is not None else urlsplit(url[0]).port or 8443,
         management_port=management_port,
+        database=database,
     )
+    _require_two_ports(settings)
+    unwritten = _database_of_environment(database)
     passphrase = None if root_key is None else _new_passphrase(root_key, passphrase_file)
     plan = Plan(
-        data=data, account=account, settings=settings, root_key=root_key, passphrase=passphrase
-    )
+        data=made, account=account, settings=settings, root_key=root_key, passphrase=passphrase,
+        database=unwritten,
+    )  # fmt: skip
     with working("making keys and the database"):
         initialise(plan)
-    if local.json:
-        show_json({"data": str(data), "account": account, "root_key": str(root_key or "")})
-        return
-    say(f"{data} is ready: account {account}, delivery at {', '.join(url)}", style="bold green")
-    if listens != (urlsplit(url[0]).port or 443):
-        warn(f"apps go to {url[0]}, delivery will listen on port {listens}: forward it")
-    if root_key is None:
-        warn("the root key is on the server: who steals the server owns every app of the account")
+    if json:
+        show_json({"data": str(made), "account": account, "root_key": str(root_key or "")})
     else:
-        say(f"The root key is in {root_key}, encrypted. Move it off this machine, to two safe")
-        say("places: it is needed to replace the server's keys, and cannot be made again.")
-    say("Next:")
-    named = "" if data == data_folder(_LOCAL) else f" --data {quoted(str(data))}"
-    say(f"  livepin serve{named}")
-    say(f"  livepin domain add api.example.com{named}")
-    say(f"  livepin bootstrap --out bootstrap.json{named}")
+        _show_made(plan)
 
 
 def serve(
@@ -160,8 +162,10 @@ def serve(
     from livepin_server.serving import Running
 
     data = data_folder(place)
+    starting = ExitStack()
 
     async def started(running: Running) -> None:
+        starting.close()
         if out().is_terminal:
             private = "management" if only is None else "metrics"
             for name, each in (("delivery", running.delivery), (private, running.management)):
@@ -170,7 +174,8 @@ def serve(
             if only is None:
                 say("Commands on this machine find the server by its data folder.")
 
-    with opening(data):
+    with opening(data), starting:
+        starting.enter_context(working("starting"))
         (run_server if only is None else run_delivery)(data, started=started)
 
 
@@ -190,13 +195,15 @@ def upgrade(
 
     data = data_folder(local)
     if to is not None:
+        _require_no_password(to, "--to")
         with opening(data), working("copying"):
             rows = move(data, to)
         if local.json:
             show_json({"rows": rows})
             return
         say(f"{counted(rows, 'row')} copied; the old database is as it was", style="bold green")
-        say(f"Next: set database in {data / FILE}, or LIVEPIN_DATABASE, then: livepin serve")
+        say(f"Next: set database in {data / FILE}, or {_DATABASE}, then:")
+        say(f"  livepin serve{local.again}")
         return
     with opening(data), working("upgrading"):
         schema, backup = run(data)
@@ -284,14 +291,86 @@ def list_(*, local: Local = _LOCAL) -> None:
     )
 
 
-def _new_folder(folder: Path | None, local: Local) -> Path:
+def _show_made(plan: Plan) -> None:
+    """Say what was made, what to take care of, and what comes next."""
+    settings = plan.settings
+    url, port = settings.delivery_urls[0], settings.delivery_port
+    where = ", ".join(settings.delivery_urls)
+    say(f"{plan.data} is ready: account {plan.account}, delivery at {where}", style="bold green")
+    if port != (urlsplit(url).port or 443):
+        warn(f"apps go to {url}, delivery will listen on port {port}: forward it")
+    if plan.root_key is None:
+        warn("the root key is on the server: who steals the server owns every app of the account")
+    else:
+        say(f"The root key is in {plan.root_key}, encrypted. Move it off this machine, to two safe")
+        say("places: it is needed to replace the server's keys, and cannot be made again.")
+    if plan.database is not None:
+        say(f"The database is that of {_DATABASE}, which is not written down: serve needs it, too.")
+    say("Next:")
+    named = "" if is_found_unsaid(plan.data) else f" --data {quoted(str(plan.data))}"
+    say(f"  livepin serve{named}")
+    say(f"  livepin domain add api.example.com{named}")
+    say(f"  livepin bootstrap --out bootstrap.json{named}")
+
+
+def _new_folder(folder: Path | None, data: Path | None) -> Path:
     """Return the folder to make, before anything is asked for it."""
-    if folder is not None and local.data is not None and folder != local.data:
-        raise CommandError(f"expected one folder, found {folder} and --data {local.data}")
-    data = folder or data_folder(local)
-    if data.exists() and (not data.is_dir() or any(data.iterdir())):
-        raise CommandError(f"{data} exists already", hint="name a new folder")
-    return data
+    if folder is not None and data is not None and folder != data:
+        raise CommandError(f"expected one folder, found {folder} and --data {data}")
+    found = folder or data or Path(os.environ.get("LIVEPIN_DATA") or HERE)
+    if found.exists() and (not found.is_dir() or any(found.iterdir())):
+        raise CommandError(f"{found} exists already", hint="name a new folder")
+    return found
+
+
+def _require_one_root(root_key: Path | None, online_root: bool) -> None:
+    if (root_key is None) == (not online_root):
+        raise CommandError(
+            "expected --root-key FILE or --online-root",
+            hint="--root-key keeps the root key off the server; --online-root is for trials",
+        )
+
+
+def _require_two_ports(settings: Settings) -> None:
+    if settings.delivery_port == settings.management_port != 0:
+        raise CommandError(
+            f"delivery and management cannot both listen on port {settings.delivery_port}",
+            hint="--management-port PORT",
+        )
+
+
+def _database_of_environment(option: str | None) -> str | None:
+    """Return the URL that the environment gives; it may hold a password, and is not written down.
+
+    Raises:
+        CommandError: the option is no URL that may stand there.
+    """
+    found = os.environ.get(_DATABASE) or None
+    if option is None:
+        return found
+    if not option.startswith("postgresql"):
+        raise CommandError(
+            "expected --database to be the URL of PostgreSQL",
+            hint="postgresql+psycopg://USER@HOST/NAME; leave it out for SQLite in the data folder",
+        )
+    _require_no_password(option, "--database")
+    if found not in (None, option):
+        raise CommandError(
+            f"--database and {_DATABASE} name different databases",
+            hint="give one of them; whenever the server starts, the variable wins",
+        )
+    return None
+
+
+def _require_no_password(url: str, option: str) -> None:
+    """Refuse a password where everybody on the machine can read it: in the process list."""
+    from livepin_server.storage.database import has_password
+
+    if has_password(url):
+        raise CommandError(
+            f"{option}: a password in a command is in the process list, for everybody to read",
+            hint="leave it out; PGPASSWORD, PGPASSFILE or ~/.pgpass gives it. And change this one",
+        )
 
 
 def _check_account(name: str) -> None:
