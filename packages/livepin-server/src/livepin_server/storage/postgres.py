@@ -84,10 +84,11 @@ def in_words(exc: DBAPIError) -> ServiceError | None:
     if isinstance(exc, DataError):
         return InvalidError(f"the database cannot keep this: {_line(exc)}")
     if exc.connection_invalidated or isinstance(exc, OperationalError):
-        return UnavailableError(
-            f"the database does not answer: {_line(exc)}",
-            hint="what was not confirmed may be kept all the same: look, then try again",
-        )
+        line = _line(exc)
+        hint = "what was not confirmed may be kept all the same: look, then try again"
+        if "password" in line:
+            hint = "PGPASSWORD, PGPASSFILE or ~/.pgpass gives the password"
+        return UnavailableError(f"the database does not answer: {line}", hint=hint)
     return None
 
 
