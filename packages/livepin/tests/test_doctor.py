@@ -248,6 +248,7 @@ def test_an_endpoint_that_cannot_be_reached_is_exit_code_4(run, nobody) -> None:
         (("a.test", "--bootstrap", "nowhere"), "cannot read nowhere: No such file or directory"),
         (("a.test", "--bootstrap", __file__), f"{__file__}: expected a Livepin bootstrap"),
         (("a.test", "--ca", "nowhere"), "cannot read the CA file nowhere: No such file"),
+        (("a.test", "--ca", __file__), f"cannot read the CA file {__file__}: no PEM certificates"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(run, arguments, error) -> None:

@@ -361,14 +361,18 @@ def test_a_wildcard_is_looked_at_by_a_host_that_it_covers(run, data, api, ca, ch
         (
             ("a.test", "--ca", "nowhere.pem"),
             "cannot read nowhere.pem: No such file or directory",
-            None,
+            "--ca takes certificates in PEM",
         ),
         (
             ("a.test", "--ca", "empty.pem"),
             "empty.pem holds no PEM certificates",
             "--ca takes certificates in PEM",
         ),
-        (("a.test", "--ca", "binary.pem"), "cannot read binary.pem: it is not text", None),
+        (
+            ("a.test", "--ca", "binary.pem"),
+            "cannot read binary.pem: it is not text",
+            "--ca takes certificates in PEM",
+        ),
         (
             ("a.test", "--ca", "many.pem"),
             "many.pem holds more than 64 KiB",

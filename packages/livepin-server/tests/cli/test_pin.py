@@ -109,7 +109,7 @@ def test_a_pin_is_removed(run, domain) -> None:
             ("new-backup", "a.test", "--out", "nowhere/b.key"),
             2,
             "cannot write nowhere/b.key: No such file or directory",
-            None,
+            "is its folder there, and yours to change?",
         ),
     ],
 )

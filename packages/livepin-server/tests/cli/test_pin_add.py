@@ -10,6 +10,7 @@ import sys
 import termios
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -345,13 +346,81 @@ def test_the_key_of_a_ca_that_the_chain_does_not_reach_is_refused(run, live) -> 
     assert run("pin", "add", live, "other.pem", "--backup").code == 0
 
 
-def test_where_the_host_does_not_answer_a_ca_is_pinned_with_a_warning(run, domain) -> None:
+def test_where_the_host_does_not_answer_nobody_can_tell_and_nothing_is_pinned(run, domain) -> None:
     Path("ca.pem").write_text(CHAIN.authority.pem)
     done = run("pin", "add", domain, "ca.pem")
-    assert done.code == 0
-    assert done.err.startswith(
-        "warning: whether the chain of a.test reaches CN=Test Root CA is not known: a.test"
+    assert (done.code, done.out) == (4, "")
+    assert done.err.splitlines() == [
+        "error: whether the chain of a.test reaches CN=Test Root CA is not known: a.test does not "
+        "resolve to an address",
+        "hint:  for the chain of a later certificate: --backup; all the same: --unchecked",
+    ]
+    assert pins(run) == [PIN]
+    assert run("pin", "add", domain, "ca.pem", "--unchecked").code == 0
+
+
+def signed_by_itself(name: str, *, ca: bool) -> bytes:
+    """Return a certificate as `openssl req -x509` makes it, which is a CA unless told otherwise."""
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(timezone.utc)
+    building = (
+        x509.CertificateBuilder(subject, subject, KEY.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
+    return building.sign(KEY, hashes.SHA256()).public_bytes(PEM)
+
+
+def test_a_certificate_that_no_chain_reaches_is_refused_unless_told_so(run, domain) -> None:
+    Path("self.pem").write_bytes(signed_by_itself("a.test", ca=False))
+    done = run("pin", "add", domain, "self.pem", "--backup")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines() == [
+        "error: the certificate CN=a.test is signed by itself: no chain of a.test reaches a CA",
+        "hint:  is it the right file? if all devices trust it: --unchecked",
+    ]
+    assert pins(run) == [PIN]
+    assert added(run, "self.pem", "--unchecked")["level"] == "leaf"
+
+
+def test_a_certificate_that_signed_itself_may_be_the_private_ca_of_the_domain(run, data) -> None:
+    Path("self.pem").write_bytes(signed_by_itself("a.test", ca=False))
+    run("domain", "add", "a.test", "--pin", PIN, "--ca", "self.pem")
+    assert run("pin", "add", "a.test", "self.pem").code == 0
+
+
+def test_a_certificate_of_another_host_is_refused_also_where_it_is_a_ca(run, domain) -> None:
+    Path("b.pem").write_bytes(signed_by_itself("b.test", ca=True))
+    for options in ((), ("--backup",)):
+        done = run("pin", "add", domain, "b.pem", *options)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("error: the certificate CN=b.test is for b.test, not a.test\n")
+    assert pins(run) == [PIN]
+
+
+@pytest.mark.parametrize(
+    ("names", "fits"),
+    [
+        ([x509.DNSName("a.test")], True),
+        ([x509.DNSName("b.test"), x509.IPAddress(ip_address("192.0.2.7"))], False),
+        ([], True),
+    ],
+)
+def test_a_request_for_another_host_is_refused_unless_told_so(run, domain, names, fits) -> None:
+    building = x509.CertificateSigningRequestBuilder(x509.Name([]))
+    if names:
+        building = building.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    Path("next.csr").write_bytes(building.sign(KEY, hashes.SHA256()).public_bytes(PEM))
+    done = run("pin", "add", domain, "next.csr")
+    assert done.code == (0 if fits else 2)
+    if not fits:
+        assert done.err.splitlines() == [
+            "error: the request is for b.test, 192.0.2.7, not a.test",
+            "hint:  is it the right file? to pin its key all the same: --unchecked",
+        ]
+        assert run("pin", "add", domain, "next.csr", "--unchecked").code == 0
 
 
 def test_an_expired_certificate_gets_a_warning(run, domain) -> None:

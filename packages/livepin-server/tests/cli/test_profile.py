@@ -118,9 +118,9 @@ def test_a_key_is_never_shown(run, production, operator_key) -> None:
     ("arguments", "code", "error", "hint"),
     [
         (("Stage",), 2, "expected a profile name of a-z, 0-9 and hyphens, at most 63, found "
-         "'Stage'", None),
+         "'Stage'", "such as production"),
         (("p", "--data", ".", "--account", "A"), 2, "expected an account name of a-z, 0-9 and "
-         "hyphens, at most 63, found 'A'", None),
+         "hyphens, at most 63, found 'A'", "such as acme"),
         (("p",), 2, "expected --url URL or --data FOLDER", "livepin profile add --help"),
         (("p", "--url", "https://a.test", "--data", "."), 2, "expected --url URL or --data FOLDER",
          "livepin profile add --help"),
@@ -133,11 +133,12 @@ def test_a_key_is_never_shown(run, production, operator_key) -> None:
         (("p", "--url", "https://a.test"), 2, "expected an API key",
          "--key-file FILE, or --key-file - for standard input"),
         (("p", "--url", "https://a.test", "--key-file", "nowhere"), 2, "cannot read nowhere: No "
-         "such file or directory", None),
+         "such file or directory", "is it the right file?"),
         (("p", "--url", "https://a.test", "--key-file", "empty"), 2, "the key is not an API key",
          "a key looks like lpk_..."),
         (("p", "--url", "{url}", "--key-file", "wrong", "--ca", "empty"), 2,
-         "cannot read the CA file {here}/empty: no PEM certificates", None),
+         "cannot read the CA file {here}/empty: no PEM certificates",
+         "it is the file tls/ca.pem of the server's data folder"),
         (("p", "--url", "{url}", "--key-file", "wrong", "--ca", "{ca}"), 3,
          "the server does not take this API key", "is the key right, and not revoked?"),
         (("p", "--url", "{url}", "--key-file", "{key}", "--ca", "{ca}", "--account", "acmee"), 2,

@@ -111,9 +111,13 @@ def test_domain_add_works_through_a_running_server(run, remote, api, ca) -> None
             "is LIVEPIN_API_KEY right, and not revoked?",
         ),
         ("LIVEPIN_CA", "nowhere.pem", 2, "cannot read the CA file nowhere.pem: No such file or "
-         "directory", None),
+         "directory", "it is the file tls/ca.pem of the server's data folder"),
         ("LIVEPIN_CA", "empty.pem", 2, "cannot read the CA file empty.pem: no PEM certificates",
-         None),
+         "it is the file tls/ca.pem of the server's data folder"),
+        ("LIVEPIN_URL", "https://nowhere.invalid:8444", 4,
+         "the server at https://nowhere.invalid:8444 does not answer: "
+         "[Errno -2] Name or service not known",
+         "the name does not resolve to an address; is LIVEPIN_URL right?"),
         *[
             (
                 "LIVEPIN_URL",

@@ -92,7 +92,7 @@ def test_a_port_that_is_not_that_of_the_url_is_said(run) -> None:
         (
             ("init", "new", "--account", "ACME", "--url", URL, "--online-root"),
             "expected an account name of a-z, 0-9 and hyphens, at most 63, found 'ACME'",
-            None,
+            "such as acme",
         ),
         (
             ("init", "new", "--account", "acme", "--url", "pins.example.com", "--online-root"),
@@ -127,7 +127,7 @@ def test_a_port_that_is_not_that_of_the_url_is_said(run) -> None:
         (
             (*INIT, "--root-key", "root.key", "--passphrase-file", "nowhere"),
             "cannot read nowhere: No such file or directory",
-            None,
+            "is it the right file?",
         ),
         (
             (*INIT, "--root-key", "short", "--passphrase-file", "long"),

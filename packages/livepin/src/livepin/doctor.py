@@ -135,7 +135,9 @@ def _chain(host: str, address: tuple[str, int], ca: str | None) -> list[Certific
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as exc:
-        raise _DoctorError(f"cannot read the CA file {ca}: {exc.strerror}", USAGE) from exc
+        reason = "no PEM certificates" if isinstance(exc, ssl.SSLError) else exc.strerror
+        hint = "--ca takes certificates in PEM"
+        raise _DoctorError(f"cannot read the CA file {ca}: {reason}", USAGE, hint) from exc
     context.verify_flags &= ~_PARTIAL_CHAIN
     try:
         with socket.create_connection(address, timeout=_TIMEOUT) as sock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -145,6 +146,8 @@ class Api:
 
     def _unreachable(self, exc: Exception) -> CommandError:
         hint = "is it running? start it with: livepin serve"
+        if isinstance(_first(exc), socket.gaierror):
+            hint = f"the name does not resolve to an address; is {self._names.url} right?"
         if "CERTIFICATE_VERIFY_FAILED" in str(exc):
             hint = f"is {self._names.ca} the file tls/ca.pem of its data folder?"
         reason = str(exc) or type(exc).__name__
@@ -220,12 +223,12 @@ def opening(data: Path) -> Iterator[None]:
         raise CommandError(f"cannot use {data}: {_reason(exc)}") from exc
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, hint: str = "is it the right file?") -> str:
     """Return the text of a file that a person named."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise CommandError(f"cannot read {path}: {_reason(exc)}") from exc
+        raise CommandError(f"cannot read {path}: {_reason(exc)}", hint=hint) from exc
 
 
 def _of_server(folder: Folder, stack: ExitStack, account: str | None) -> Api | None:
@@ -303,8 +306,18 @@ def _client(url: str, ca: str | None) -> httpx.Client:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as exc:
         reason = "no PEM certificates" if isinstance(exc, ssl.SSLError) else _reason(exc)
-        raise CommandError(f"cannot read the CA file {ca}: {reason}") from exc
+        raise CommandError(
+            f"cannot read the CA file {ca}: {reason}",
+            hint="it is the file tls/ca.pem of the server's data folder",
+        ) from exc
     return httpx.Client(base_url=url, verify=context, timeout=_TIMEOUT, trust_env=False)
+
+
+def _first(exc: BaseException) -> BaseException:
+    """Return the error from which the others came."""
+    while (cause := exc.__cause__ or exc.__context__) is not None:
+        exc = cause
+    return exc
 
 
 def _reason(exc: Exception) -> str:

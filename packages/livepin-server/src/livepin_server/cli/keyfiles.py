@@ -57,19 +57,28 @@ _UNREADABLE = (
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-_KINDS = "a certificate, PKCS#7, PKCS#12, a request or a key, in PEM or DER; or name sha256/BASE64"
+_TAKES = (
+    "it takes a certificate, PKCS#7, PKCS#12, a request or a key, in PEM or DER; "
+    "or name sha256/BASE64"
+)
+_DAMAGED = "was the file damaged?"
+_OPENS = "--passphrase-file FILE, or the variable LIVEPIN_KEY_OPENS"
 
 Passphrase = Callable[[], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A public key that was found, and in what. `der` is its certificate, where it was in one."""
+    """A public key that was found, and in what. `der` is its certificate, where it was in one.
+
+    `names` are the hosts that a request is for.
+    """
 
     pin: str
     what: str
     level: Level | None = None
     der: bytes | None = None
+    names: tuple[str, ...] = ()
 
 
 def read(data: bytes, name: str, *, passphrase: Passphrase) -> list[Found]:
@@ -79,9 +88,9 @@ def read(data: bytes, name: str, *, passphrase: Passphrase) -> list[Found]:
         CommandError: nothing of use in it, or it does not open.
     """
     if not data.strip():
-        raise CommandError(f"{name} is empty", hint=f"it takes {_KINDS}")
+        raise CommandError(f"{name} is empty", hint=_TAKES)
     if len(data) > MOST:
-        raise CommandError(f"{name} holds more than {MOST // 1024} KiB", hint=f"it takes {_KINDS}")
+        raise CommandError(f"{name} holds more than {MOST // 1024} KiB", hint=_TAKES)
     found = _of_pem(data, name, passphrase) if b"-----BEGIN " in data else None
     if found is None:
         found = _of_der(data, name, passphrase)
@@ -180,7 +189,7 @@ def _of_pem(data: bytes, name: str, passphrase: Passphrase) -> list[Found]:
             strange = strange or what
     if not found:
         held = f"a {strange}" if strange else "nothing in PEM that can be read"
-        raise CommandError(f"{name} holds {held}", hint=f"it takes {_KINDS}")
+        raise CommandError(f"{name} holds {held}", hint=_TAKES)
     return found
 
 
@@ -189,7 +198,7 @@ def _from_pem(text: bytes, name: str, what: str) -> bytes:
     try:
         return base64.b64decode(body.translate(None, b" \t\r"), validate=True)
     except binascii.Error as exc:
-        raise CommandError(f"{name} holds a {what} that cannot be read") from exc
+        raise CommandError(f"{name} holds a {what} that cannot be read", hint=_DAMAGED) from exc
 
 
 # -- DER -----------------------------------------------------------------------------------------
@@ -216,9 +225,7 @@ def _of_der(data: bytes, name: str, passphrase: Passphrase) -> list[Found]:
             return [_public(data, name)]
         return _certificate_or_request(data, name)
     except IndexError:
-        raise CommandError(
-            f"{name} holds no certificate, request or key", hint=f"it takes {_KINDS}"
-        ) from None
+        raise CommandError(f"{name} holds no certificate, request or key", hint=_TAKES) from None
 
 
 def _certificate_or_request(data: bytes, name: str) -> list[Found]:
@@ -256,7 +263,9 @@ def _certificates(load: Callable[[bytes], list[bytes]], data: bytes, name: str) 
     try:
         return [_certificate(der) for der in load(data)]
     except _UNREADABLE as exc:
-        raise CommandError(f"{name} holds a certificate that cannot be read") from exc
+        raise CommandError(
+            f"{name} holds a certificate that cannot be read", hint=_DAMAGED
+        ) from exc
 
 
 def _bundle(load: Callable[[bytes], list[x509.Certificate]], data: bytes, name: str) -> list[Found]:
@@ -264,10 +273,12 @@ def _bundle(load: Callable[[bytes], list[x509.Certificate]], data: bytes, name: 
         found = load(data)
     except _UNREADABLE as exc:
         if "no certificate" not in str(exc):
-            raise CommandError(f"{name} is a PKCS#7 bundle that cannot be read") from exc
+            raise CommandError(
+                f"{name} is a PKCS#7 bundle that cannot be read", hint=_DAMAGED
+            ) from exc
         found = []
     if not found:
-        raise CommandError(f"{name} is a PKCS#7 bundle without certificates")
+        raise CommandError(f"{name} is a PKCS#7 bundle without certificates", hint=_TAKES)
     return [_certificate(each.public_bytes(Encoding.DER)) for each in found]
 
 
@@ -295,22 +306,34 @@ def _request(der: bytes, name: str) -> Found:
             at = _bounds(der, at)[1]
         key = der[at : _bounds(der, at)[1]]
     except UnsupportedAlgorithm as exc:
-        raise CommandError(f"{name} holds a request with a key of an unknown kind") from exc
-    except (*_UNREADABLE, IndexError) as exc:
-        raise CommandError(f"{name} holds a request that cannot be read") from exc
-    if not signed:
         raise CommandError(
-            f"{name} holds a request whose signature is wrong", hint="was the file damaged?"
-        )
+            f"{name} holds a request with a key of an unknown kind",
+            hint="name its key: sha256/BASE64",
+        ) from exc
+    except (*_UNREADABLE, IndexError) as exc:
+        raise CommandError(f"{name} holds a request that cannot be read", hint=_DAMAGED) from exc
+    if not signed:
+        raise CommandError(f"{name} holds a request whose signature is wrong", hint=_DAMAGED)
     subject = plain(request.subject.rfc4514_string())[:120]
-    return Found(_pin(key), f"the request of {subject}" if subject else "the request", "leaf")
+    what = f"the request of {subject}" if subject else "the request"
+    return Found(_pin(key), what, "leaf", names=_hosts(request))
+
+
+def _hosts(request: x509.CertificateSigningRequest) -> tuple[str, ...]:
+    """Return the hosts that a request is for; none where its CA is to say."""
+    try:
+        found = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, *_UNREADABLE):
+        return ()
+    addresses = found.get_values_for_type(x509.IPAddress)
+    return (*found.get_values_for_type(x509.DNSName), *(str(each) for each in addresses))
 
 
 def _public(der: bytes, name: str) -> Found:
     try:
         load_der_public_key(der)
     except _UNREADABLE as exc:
-        raise CommandError(f"{name} holds a public key that cannot be read") from exc
+        raise CommandError(f"{name} holds a public key that cannot be read", hint=_DAMAGED) from exc
     return Found(_pin(der), "a public key")
 
 
@@ -349,25 +372,24 @@ def _pkcs12(data: bytes, name: str, passphrase: Passphrase) -> list[Found]:
     found = _certificates(lambda _: ders, data, name)
     found += [Found(_pin(each), "a private key", "leaf") for each in spkis if not ders]
     if not found:
-        raise CommandError(f"{name} is a PKCS#12 store without certificates and keys")
+        raise CommandError(f"{name} is a PKCS#12 store without certificates and keys", hint=_TAKES)
     return found
 
 
 def _needed(passphrase: Passphrase, why: str) -> str:
     found = passphrase()
     if not found:
-        raise CommandError(
-            f"{why}, and there is no passphrase",
-            hint="--passphrase-file FILE, or the variable LIVEPIN_KEY_PASSPHRASE",
-        )
+        raise CommandError(f"{why}, and there is no passphrase", hint=_OPENS)
     return found
 
 
 def _unopened(exc: Exception, name: str, what: str) -> CommandError:
     text = str(exc).lower()
     if "password" in text or "decrypt" in text:
-        return CommandError(f"{name} does not open with this passphrase")
-    return CommandError(f"{name} holds {what} that cannot be read")
+        return CommandError(
+            f"{name} does not open with this passphrase", hint=f"give its own: {_OPENS}"
+        )
+    return CommandError(f"{name} holds {what} that cannot be read", hint=_DAMAGED)
 
 
 def _pin(spki_der: bytes) -> str:

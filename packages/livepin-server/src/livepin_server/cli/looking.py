@@ -67,7 +67,7 @@ def read_ca(path: Path | None) -> str | None:
     """Return the PEM certificates of a file."""
     if path is None:
         return None
-    text = read_text(path)
+    text = read_text(path, hint="--ca takes certificates in PEM")
     try:
         pem_to_ders(text)
     except MalformedError as exc:

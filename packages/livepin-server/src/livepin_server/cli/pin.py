@@ -133,7 +133,7 @@ def add(
     goal = target(wanted, port, connect, read_ca(ca)) if wanted else None
     found = gather(source, level=pin_level, passphrase_file=passphrase_file)
     with connected(common) as api:
-        if goal is not None or any(each.der for each in found):
+        if goal is not None or any(each.der or each.names for each in found):
             domain = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
             if not unchecked:
                 require_fit(found, domain, backup=backup)

@@ -76,7 +76,7 @@ def add(
     if (url is None) == (data is None):
         raise CommandError("expected --url URL or --data FOLDER", hint="livepin profile add --help")
     if account is not None:
-        _check_name(account, what="an account")
+        _check_name(account, what="an account", example="acme")
     meant = _folder(data, ca, key_file) if url is None else _server(url, ca, key_file)
     caller = None if unchecked else _tried(meant, account)
     if isinstance(meant, Server):
@@ -163,7 +163,7 @@ def remove(name: ProfileName, /) -> None:
 
 
 def _require_new(name: str, profiles: Profiles) -> None:
-    _check_name(name, what="a profile")
+    _check_name(name, what="a profile", example="production")
     if name in profiles.known:
         raise CommandError(
             f"there is a profile {name} already: {_where(profiles[name])}",
@@ -171,11 +171,11 @@ def _require_new(name: str, profiles: Profiles) -> None:
         )
 
 
-def _check_name(name: str, *, what: str) -> None:
+def _check_name(name: str, *, what: str, example: str) -> None:
     try:
         check_name(name, what=what)
     except MalformedError as exc:
-        raise CommandError(str(exc)) from exc
+        raise CommandError(str(exc), hint=f"such as {example}") from exc
 
 
 def _server(url: str, ca: Path | None, key_file: Path | None) -> Server:

@@ -377,7 +377,7 @@ def _check_account(name: str) -> None:
     try:
         check_name(name, what="an account")
     except MalformedError as exc:
-        raise CommandError(str(exc)) from exc
+        raise CommandError(str(exc), hint="such as acme") from exc
 
 
 def _new_passphrase(root_key: Path, file: Path | None) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from livepin.certificates import describe
+from livepin.certificates import describe, pem_to_ders
 from livepin.hostnames import pattern_covers
 from livepin.pins import PREFIX
 
@@ -19,7 +19,7 @@ from livepin_server.probing.probe import Target, probe
 from .api import read_text
 from .keyfiles import MOST, Found, choose, read, read_bounded
 from .looking import Level, covers
-from .output import FOUND, CommandError, warn, working
+from .output import FOUND, UNREACHABLE, CommandError, warn, working
 from .parameters import checked
 
 _STDIN = "-"
@@ -61,16 +61,22 @@ def require_fit(found: Sequence[Found], domain: dict[str, Any], *, backup: bool)
     Raises:
         CommandError: it is for other names, or the host's chain does not hold it.
     """
+    name = domain["pattern"]
     for each in found:
         if each.der is None:
+            if each.names:
+                _require_name(each, each.names, name)
             continue
         info = describe(each.der)
         if info.not_after < datetime.now(timezone.utc):
             warn(f"the certificate {each.what} expired on {info.not_after:%Y-%m-%d}")
-        if each.level == "leaf":
-            _require_name(each, info.names, domain["pattern"])
-        elif not backup:
+        # What openssl makes by itself is a CA that names hosts: it is meant for those.
+        if each.level == "leaf" or info.names:
+            _require_name(each, info.names, name)
+        if each.level != "leaf" and not backup:
             _require_reached(each, domain)
+        elif each.level == "leaf" and info.issuer == info.subject:
+            _require_trusted(each, each.der, domain)
 
 
 def _require_name(leaf: Found, names: Sequence[str], name: str) -> None:
@@ -80,26 +86,40 @@ def _require_name(leaf: Found, names: Sequence[str], name: str) -> None:
     else:
         fits = any(covers(each, name) for each in names)
     if not fits:
+        what = leaf.what if leaf.der is None else f"the certificate {leaf.what}"
         raise CommandError(
-            f"the certificate {leaf.what} is for {', '.join(names[:5]) or 'no name'}, not {name}",
+            f"{what} is for {', '.join(names[:5]) or 'no name'}, not {name}",
             hint="is it the right file? to pin its key all the same: --unchecked",
         )
 
 
 def _require_reached(authority: Found, domain: dict[str, Any]) -> None:
-    """Refuse the key of a CA that is not in the host's chain. No answer is no objection."""
+    """Refuse the key of a CA that is not in the host's chain, or where nobody can tell."""
     name = domain["pattern"]
     if name.startswith("*."):
         return
     with working(f"looking at {name}"):
         seen = probe(Target(host=name, connect=domain["connect"], ca=domain["ca"]))
+    hint = "for the chain of a later certificate: --backup; all the same: --unchecked"
     if not seen.verified:
-        warn(f"whether the chain of {name} reaches {authority.what} is not known: {seen.error}")
-    elif authority.pin not in {each.sha256 for each in seen.chain}:
         raise CommandError(
-            f"the chain of {name} does not reach {authority.what}",
-            hint="for the chain of a later certificate: --backup; all the same: --unchecked",
-            code=FOUND,
+            f"whether the chain of {name} reaches {authority.what} is not known: {seen.error}",
+            hint=hint,
+            code=UNREACHABLE,
+        )
+    if authority.pin not in {each.sha256 for each in seen.chain}:
+        raise CommandError(
+            f"the chain of {name} does not reach {authority.what}", hint=hint, code=FOUND
+        )
+
+
+def _require_trusted(leaf: Found, der: bytes, domain: dict[str, Any]) -> None:
+    """Refuse a certificate that signed itself, where it is not the private CA of the domain."""
+    if domain["ca"] is None or der not in pem_to_ders(domain["ca"]):
+        raise CommandError(
+            f"the certificate {leaf.what} is signed by itself: no chain of {domain['pattern']} "
+            "reaches a CA",
+            hint="is it the right file? if all devices trust it: --unchecked",
         )
 
 

@@ -19,7 +19,9 @@ def write_secret(path: Path, data: bytes) -> None:
     except FileExistsError as exc:
         raise CustodyError(f"{path} exists already", hint="name a new file") from exc
     except OSError as exc:
-        raise CustodyError(f"cannot write {path}: {exc.strerror}") from exc
+        raise CustodyError(
+            f"cannot write {path}: {exc.strerror}", hint="is its folder there, and yours to change?"
+        ) from exc
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
