@@ -168,6 +168,69 @@ def test_progress_is_for_people_alone(capsys) -> None:
         assert capsys.readouterr() == ("", "")
 
 
+SLOW = """
+import sys, threading
+from livepin_server.cli.output import say, working
+shown = threading.Event()
+write = sys.stderr.write
+sys.stderr.write = lambda text: (write(text), "inner" in text and shown.set())[0]
+with working("outer"):
+    with working("inner"):
+        assert shown.wait(60)
+say("done")
+"""
+
+
+def in_python(script: str) -> str:
+    """Return what a script shows on a terminal."""
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    os.close(there)
+    shown = b""
+    while select.select([here], [], [], 60)[0]:
+        try:
+            shown += os.read(here, 65536)
+        except OSError:  # it has ended
+            break
+    os.close(here)
+    assert process.wait(timeout=60) == 0, shown.decode()
+    return shown.decode()
+
+
+def test_what_takes_its_time_says_what_it_does_and_leaves_nothing_behind() -> None:
+    shown = in_python(SLOW)
+    assert "inner" in shown
+    assert shown.endswith("\x1b[2Kdone\r\n")
+
+
+def test_what_is_quick_does_not_flicker() -> None:
+    script = """
+from livepin_server.cli.output import say, working
+with working("outer"):
+    with working("inner"):
+        say("done")
+"""
+    assert in_python(script) == "done\r\n"
+
+
+def test_a_command_that_waits_for_its_server_says_so(terminal, monkeypatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("LIVEPIN_URL", url)
+        monkeypatch.setenv("LIVEPIN_API_KEY", "lpk_x")
+        person = terminal("account", "list")
+        person.until(f"waiting for {url}")
+        person.process.send_signal(signal.SIGINT)
+        assert person.end() == 130
+    assert "Traceback" not in person.text
+
+
 def test_no_secret_is_in_any_json(run, data) -> None:
     run("domain", "add", "a.test", "--pin", PIN)
     secrets = [

@@ -149,6 +149,12 @@ def test_next_commands_find_the_same_place() -> None:
     assert Common(profile="far", account="acme").again == " --account acme --profile far"
 
 
+def test_what_comes_after_init_is_meant_for_what_init_made(run) -> None:
+    Profiles.load().use("far")
+    arguments = ("init", "--account", "acme", "--url", "https://127.0.0.1:8443", "--online-root")
+    assert "  livepin serve --data livepin-data\n" in run(*arguments).out
+
+
 # -- what works on a data folder only ----------------------------------------------------------
 
 

@@ -139,12 +139,12 @@ def renew_keys(
 
     Apps that hold the old pins get the new ones over a recovery URL.
     """
-    from livepin_server.main import renew_delivery_keys
-
     data = data_folder(local)
     if not without_recovery:
         _require_recovery(data, local.again)
     with opening(data), working("making keys"):
+        from livepin_server.main import renew_delivery_keys  # it takes a while
+
         renew_delivery_keys(data)
     if local.json:
         show_json({"renewed": True})

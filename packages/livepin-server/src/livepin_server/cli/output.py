@@ -25,7 +25,7 @@ from rich.text import Text
 OK, FOUND, USAGE, REFUSED, UNREACHABLE, UNEXPECTED, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 
 _MOST_NAMED = 5  # names in a line
-_A_MOMENT = 0.5  # seconds until progress is shown
+_A_MOMENT = 0.3  # seconds until progress is shown
 _working: list[Spinner] = []  # the one that is shown
 
 

@@ -51,6 +51,7 @@ from .places import HERE, is_found_unsaid
 
 if TYPE_CHECKING:
     from livepin_server.folder import Plan
+    from livepin_server.serving import Running
 
 account_app = App(name="account", help="Accounts: each has its own root key, streams and pins.")
 _LOCAL = Local()
@@ -118,9 +119,6 @@ def init(
     json: Json = False,
 ) -> None:
     """Make a data folder: database, keys, TLS identity, and a first account with its root key."""
-    from livepin_server.folder import Plan
-    from livepin_server.main import initialise
-
     made = _new_folder(folder, data)
     _check_account(account)
     check_urls(url, recovery_url)
@@ -135,11 +133,14 @@ def init(
     _require_two_ports(settings)
     unwritten = _database_of_environment(database)
     passphrase = None if root_key is None else _new_passphrase(root_key, passphrase_file)
-    plan = Plan(
-        data=made, account=account, settings=settings, root_key=root_key, passphrase=passphrase,
-        database=unwritten,
-    )  # fmt: skip
     with working("making keys and the database"):
+        from livepin_server.folder import Plan  # these take a while
+        from livepin_server.main import initialise
+
+        plan = Plan(
+            data=made, account=account, settings=settings, root_key=root_key,
+            passphrase=passphrase, database=unwritten,
+        )  # fmt: skip
         initialise(plan)
     if json:
         show_json({"data": str(made), "account": account, "root_key": str(root_key or "")})
@@ -158,9 +159,6 @@ def serve(
     place: Place = _PLACE,
 ) -> None:
     """Serve delivery and management until Ctrl-C or SIGTERM."""
-    from livepin_server.main import run_delivery, run_server
-    from livepin_server.serving import Running
-
     data = data_folder(place)
     starting = ExitStack()
 
@@ -176,6 +174,8 @@ def serve(
 
     with opening(data), starting:
         starting.enter_context(working("starting"))
+        from livepin_server.main import run_delivery, run_server
+
         (run_server if only is None else run_delivery)(data, started=started)
 
 
@@ -190,13 +190,12 @@ def upgrade(
     local: Local = _LOCAL,
 ) -> None:
     """Bring the database to this version, after a backup. The server must be stopped."""
-    from livepin_server.main import move
-    from livepin_server.main import upgrade as run
-
     data = data_folder(local)
     if to is not None:
         _require_no_password(to, "--to")
         with opening(data), working("copying"):
+            from livepin_server.main import move  # it takes a while
+
             rows = move(data, to)
         if local.json:
             show_json({"rows": rows})
@@ -206,6 +205,8 @@ def upgrade(
         say(f"  livepin serve{local.again}")
         return
     with opening(data), working("upgrading"):
+        from livepin_server.main import upgrade as run
+
         schema, backup = run(data)
     if local.json:
         show_json({"schema": schema, "backup": None if backup is None else str(backup)})
