@@ -148,7 +148,19 @@ def test_a_bad_variable_is_named_and_not_the_file(variable, value):
     assert caught.value.hint == "mend the variable, then try again"
 
 
-@pytest.mark.parametrize("text", ["delivery_urls =", "[", "a = 1\na = 2", "\0", URLS + URLS])
+NOT_TOML = {
+    "no value": "delivery_urls =",
+    "half a table": "[",
+    "twice": "a = 1\na = 2",
+    "nul": "\0",
+    "all twice": URLS + URLS,
+    "too many levels": "a = " + "[" * 10_000,
+    "too many digits": URLS + "max_streams = " + "1" * 5_000,
+    "too long": "a" + ".a" * 100_000 + " = 1",  # its parser would take all memory there is
+}
+
+
+@pytest.mark.parametrize("text", NOT_TOML.values(), ids=NOT_TOML)
 def test_a_file_that_is_not_toml_is_one_line_and_a_hint(text):
     with pytest.raises(ConfigurationError, match=rf"^{FILE}: .+") as caught:
         parse(text, {})

@@ -322,5 +322,13 @@ def test_what_only_looks_like_a_certificate_is_not_described() -> None:
         describe(der)
 
 
+def test_a_certificate_whose_name_is_a_bit_string_is_not_described() -> None:
+    text, bits = bytes.fromhex("06035504030c"), bytes.fromhex("060355040303")
+    der = DER.replace(text, bits)
+    assert spki(der) == spki(DER)
+    with pytest.raises(MalformedError):
+        describe(der)
+
+
 def test_the_pin_of_a_certificate_is_its_fingerprint() -> None:
     assert pin_of(LEAF).sha256 == spki_fingerprint(DER)

@@ -25,6 +25,7 @@ _OTHERS = {
     "KEY_PASSPHRASE", "DEBUG",
 }  # fmt: skip
 
+_MOST = 32 * 1024  # characters of the file: the parser may need memory by their square
 _MEMBER = re.compile(r" - at `\$\.(\w+)[^`]*`")  # how msgspec says where it is
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -58,8 +59,10 @@ def parse(text: str, environment: Mapping[str, str]) -> Settings:
         ConfigurationError: not TOML, an unknown name, or a value of another kind.
     """
     try:
+        if len(text) > _MOST:
+            raise ValueError(f"expected at most {_MOST} characters, found {len(text)}")
         members: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
+    except (ValueError, RecursionError) as exc:  # too many digits, too many levels
         raise ConfigurationError(f"{FILE}: {exc}", hint=f"mend {FILE}, then try again") from exc
     variables = _from_environment(environment)
     for name in (*members, *variables):

@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 import termios
+import time
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -186,6 +188,36 @@ WRONG = [
 def test_a_file_of_the_wrong_kind_is_refused_in_words(data, message) -> None:
     with pytest.raises(CommandError, match=message):
         keyfiles.read(data, "file", passphrase=lambda: None)
+
+
+def test_a_bundle_with_a_certificate_that_cannot_be_read_is_refused_in_words() -> None:
+    data = pkcs7.serialize_certificates([CHAIN.leaf], DER)
+    constraints, nothing = bytes.fromhex("0101ff04023000"), bytes.fromhex("0101ff04020500")
+    data = data.replace(constraints, nothing)
+    with pytest.raises(CommandError, match="file holds a certificate that cannot be read"):
+        keyfiles.read(data, "file", passphrase=lambda: None)
+
+
+def test_a_signed_request_whose_subject_cannot_be_read_is_refused_in_words() -> None:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a.test")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+    info = builder.sign(KEY, hashes.SHA256()).tbs_certrequest_bytes
+    text, bits = bytes.fromhex("06035504030c"), bytes.fromhex("060355040303")
+    info = info.replace(text, bits)
+    signature = KEY.sign(info, ec.ECDSA(hashes.SHA256()))
+    algorithm, length = bytes.fromhex("300a06082a8648ce3d040302"), len(signature) + 1
+    data = info + algorithm + bytes([3, length, 0]) + signature
+    data = b"\x30\x81" + bytes([len(data)]) + data
+    with pytest.raises(CommandError, match="file holds a request that cannot be read"):
+        keyfiles.read(data, "file", passphrase=lambda: None)
+
+
+def test_a_file_of_nothing_but_beginnings_is_read_in_one_pass() -> None:
+    data = b"".join(b"-----BEGIN A%d-----\n" % n for n in range(45_000))
+    start = time.process_time()
+    with pytest.raises(CommandError, match="nothing in PEM that can be read"):
+        keyfiles.read(data + b"-----END B-----\n", "file", passphrase=lambda: None)
+    assert time.process_time() - start < 10  # looked through from each beginning, it is minutes
 
 
 def test_an_empty_bundle_and_an_rsa_pss_key_are_refused(tmp_path) -> None:

@@ -24,6 +24,7 @@ _SEQUENCE = 0x30
 _EXPLICIT_VERSION = 0xA0
 _UNREADABLE = (
     ValueError,
+    TypeError,  # a name that is written as a bit string
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -35,9 +35,7 @@ from .output import CommandError, counted, plain
 MOST = 1024 * 1024  # bytes of a file
 MOST_CERTIFICATES = 100
 
-_BLOCK = re.compile(
-    rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\s(.{0,1048576}?)-----END \1-----", re.DOTALL
-)
+_MARK = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{1,40})-----")
 _CERTIFICATES = {b"CERTIFICATE", b"X509 CERTIFICATE"}
 _BUNDLES = {b"PKCS7", b"CMS"}
 _REQUESTS = {b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"}
@@ -169,8 +167,7 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 def _of_pem(data: bytes, name: str, passphrase: Passphrase) -> list[Found]:
     found: list[Found] = []
     strange = None
-    for match in _BLOCK.finditer(data):
-        label, text = match[1], match[0] + b"\n"
+    for label, text in _blocks(data):
         what = label.decode()
         if label in _CERTIFICATES:
             text = text.replace(b" X509 ", b" ", 2)
@@ -191,6 +188,17 @@ def _of_pem(data: bytes, name: str, passphrase: Passphrase) -> list[Found]:
         held = f"a {strange}" if strange else "nothing in PEM that can be read"
         raise CommandError(f"{name} holds {held}", hint=_TAKES)
     return found
+
+
+def _blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Give label and text of each block, in one pass: a file may be nothing but beginnings."""
+    begin = None
+    for mark in _MARK.finditer(data):
+        if mark[1] == b"BEGIN":
+            begin = mark
+        elif begin is not None and begin[2] == mark[2]:
+            yield mark[2], data[begin.start() : mark.end()] + b"\n"
+            begin = None
 
 
 def _from_pem(text: bytes, name: str, what: str) -> bytes:
@@ -279,7 +287,8 @@ def _bundle(load: Callable[[bytes], list[x509.Certificate]], data: bytes, name: 
         found = []
     if not found:
         raise CommandError(f"{name} is a PKCS#7 bundle without certificates", hint=_TAKES)
-    return [_certificate(each.public_bytes(Encoding.DER)) for each in found]
+    ders = [each.public_bytes(Encoding.DER) for each in found]
+    return _certificates(lambda _: ders, data, name)
 
 
 def _certificate(der: bytes) -> Found:
@@ -305,6 +314,7 @@ def _request(der: bytes, name: str) -> Found:
         for _ in range(2):  # version, subject
             at = _bounds(der, at)[1]
         key = der[at : _bounds(der, at)[1]]
+        subject = plain(request.subject.rfc4514_string())[:120]
     except UnsupportedAlgorithm as exc:
         raise CommandError(
             f"{name} holds a request with a key of an unknown kind",
@@ -314,7 +324,6 @@ def _request(der: bytes, name: str) -> Found:
         raise CommandError(f"{name} holds a request that cannot be read", hint=_DAMAGED) from exc
     if not signed:
         raise CommandError(f"{name} holds a request whose signature is wrong", hint=_DAMAGED)
-    subject = plain(request.subject.rfc4514_string())[:120]
     what = f"the request of {subject}" if subject else "the request"
     return Found(_pin(key), what, "leaf", names=_hosts(request))
 
