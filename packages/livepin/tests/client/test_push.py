@@ -187,6 +187,17 @@ def test_an_endless_line_takes_no_memory(listen) -> None:
         tracemalloc.stop()
 
 
+def test_a_chunk_of_a_negative_size_takes_no_memory(listen) -> None:
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n"
+    service = Service(b": beat\n" * (1 << 20), event(7), head=head)
+    tracemalloc.start()
+    try:
+        assert listen(service).fetched.wait(20)
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_flood_of_events_of_one_version_is_one_fetch(listen) -> None:
     listening = listen(Service(*[event(7)] * 500, event(7, stream="end"), stay=False))
     assert listening.fetched.wait(10)

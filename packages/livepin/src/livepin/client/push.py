@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from livepin import jsontext
 from livepin.errors import LivepinError
@@ -102,7 +102,7 @@ class PushListener:
                 raise http.client.HTTPException(f"status {response.status}")
             sock.settimeout(_SILENCE)
             self.connected.set()
-            while line := response.readline(_LONGEST_LINE):
+            for line in _lines(response):
                 if line.startswith(b"data:"):
                     self._follow(line[5:])
 
@@ -125,3 +125,17 @@ class PushListener:
         if event.get("stream") != self._stream or not all(type(each) is int for each in found):
             return False
         return found > self._known()
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Give the lines of a stream as they come; of one that is too long, the pieces.
+
+    By `read1`: `readline` takes a chunk of the size -1 for all that will ever come.
+    """
+    rest = b""
+    while piece := response.read1(_LONGEST_LINE):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+        if len(rest) >= _LONGEST_LINE:
+            yield rest
+            rest = b""
