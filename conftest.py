@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -79,8 +81,29 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that `make test` uses when it runs everything."""
+    """Add the option that `make test` uses when it runs everything, and those of `make torture`."""
     parser.addoption("--coverage-gates", action="store_true", help="fail below the coverage gates")
+    parser.addoption("--kills", type=int, default=2, help="of each test that kills")
+    parser.addoption("--chaos", type=float, default=2.0, help="seconds of each test in chaos")
+    parser.addoption("--torture-seed", type=int, default=1, help="what chance starts from in these")
+
+
+@dataclass(frozen=True)
+class Torture:
+    """How long a test that `make torture` makes long is to go on, and what chance decides in it."""
+
+    kills: int
+    seconds: float
+    chance: random.Random
+    count: Callable[[str, int], None]
+
+
+@pytest.fixture
+def torture(request: pytest.FixtureRequest, record_property: Callable[..., None]) -> Torture:
+    """Give how often, how long, and by which chance; `count` tells what was done, for its page."""
+    options = request.config.option
+    seed = f"{options.torture_seed} {request.node.name}"
+    return Torture(options.kills, options.chaos, random.Random(seed), record_property)
 
 
 @pytest.hookimpl(trylast=True)

@@ -230,6 +230,11 @@ class Postgres:
         self.process.kill()
         self.process.wait()
 
+    def stop_at_once(self) -> None:
+        """End it as `pg_ctl stop -m immediate` does: all its processes, and nothing is tidied."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(30)
+
     def stop(self) -> None:
         """End it in order."""
         if self.process.poll() is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 
 import msgspec
 import pytest
@@ -89,6 +90,53 @@ def test_a_killed_database_stops_no_delivery_and_loses_no_acknowledged_publish(
     newest = second.services.publisher.publish("acme", "main", lambda *_: [], intent).version
     assert newest == kept[-1] + 1
     until(lambda: etag(first) == etag(second) == f'"1.{newest}"')
+
+
+@pytest.mark.timeout(3600)
+def test_a_database_stopped_again_and_again_under_publishers_keeps_what_it_acknowledged(
+    own_postgres, own_folder, another_folder, run_server, until, intent, torture
+):
+    servers = run_server(own_folder), run_server(another_folder(own_folder))
+    acknowledged, ended = [], threading.Event()
+
+    def publish(publisher):
+        while not ended.is_set():
+            try:
+                done = publisher.publish("acme", "main", lambda *_: ["a change"], intent)
+            except UnavailableError:
+                ended.wait(0.02)  # the next try
+            else:
+                acknowledged.append(done.version)
+
+    def wait_for_more():
+        before = len(acknowledged)
+        until(lambda: len(acknowledged) > before)
+
+    publishers = [each.services.publisher for each in servers for _ in range(2)]
+    publishing = [threading.Thread(target=publish, args=(each,)) for each in publishers]
+    for each in publishing:
+        each.start()
+    try:
+        for _ in range(torture.kills):
+            wait_for_more()
+            time.sleep(torture.chance.uniform(0, 0.1))  # the moment is what is tried
+            own_postgres.stop_at_once()
+            own_postgres.start()
+        wait_for_more()
+    finally:
+        ended.set()
+        for each in publishing:
+            each.join(60)
+    history = servers[0].services.publisher.history("acme", "main", limit=1_000_000)
+    kept = sorted(each.version for each in history)
+    assert kept == list(range(1, kept[-1] + 1))
+    assert len(acknowledged) == len(set(acknowledged))
+    assert set(acknowledged) <= set(kept)
+    # At most one of each publisher was committed in the moment of each stop, and never said so.
+    assert len(kept) - 1 - len(acknowledged) <= len(publishing) * torture.kills
+    until(lambda: etag(servers[0]) == etag(servers[1]) == f'"1.{kept[-1]}"')
+    torture.count("kills", torture.kills)
+    torture.count("publications", len(kept))
 
 
 def test_what_was_published_while_a_node_was_cut_off_is_fetched_on_its_return(
