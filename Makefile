@@ -5,7 +5,7 @@ PYTHON ?= $(shell scripts/find_python)
 BIN := .venv/bin
 PACKAGES := packages/livepin packages/livepin-server
 
-.PHONY: help setup lint test demo serve bench wheel-test pythons readme-test wheels lock clean
+.PHONY: help setup lint test demo serve bench torture wheel-test pythons readme-test wheels lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -35,6 +35,13 @@ serve: setup  ## run a server on ./livepin-data, made for trials if there is non
 
 bench: setup  ## measure, and write benchmarks/README.md
 	$(BIN)/python -m benchmarks $(ARGS)
+
+.venv/.torture: .venv/.ready requirements/torture.txt
+	@scripts/install_locked $(BIN)/python requirements/torture.txt
+	@touch $@
+
+torture: .venv/.torture  ## fuzz, kill, and write benchmarks/torture.md; ARGS="PART --seed N --minutes N"
+	$(BIN)/python -m torture $(ARGS)
 
 wheels: setup  ## build both wheels into dist/
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist packages/livepin

@@ -103,7 +103,8 @@ def torture(request: pytest.FixtureRequest, record_property: Callable[..., None]
     """Give how often, how long, and by which chance; `count` tells what was done, for its page."""
     options = request.config.option
     seed = f"{options.torture_seed} {request.node.name}"
-    return Torture(options.kills, options.chaos, random.Random(seed), record_property)
+    chance = random.Random(seed)  # noqa: S311 - to be repeated
+    return Torture(options.kills, options.chaos, chance, record_property)
 
 
 @pytest.hookimpl(trylast=True)

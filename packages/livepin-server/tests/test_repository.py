@@ -57,7 +57,7 @@ def test_a_lock_has_a_hash_for_every_package_and_no_address(lock: Path) -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make: apt install make")
 def test_make_says_what_it_can_do() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in ("setup", "lint", "test", "demo", "serve", "bench"):
+    for target in ("setup", "lint", "test", "demo", "serve", "bench", "torture"):
         assert re.search(rf"^{target}\s", done.stdout, re.MULTILINE)
 
 

@@ -150,6 +150,7 @@ def start_fleet(open_folder, another_folder, start_child, new_pin, intent):
     return one
 
 
+@pytest.mark.torture
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("database", "count"), [("data_folder", 1), ("postgres_folder", 2)])
 def test_kills_at_any_moment_lose_nothing_and_repeat_nothing(

@@ -92,6 +92,7 @@ def test_a_killed_database_stops_no_delivery_and_loses_no_acknowledged_publish(
     until(lambda: etag(first) == etag(second) == f'"1.{newest}"')
 
 
+@pytest.mark.torture
 @pytest.mark.timeout(3600)
 def test_a_database_stopped_again_and_again_under_publishers_keeps_what_it_acknowledged(
     own_postgres, own_folder, another_folder, run_server, until, intent, torture

@@ -21,6 +21,7 @@ from livepin.trust import TrustedState
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a signal of POSIX"),
     pytest.mark.timeout(3600),
+    pytest.mark.torture,
 ]
 
 # Forks a process for each round, which spares as many starts of Python.

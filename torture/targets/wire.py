@@ -1,0 +1,99 @@
+"""What a delivery service, or whoever stands in its place, answers: documents and events.
+
+The bytes come over a real socket, so that the standard library's client is fuzzed too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+from unittest import mock
+
+from livepin.client import fetcher, push
+from livepin.client.fetcher import HTTPFetcher, Request
+from livepin.client.push import PushListener
+from livepin.errors import FetchError
+
+from .target import Target
+
+_URL = "http://pins.example.com/v1/acme/events"
+_MOST = 4096  # bytes of a body, and half as many compressed
+
+
+@contextmanager
+def _answered(data: bytes) -> Iterator[None]:
+    """Let the next connection be one on which these bytes come."""
+    ours, theirs = socket.socketpair()
+    theirs.sendall(data)
+    theirs.shutdown(socket.SHUT_WR)
+    with closing(ours), closing(theirs), mock.patch.object(fetcher, "_dial", return_value=ours):
+        yield
+
+
+def _answer(data: bytes) -> None:
+    request = Request(
+        url=_URL, context=None, max_bytes=_MOST, max_compressed=_MOST // 2, timeout=5, headers={}
+    )
+    with _answered(data):
+        try:
+            found = HTTPFetcher().fetch(request)
+        except FetchError as exc:
+            assert str(exc).isprintable()
+            return
+    assert len(found.body) <= _MOST
+    assert found.status == 200 or not found.body
+
+
+def _answers() -> Iterator[bytes]:
+    packed = gzip.compress(b"a.b.c" * 10, mtime=0)
+    head = b'HTTP/1.1 200 OK\r\nETag: "1.2"\r\n'
+    yield head + b"Content-Length: 5\r\n\r\na.b.c"
+    yield head + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
+    yield head + b"Transfer-Encoding: chunked\r\n\r\n5;x=y\r\na.b.c\r\n0\r\nTrailer: 1\r\n\r\n"
+    yield b"HTTP/1.1 304 Not Modified\r\n\r\n"
+    yield b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 OK\r\n\r\na.b.c"
+
+
+class _Nobody:
+    """Stands for the updater of a listener, which has no TLS here."""
+
+    def delivery_context(self) -> None:
+        return None
+
+
+def _events(data: bytes) -> None:
+    told: list[bool] = []
+    nobody: Any = _Nobody()
+    listener = PushListener(
+        nobody,
+        url=lambda: _URL,
+        stream="main",
+        known=lambda: (1, 1),
+        newer=lambda: told.append(True),
+    )
+    with _answered(data), mock.patch.object(push, "_JITTER", 0.0):
+        try:
+            listener._listen()
+        except Exception:  # noqa: BLE001 - the listener's thread takes any, and goes on
+            pass
+        finally:
+            if listener._connection is not None:
+                listener._connection.end()
+    assert len(told) <= 2 * data.count(b"data:")
+
+
+def _streams() -> Iterator[bytes]:
+    event = b'event: config\ndata: {"stream":"main","root_version":1,"version":2}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    yield head + b"\r\n: hello\n\n" + event
+    yield head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(event) + event + b"\r\n0\r\n\r\n"
+    yield b"HTTP/1.1 503 Busy\r\n\r\n"
+
+
+TARGETS = {
+    "answer": Target(run=_answer, seeds=_answers),
+    "events": Target(run=_events, seeds=_streams),
+}

@@ -1,0 +1,64 @@
+"""The tests that kill, and those in chaos: those of `make test`, with more kills and more time."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from .pages import Part
+
+_ROOT = Path(__file__).parents[1]
+_SERVER, _SDK = (_ROOT / "packages" / name / "tests" for name in ("livepin-server", "livepin"))
+_KILL_TIME = 6.7  # seconds for one kill by each of the tests, on two cores
+_KILLS = [
+    _SERVER / "nodes/test_killed_server.py",
+    _SERVER / "nodes/test_lost_database.py",
+    _SDK / "attacks/test_killed_while_storing.py",
+]
+_CHAOS = [_SDK / "attacks/test_chaos.py"]
+
+
+def kills(seed: int, seconds: float) -> Part:
+    """Kill as often as there is time for: fifty times in each test by default."""
+    return _run(_KILLS, f"--torture-seed={seed}", f"--kills={max(1, round(seconds / _KILL_TIME))}")
+
+
+def chaos(seed: int, seconds: float) -> Part:
+    """Let an app go on in chaos for so long."""
+    return _run(_CHAOS, f"--torture-seed={seed}", f"--chaos={seconds}")
+
+
+def _run(files: list[Path], *options: str) -> Part:
+    """Run the tests of these files that count what they do."""
+    part = Part()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-n", "0", "-v", "-p", "no:cacheprovider"),
+                *("-m", "torture", "-o", "junit_family=xunit1", f"--junitxml={report}"),
+                *options,
+                *map(str, files),
+            ],
+            cwd=_ROOT,
+            check=False,
+        )
+        found = ET.parse(report).getroot().iter("testcase")
+        for case in found:
+            name = _in_words(case.get("name", ""))
+            counts = {e.get("name", ""): int(e.get("value", "0")) for e in case.iter("property")}
+            part.rows.append({"test": name, **counts})
+            if case.find("failure") is not None or case.find("error") is not None:
+                part.findings.append(f"{name} failed")
+    if done.returncode and not part.findings:
+        part.findings.append("the tests did not run")
+    return part
+
+
+def _in_words(name: str) -> str:
+    words = re.sub(r"^test_", "", name).replace("_", " ").replace("[", ": ").rstrip("]")
+    return words.replace("data folder-1", "SQLite").replace("postgres folder-2", "PostgreSQL")
