@@ -60,7 +60,7 @@ _TAKES = (
     "or name sha256/BASE64"
 )
 _DAMAGED = "was the file damaged?"
-_OPENS = "--passphrase-file FILE, or the variable LIVEPIN_KEY_OPENS"
+_OPENS = "--passphrase-file FILE, or the variable LIVEPIN_KEY_PASSPHRASE"
 
 Passphrase = Callable[[], str | None]
 
