@@ -8,24 +8,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import delivery, documents, emergency, events, imports, pin_check
-from .machine import description
+from . import (
+    adapters,
+    changes,
+    crowd,
+    delivery,
+    documents,
+    enforced,
+    events,
+    imports,
+    nodes,
+    pin_check,
+)
+from .machine import MissingError, description
 
 _HERE = Path(__file__).parent
 _FIGURES = _HERE / "figures.json"
 _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "pin_check": ("The pin check added to a handshake", pin_check.run),
+    "adapters": ("The pin check added to a request, by adapter", adapters.run),
     "imports": ("Import", imports.run),
     "documents": ("Configs by the number of domains", documents.run),
     "delivery": ("`GET config` against nginx", delivery.run),
-    "emergency": ("A certificate that changes before its pin is published", emergency.run),
+    "nodes": ("Delivery by one and by two processes", nodes.run),
     "events": ("One publish told to all event streams", events.run),
+    "enforced": ("One publish until apps enforce it", enforced.run),
+    "changes": ("Requests while a certificate changes", changes.run),
+    "crowd": ("A thousand apps that meet a changed certificate at once", crowd.run),
 }
 _INTRODUCTION = """\
 # What Livepin costs
 
-`make bench` takes these figures and writes this page; `make bench ARGS="delivery events"` takes
-some of them anew. It needs Linux, nginx and wrk. Ratios are between two things measured in the same
+`make bench` takes these figures and writes this page, in a quarter of an hour; `make bench
+ARGS="delivery events"` takes some of them anew. It needs Linux; nginx, wrk and PostgreSQL for some
+parts, which are skipped where one is missing. Ratios are between two things measured in the same
 run, in turns. Absolute figures are of the machine named; on another one only the ratios mean
 something.
 
@@ -33,7 +49,10 @@ something.
 
 
 def main(names: list[str]) -> int:
-    """Run the parts; return an exit code."""
+    """Run the parts, or list them; return an exit code."""
+    if "--help" in names:
+        print(f"{__doc__}\n\n" + "\n".join(f"{n:12}{title}" for n, (title, _) in _PARTS.items()))
+        return 0
     unknown = [name for name in names if name not in _PARTS]
     if unknown:
         print(f"error: there is no part {unknown[0]!r}; there is {', '.join(_PARTS)}")
@@ -41,7 +60,11 @@ def main(names: list[str]) -> int:
     figures = json.loads(_FIGURES.read_text()) if _FIGURES.exists() else {}
     for name in names or _PARTS:
         print(f"{name} ...", flush=True)
-        found = _PARTS[name][1]()
+        try:
+            found = _PARTS[name][1]()
+        except MissingError as exc:
+            print(f"skipped: {exc}")
+            continue
         print(json.dumps(found, indent=2, ensure_ascii=False), flush=True)
         figures[name] = {"machine": description(), "figures": found}
     _FIGURES.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
@@ -77,8 +100,8 @@ def _table(figures: dict[str, Any]) -> str:
     return "\n".join([*single, *([""] if single else []), *head, *rows])
 
 
-def _text(value: float) -> str:
-    return f"{value:,}"
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:,}"
 
 
 if __name__ == "__main__":

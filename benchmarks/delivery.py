@@ -5,24 +5,23 @@ wrk sends the load. Rounds of both servers take turns; the median of the paired 
 
 from __future__ import annotations
 
-import re
-import shutil
 import ssl
 import statistics
-import subprocess
 import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from livepin.pins import Pin
+
 from .machine import cpu_seconds
 from .nginx import Nginx
 from .server import Server
+from .wrk import Wrk
 
 BUDGET = "twice nginx on a kept connection, 1.3 times on a fresh one"
 
 _ROUNDS = 5
-_SECONDS = 2
 _CONNECTIONS = 16
 _DOMAINS = 10
 _PATH = "/v1/bench/config/main"
@@ -30,9 +29,6 @@ _PATH = "/v1/bench/config/main"
 
 def run() -> dict[str, Any]:
     """Return, per kind of request, microseconds of server CPU for one, and the ratio to nginx."""
-    wrk = shutil.which("wrk")
-    if wrk is None:
-        raise FileNotFoundError("wrk sends the load; install it: apt install wrk")
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server:
         add_domains(server, _DOMAINS)
         body, tag = server.get(_PATH)
@@ -49,24 +45,20 @@ def run() -> dict[str, Any]:
                 "304, fresh TLS connection": (True, True),
             }
             return {"config bytes": len(body)} | {
-                name: _compare(wrk, server, nginx, tags, fresh=fresh, held=held)
+                name: _compare(server, nginx, tags, fresh=fresh, held=held)
                 for name, (fresh, held) in kinds.items()
             }
 
 
 def add_domains(server: Server, count: int) -> None:
     """Add domains with two pins each."""
-    pins = [{"sha256": f"sha256/{letter * 42}A="} for letter in "AB"]
+    pins = [Pin(bytes([number]) * 32) for number in range(2)]
     for number in range(count):
-        server.call(
-            "POST",
-            "/v1/accounts/bench/domains",
-            {"pattern": f"api-{number}.example.com", "pins": pins},
-        )
+        server.add(f"api-{number}.example.com", *pins)
 
 
 def _compare(
-    wrk: str, server: Server, nginx: Nginx, tags: dict[str, str], *, fresh: bool, held: bool
+    server: Server, nginx: Nginx, tags: dict[str, str], *, fresh: bool, held: bool
 ) -> dict[str, float]:
     ours, reference = [], []
     for _ in range(_ROUNDS):
@@ -75,7 +67,7 @@ def _compare(
             if held:
                 headers["If-None-Match"] = tags[each.url]
             before = cpu_seconds(each.pids)
-            requests = _load(wrk, each.url + _PATH, headers)
+            requests = Wrk(each.url + _PATH, headers, connections=_CONNECTIONS).requests()
             found.append((cpu_seconds(each.pids) - before) / requests * 1e6)
     ratios = [a / b for a, b in zip(ours, reference, strict=True)]
     return {
@@ -83,18 +75,6 @@ def _compare(
         "nginx µs": round(statistics.median(reference), 1),
         "ratio": round(statistics.median(ratios), 2),
     }
-
-
-def _load(wrk: str, url: str, headers: dict[str, str]) -> int:
-    fields = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
-    command = [wrk, "-t1", f"-c{_CONNECTIONS}", f"-d{_SECONDS}s", *fields, url]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in text and "If-None-Match" not in headers:
-        raise RuntimeError(f"{url}: not every answer was good:\n{text}")
-    match = re.search(r"(\d+) requests in", text)
-    if match is None or int(match[1]) == 0:
-        raise RuntimeError(f"{url}: wrk says: {text}")
-    return int(match[1])
 
 
 def _tag_of(url: str, context: ssl.SSLContext) -> str:

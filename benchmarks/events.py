@@ -7,113 +7,125 @@ the server, the time until the last one was told is mostly theirs.
 from __future__ import annotations
 
 import asyncio
-import ssl
+import statistics
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import uvloop
+from livepin.pins import Pin
 
 from .machine import cpu_seconds, may_open, resident_kib
 from .server import Server
 
 BUDGET = "10,000 clients told within 1 s, 40 KiB of memory each"
 
-MOST_CLIENTS = 10_000
+SIZES = 1, 100, 1_000, 10_000
+_DOMAIN = "api.example.com"
 _AT_ONCE = 100  # handshakes under way
 _REQUEST = b"GET /v1/bench/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 
 
-@dataclass
-class _Told:
-    """When clients heard of a version."""
+class Told:
+    """When clients had what they were to have; `done` when all have."""
 
-    clients: int
-    first: float = 0.0
-    last: float = 0.0
-    count: int = 0
-    done: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self, clients: int) -> None:
+        self.at: list[float] = []
+        self.done = asyncio.Event()
+        self._clients = clients
 
     def one(self) -> None:
-        now = time.perf_counter()
-        self.first = self.first or now
-        self.last = now
-        self.count += 1
-        if self.count == self.clients:
+        """Note that one more has."""
+        self.at.append(time.perf_counter())
+        if len(self.at) == self._clients:
             self.done.set()
 
+    def milliseconds(self, *, since: float) -> dict[str, int]:
+        """Return when the first, half of them, and the last had."""
+        moments = {"first": self.at[0], "median": statistics.median(self.at), "last": self.at[-1]}
+        return {f"{name} ms": round((at - since) * 1000) for name, at in moments.items()}
 
-class _Client(asyncio.Protocol):
-    """An event stream that counts events; a stream reader for each would only cost memory."""
 
-    def __init__(self, opened: asyncio.Future[None]) -> None:
-        self._opened = opened
-        self.told: _Told | None = None
+class Stream(asyncio.Protocol):
+    """An event stream; a stream reader for each would only cost memory."""
+
+    def __init__(self, ready: asyncio.Future[None]) -> None:
+        self._ready = ready
+        self.on_event: Callable[[], object] = lambda: None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(_REQUEST)
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(_REQUEST)
 
     def data_received(self, data: bytes) -> None:
         if b"event: config" not in data:
             return
-        if self.told is not None:
-            self.told.one()
-        elif not self._opened.done():
-            self._opened.set_result(None)
+        if self._ready.done():
+            self.on_event()
+        else:
+            self._ready.set_result(None)
+
+    def close(self) -> None:
+        """End it."""
+        self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._opened.done():
-            self._opened.set_exception(exc or ConnectionResetError("closed"))
+        if not self._ready.done():
+            self._ready.set_exception(exc or ConnectionResetError("closed"))
 
 
 def run() -> dict[str, Any]:
     """Return memory per stream in KiB, and milliseconds from the publish to the last client."""
     # Server and clients each need a file for every connection.
-    clients = min(MOST_CLIENTS, may_open(MOST_CLIENTS + 2000) - 2000)
+    most = may_open(SIZES[-1] + 2000) - 2000
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder)) as server:
-        return asyncio.run(_measure(server, clients))
+        server.add(_DOMAIN, Pin(bytes(32)))
+        return uvloop.run(_measure(server, [min(size, most) for size in SIZES]))
 
 
-async def _measure(server: Server, clients: int) -> dict[str, Any]:
+async def _measure(server: Server, sizes: list[int]) -> dict[str, Any]:
     pid = server.pids[0]
-    await _open(server, 100)  # what the first streams make grow is not theirs
-    before, started = resident_kib(pid), time.perf_counter()
-    streams = await _open(server, clients)
-    opening = time.perf_counter() - started
-    memory = (resident_kib(pid) - before) / clients
-    told = _Told(clients)
-    for each in streams:
-        each.told = told
-    cpu, published = cpu_seconds([pid]), time.perf_counter()
-    body = {"pattern": "new.example.com", "pins": [{"sha256": f"sha256/{'A' * 43}="}]}
-    answer = asyncio.to_thread(server.call, "POST", "/v1/accounts/bench/domains", body)
-    await asyncio.gather(answer, asyncio.wait_for(told.done.wait(), 60))
+    streams: list[Stream] = []
+    figures: dict[str, Any] = {}
+    for size in sizes:
+        before, started, more = resident_kib(pid), time.perf_counter(), size - len(streams)
+        streams += await opened(server, more)
+        opening = time.perf_counter() - started
+        memory = (resident_kib(pid) - before) / more
+        figures[f"{size:,} streams"] = await _publish(server, streams)
     return {
-        "event streams": clients,
-        "opened, handshakes included, s": round(opening, 1),
-        "server memory for each KiB": round(memory, 1),
-        "publish to the first told ms": round((told.first - published) * 1000),
-        "publish to the last told ms": round((told.last - published) * 1000),
-        "server CPU for all of it ms": round((cpu_seconds([pid]) - cpu) * 1000),
+        f"the last {more:,} opened, handshakes included, s": round(opening, 1),
+        "server memory for each of them KiB": round(memory, 1),
+    } | figures
+
+
+async def _publish(server: Server, streams: list[Stream]) -> dict[str, Any]:
+    told = Told(len(streams))
+    for each in streams:
+        each.on_event = told.one
+    cpu, published = cpu_seconds(server.pids), time.perf_counter()
+    pin = Pin(len(streams).to_bytes(32, "big"))
+    answer = asyncio.to_thread(server.pin, _DOMAIN, pin)
+    await asyncio.gather(answer, asyncio.wait_for(told.done.wait(), 60))
+    return told.milliseconds(since=published) | {
+        "server CPU for all of it ms": round((cpu_seconds(server.pids) - cpu) * 1000),
     }
 
 
-async def _open(server: Server, count: int) -> list[_Client]:
-    context, gate = server.context(), asyncio.Semaphore(_AT_ONCE)
+async def opened(server: Server, count: int) -> list[Stream]:
+    """Open event streams, and return them once each was told the version of now."""
+    gate, loop = asyncio.Semaphore(_AT_ONCE), asyncio.get_running_loop()
 
-    async def one() -> _Client:
+    async def one() -> Stream:
         async with gate:
-            opened = asyncio.get_running_loop().create_future()
-            client = _Client(opened)
-            await _connect(client, server.port, context)
-            await opened
-            return client
+            ready = loop.create_future()
+            _, stream = await loop.create_connection(
+                lambda: Stream(ready), "127.0.0.1", server.port,
+                ssl=server.context(), server_hostname="localhost",
+            )  # fmt: skip
+            await ready
+            return stream
 
     return await asyncio.gather(*(one() for _ in range(count)))
-
-
-async def _connect(client: _Client, port: int, context: ssl.SSLContext) -> None:
-    await asyncio.get_running_loop().create_connection(
-        lambda: client, "127.0.0.1", port, ssl=context, server_hostname="localhost"
-    )

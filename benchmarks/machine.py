@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shutil
 import ssl
 from pathlib import Path
 
@@ -18,6 +19,23 @@ def description() -> str:
         f"{_processor()}, {cores} cores; Python {platform.python_version()}, "
         f"{ssl.OPENSSL_VERSION.split(' (')[0]}"
     )
+
+
+class MissingError(Exception):
+    """A program that a measurement needs is not here."""
+
+
+def program(name: str, package: str) -> str:
+    """Return the path of a program, also of one that no PATH has.
+
+    Raises:
+        MissingError: it is not installed.
+    """
+    beside = ["/usr/sbin", "/usr/local/sbin", *Path("/usr/lib/postgresql").glob("*/bin")]
+    found = shutil.which(name) or shutil.which(name, path=":".join(map(str, beside)))
+    if found is None:
+        raise MissingError(f"{name} is not here; install it: apt install {package}")
+    return found
 
 
 def cpu_seconds(pids: list[int]) -> float:

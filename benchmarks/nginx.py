@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
 
 from livepin_server.listener import available_port
+
+from .machine import program
 
 _CONFIG = """
 worker_processes 1;
@@ -36,9 +37,7 @@ class Nginx:
     """nginx that serves files from a folder."""
 
     def __init__(self, folder: Path, *, certificate: Path, key: Path) -> None:
-        program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-        if program is None:
-            raise FileNotFoundError("nginx is the reference; install it: apt install nginx-light")
+        nginx = program("nginx", "nginx-light")
         self.port = available_port("127.0.0.1", 0)
         self.url = f"https://localhost:{self.port}"
         self._www = folder / "www"
@@ -49,7 +48,7 @@ class Nginx:
         file.write_text(
             _CONFIG.format(folder=folder, port=self.port, certificate=certificate, key=key)
         )
-        self._process = subprocess.Popen([program, "-c", str(file), "-e", f"{folder}/error.log"])
+        self._process = subprocess.Popen([nginx, "-c", str(file), "-e", f"{folder}/error.log"])
         self.pids = [self._process.pid, _child(self._process.pid)]
 
     def serve(self, path: str, body: bytes) -> None:

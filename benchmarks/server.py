@@ -14,30 +14,42 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from livepin.pins import Pin
 from livepin_server.listener import available_port
 
 _LIVEPIN = [sys.executable, "-m", "livepin"]
 _START_TIME = 60.0  # seconds
 
 
-class Server:
-    """A data folder with a server on it; `pids` are its processes."""
+# One machine plays all clients here, so what is bounded by address is raised.
+_ENVIRONMENT = {
+    "LIVEPIN_DELIVERY_HOST": "127.0.0.1",
+    "LIVEPIN_REQUESTS_PER_SECOND": "1000000",
+    "LIVEPIN_MAX_STREAMS": "100000",
+    "LIVEPIN_MAX_STREAMS_PER_ADDRESS": "100000",
+    "LIVEPIN_LOG_LEVEL": "warning",
+}
 
-    def __init__(self, folder: Path) -> None:
+
+class Server:
+    """A server on a data folder, which is made where it is not; `pids` are its processes.
+
+    Apps are told `line`, a port before that of delivery. Several servers share a `database`, each
+    on a copy of the folder of the first.
+    """
+
+    def __init__(self, folder: Path, *, line: int | None = None, database: str = "") -> None:
         self.data = folder / "data"
         self.port, self.management_port = (available_port("127.0.0.1", 0) for _ in range(2))
         self.url = f"https://localhost:{self.port}"
-        _livepin(
-            "init", str(self.data), "--account", "bench", "--url", self.url, "--online-root",
-            "--port", str(self.port), "--management-port", str(self.management_port),
-        )  # fmt: skip
-        # One machine plays all clients here, so what is bounded by address is raised.
-        environment = {
-            "LIVEPIN_DELIVERY_HOST": "127.0.0.1",
-            "LIVEPIN_REQUESTS_PER_SECOND": "1000000",
-            "LIVEPIN_MAX_STREAMS": "100000",
-            "LIVEPIN_MAX_STREAMS_PER_ADDRESS": "100000",
-            "LIVEPIN_LOG_LEVEL": "warning",
+        environment = _ENVIRONMENT | ({"LIVEPIN_DATABASE": database} if database else {})
+        if not self.data.exists():
+            self._initialise(line or self.port)
+            if database:
+                _livepin("upgrade", "--data", str(self.data), "--to", database)
+        environment |= {
+            "LIVEPIN_DELIVERY_PORT": str(self.port),
+            "LIVEPIN_MANAGEMENT_PORT": str(self.management_port),
         }
         self._process = subprocess.Popen(
             [*_LIVEPIN, "serve", "--data", str(self.data)],
@@ -48,6 +60,12 @@ class Server:
         self._context = ssl.create_default_context(cafile=self.data / "tls" / "ca.pem")
         self._key = (self.data / "operator.key").read_text().strip()
 
+    def _initialise(self, port: int) -> None:
+        _livepin(
+            "init", str(self.data), "--account", "bench", "--url", f"https://localhost:{port}",
+            "--online-root",
+        )  # fmt: skip
+
     @property
     def pids(self) -> list[int]:
         """The processes that serve."""
@@ -55,14 +73,40 @@ class Server:
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Call the management API; return its JSON."""
+        return json.loads(self._call(method, path, None if body is None else json.dumps(body)))
+
+    def metrics(self) -> str:
+        """Return the metrics, in the exposition format."""
+        return self._call("GET", "/metrics")
+
+    def _call(self, method: str, path: str, body: str | None = None) -> str:
         request = urllib.request.Request(
             f"https://localhost:{self.management_port}{path}",
             method=method,
-            data=None if body is None else json.dumps(body).encode(),
+            data=None if body is None else body.encode(),
             headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, context=self._context) as answer:
-            return json.load(answer)
+            return str(answer.read().decode())
+
+    def add(self, pattern: str, *pins: Pin) -> int:
+        """Add a domain; return the version published."""
+        return self._publish("", {"pattern": pattern}, pins)
+
+    def pin(self, pattern: str, *pins: Pin) -> int:
+        """Pin more keys for a domain; return the version published."""
+        return self._publish(f"/{pattern}/pins", {}, pins)
+
+    def _publish(self, path: str, body: dict[str, Any], pins: tuple[Pin, ...]) -> int:
+        body["pins"] = [{"sha256": str(each)} for each in pins]
+        done = self.call("POST", f"/v1/accounts/bench/domains{path}", body)
+        return int(done["publication"]["version"])
+
+    def bootstrap(self) -> Path:
+        """Return the file that an app embeds."""
+        file = self.data.parent / "bootstrap.json"
+        _livepin("bootstrap", "--dev", "--data", str(self.data), "--out", str(file))
+        return file
 
     def get(self, path: str, **headers: str) -> tuple[bytes, str]:
         """Return body and ETag of a path of delivery."""
@@ -96,4 +140,6 @@ class Server:
 
 def _livepin(*arguments: str) -> None:
     command: Sequence[str] = [*_LIVEPIN, *arguments]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"livepin {' '.join(arguments)}: {done.stderr.decode()}")
