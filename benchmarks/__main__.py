@@ -67,6 +67,7 @@ def main(names: list[str]) -> int:
             continue
         print(json.dumps(found, indent=2, ensure_ascii=False), flush=True)
         figures[name] = {"machine": description(), "figures": found}
+    figures = {name: figures[name] for name in _PARTS if name in figures}
     _FIGURES.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     (_HERE / "README.md").write_text(_page(figures))
     return 0

@@ -61,6 +61,25 @@ def test_make_says_what_it_can_do() -> None:
         assert re.search(rf"^{target}\s", done.stdout, re.MULTILINE)
 
 
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_every_measurement_is_a_part_of_make_bench() -> None:
+    done = bench("--help")
+    files = (ROOT / "benchmarks").glob("[a-z]*.py")
+    measurements = {file.stem for file in files if "\nBUDGET = " in file.read_text()}
+    assert done.returncode == 0, done.stderr
+    assert set(re.findall(r"^([a-z_]+)  ", done.stdout, re.MULTILINE)) == measurements
+
+
+def test_a_measurement_that_there_is_not_is_refused_before_anything_is_measured() -> None:
+    done = bench("imports", "speed")
+    assert done.returncode == 2
+    assert done.stdout.startswith("error: there is no part 'speed'; there is pin_check, ")
+
+
 def test_only_what_is_locked_is_ever_installed() -> None:
     scripts = [*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "counterparts", ROOT / "Makefile"]
     installs = [
