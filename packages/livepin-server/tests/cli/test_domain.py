@@ -218,7 +218,12 @@ def test_a_pin_outside_its_time_does_not_match(
             "*.example.test is no host that one can connect to",
             "name one that it covers, such as www.example.test",
         ),
-        (("--ca", "nowhere.pem"), 2, "cannot read nowhere.pem: No such file or directory", None),
+        (
+            ("--ca", "nowhere.pem"),
+            2,
+            "cannot read nowhere.pem: No such file or directory",
+            "--ca takes certificates in PEM",
+        ),
     ],
 )
 def test_a_mistake_gets_one_line_that_names_it(run, data, arguments, code, error, hint) -> None:
