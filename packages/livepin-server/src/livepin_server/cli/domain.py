@@ -221,8 +221,9 @@ def set_of(domain: dict[str, Any], others: list[str]) -> str:
     return f"{domain['pin_set']}{too}"
 
 
-def warn_of_fellows(api: Api, domain: dict[str, Any]) -> None:
-    """Say for which other domains the pins of a domain hold as well."""
+def warn_of_fellows(api: Api, where: str, stream: str) -> None:
+    """Say for which other domains the pins of a domain will change as well."""
+    domain = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
     others = fellows(api, domain)
     if others:
         warn(

@@ -141,8 +141,8 @@ def add(
                 found += [_live(api, goal, domain, pin_level or "leaf", common)]
         pins = list({each.pin: each for each in found}.values())
         body = {"pins": [_member(each, said) for each in pins], "reason": reason}
+        warn_of_fellows(api, where, stream)
         done = api.call("POST", f"{api.base}/domains/{where}/pins", body, stream=stream)
-        warn_of_fellows(api, done["domain"])
     if common.json:
         show_json(done)
     else:
@@ -169,13 +169,13 @@ def remove(
         if not unchecked:
             for each in _with_fellows(api, where, stream):
                 _require_unused(pin, each)
+        warn_of_fellows(api, where, stream)
         done = api.call(
             "DELETE",
             f"{api.base}/domains/{where}/pins/{digest}",
             stream=stream,
             reason=reason,
         )
-        warn_of_fellows(api, done["domain"])
     if common.json:
         show_json(done)
         return
@@ -219,7 +219,7 @@ def new_backup(
     spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     pin = fingerprint_text(sha256(spki).digest())
     with connected(common) as api:
-        api.call("GET", f"{api.base}/domains/{path(host)}", stream=stream)
+        warn_of_fellows(api, path(host), stream)
         try:
             pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             write_secret(out, pem)
@@ -236,7 +236,6 @@ def new_backup(
             if exc.code != UNREACHABLE:
                 out.unlink(missing_ok=True)
             raise
-        warn_of_fellows(api, done["domain"])
     if common.json:
         show_json(done | {"pin": pin, "file": str(out)})
         return
