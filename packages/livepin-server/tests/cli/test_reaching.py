@@ -48,7 +48,7 @@ def test_a_data_folder_that_is_named_wins_over_the_url(run, remote, template) ->
     ("role", "account", "arguments", "error"),
     [
         ("viewer", None, ("domain", "add", "v.test", "--pin", PIN), "operator, found viewer"),
-        ("viewer", "acme", ("pin", "add", "v.test", PIN), "operator, found viewer"),
+        ("viewer", "acme", ("pinset", "add", "v", PIN), "operator, found viewer"),
         ("operator", None, ("delivery", "set", "--no-recovery"), "admin, found operator"),
         ("pentest", None, ("domain", "list", "--account", "acme"), "viewer, found pentest"),
     ],
@@ -278,7 +278,7 @@ def unreliable(monkeypatch, chain, ca) -> Iterator[list[str]]:
         if path.endswith("/prepare"):
             return 200, {}, b'{"payload": "e30"}'
         if "/pins" not in path and not path.endswith("/root"):
-            return 200, {}, b"{}"
+            return 200, {}, b'{"shared": false}'
         if endings[0] == "lost":
             raise ConnectionResetError
         return 409, {}, b'{"title": "Conflict", "status": 409, "detail": "not now"}'
