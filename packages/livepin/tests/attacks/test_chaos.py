@@ -40,11 +40,12 @@ class Chaos:
 
     def __init__(self, simulator: DeliverySimulator, chance: random.Random) -> None:
         self.simulator = simulator
+        self.attacker = DeliverySimulator()  # the account of one who pins himself
         self.calm = False
         self.connections = 0
-        self.old: list[bytes] = []  # documents that were good once, or never
+        self.old: list[bytes] = []  # documents that were good once
         self._chance = chance
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()  # of the account and of chance
 
     def __call__(self, sock: socket.socket) -> None:
         head = b""
@@ -53,15 +54,15 @@ class Chaos:
             if not data:
                 return
             head += data
-        with self._lock:
-            self.connections += 1
-            chance = random.Random(self._chance.random())
         lines = head.decode("latin-1").split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
-        status, extra, body = self._good(lines[0].split(" ")[1], headers)
+        with self.lock:
+            self.connections += 1
+            chance = random.Random(self._chance.random())
+            status, extra, body = self._good(lines[0].split(" ")[1], headers)
         ways = [self.well] * 5 + [
             self.nothing, self.in_part, self.dripping, self.garbage, self.mangled, self.outdated,
-            self.nothing_new, self.not_gzip, self.failing, self.late,
+            self.forged, self.nothing_new, self.not_gzip, self.failing, self.late,
         ]  # fmt: skip
         way = self.well if self.calm else chance.choice(ways)
         way(sock, chance, status, extra, body)
@@ -115,6 +116,13 @@ class Chaos:
     def outdated(self, sock: Any, chance: random.Random, *_: Any) -> None:
         sock.sendall(self._text(200, {}, chance.choice(self.old)))
 
+    def forged(self, sock: Any, *_: Any) -> None:
+        """Answer with what would come next, but for the pins and the key."""
+        ours = self.attacker
+        with self.lock:
+            newest = {"root_version": self.simulator.root_version, "version": 10**6}
+        sock.sendall(self._text(200, {}, ours.sign(ours.document(**newest))))
+
     def nothing_new(self, sock: Any, *_: Any) -> None:
         sock.sendall(b"HTTP/1.1 304 Not Modified\r\n\r\n")
 
@@ -144,10 +152,8 @@ class World:
         """Publish for the first time, and start the app."""
         self.publish()
         self._bootstrap = self.simulator.bootstrap()
-        foreign = DeliverySimulator(urls=self.simulator.urls)  # the attacker's own account
-        foreign.version = 10**6
-        foreign.pin(HOST, self.chains[-1].pin)
-        self.chaos.old += [foreign.config, *foreign.roots.values(), self.simulator.config]
+        self.chaos.attacker.pin(HOST, self.chains[-1].pin)
+        self.chaos.old.append(self.simulator.config)
         self.run()
 
     def run(self) -> None:
@@ -170,15 +176,17 @@ class World:
         """Pin one key of the API, the other, or both."""
         pins = self._chance.choice([(0,), (1,), (0, 1), (0, 1)])
         found = [self.chains[each].pin for each in pins]
-        order = self.simulator.root_version, self.simulator.version + 1
-        self.allowed[order] = frozenset(found)
-        self.chaos.old.append(self.simulator.config)
-        self.simulator.pin(HOST, *found)
+        with self.chaos.lock:
+            order = self.simulator.root_version, self.simulator.version + 1
+            self.allowed[order] = frozenset(found)
+            self.chaos.old.append(self.simulator.config)
+            self.simulator.pin(HOST, *found)
 
     def publish_root(self) -> None:
         """Change the online key, too."""
-        if self.simulator.root_version < MOST_ROOTS:
-            # At once, for those who ask meanwhile.
+        if self.simulator.root_version == MOST_ROOTS:
+            return
+        with self.chaos.lock:
             self.simulator.keys["config"] = PrivateKey.generate()
             self.chaos.old += self.simulator.roots.values()
             self.simulator.publish_root()
