@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -75,7 +76,8 @@ def test_the_shipped_numbers_are_those_that_are_promised() -> None:
     assert spec.loader is not None
     fresh = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fresh)
-    assert (fresh.DEADLINE, fresh._PAUSE, fresh._FIRST_BACKOFF) == (5.0, 0.5, 5.0)
+    assert (fresh.DEADLINE, fresh._PAUSE, fresh._FIRST_BACKOFF) == (5.0, 1.0, 5.0)
+    assert fresh._LOOK == 15.0
     assert (fresh._BURST, fresh._PER_SECOND, fresh._LONGEST_BACKOFF) == (20.0, 0.2, 300.0)
 
 
@@ -110,7 +112,7 @@ def test_a_chain_that_stays_wrong_is_refused_at_the_deadline() -> None:
     pins = Pins()
     took = seconds(lambda: pins.heal() and pytest.fail("nothing was published"))
     assert 0.3 <= took < 5
-    assert 2 <= len(pins.fetches) <= 16
+    assert 2 <= len(pins.fetches) <= 1 + 0.3 / (0.02 * 0.5)
 
 
 def test_the_pause_lies_between_fetches_of_all_waiting_handshakes_together(
@@ -132,6 +134,67 @@ def test_a_refused_chain_is_not_waited_for_again_during_its_back_off() -> None:
     fetched = len(pins.fetches)
     assert seconds(lambda: pins.heal() and pytest.fail("nothing was published")) < 0.2
     assert len(pins.fetches) == fetched
+
+
+def test_handshakes_that_wait_together_make_the_back_off_no_longer() -> None:
+    pins = Pins()
+    threads = [threading.Thread(target=pins.heal) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert pins.healing._blocked[HOST, "sha256/leaf"][1] == 60.0
+
+
+def test_while_a_chain_is_refused_at_once_newer_pins_are_looked_for(
+    timing: Callable[..., None],
+) -> None:
+    pins = Pins()
+    assert not pins.heal()
+    fetched = len(pins.fetches)
+    timing(_LOOK=0.0)
+    pins.healing._next_look = 0.0
+    pins._right_after = fetched + 1
+    with pins.changed:
+        assert not pins.heal()  # not held up
+        assert pins.changed.wait_for(lambda: pins.right, timeout=10)
+    assert pins.heal()
+    assert len(pins.fetches) == fetched + 1
+
+
+def test_refused_connections_look_no_more_often_than_the_pause_and_the_cap(
+    timing: Callable[..., None],
+) -> None:
+    timing(DEADLINE=0.0, _LOOK=60.0)
+    pins = Pins()
+    started: list[object] = []
+    pins.healing._refresh = started.append
+    for _ in range(10):
+        assert not pins.heal()  # the first waits in vain, after it nobody looks for a while
+    assert started == []
+    pins.healing._next_look = 0.0
+    for _ in range(10):
+        assert not pins.heal()
+    pins.healing._next_look, pins.healing._tokens, pins.healing._filled = 0.0, 0.0, math.inf
+    assert not pins.heal()
+    for thread in threading.enumerate():
+        if thread.name == "livepin-look":
+            thread.join(timeout=10)
+    assert len(started) == 1
+
+
+def test_a_process_without_room_for_threads_looks_another_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pins = Pins()
+    assert not pins.heal()
+    pins.healing._next_look = 0.0
+
+    def no_room(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_room)
+    assert not pins.heal()
 
 
 def test_a_back_off_does_not_hold_back_pins_that_are_there_meanwhile() -> None:

@@ -2,10 +2,14 @@
 
 A mismatch may be an attack or a certificate that changed before its pin was published. So the
 newest config is fetched, past all caches, until the same chain passes or five seconds are over.
+Then this chain is refused at once for a while. That no handshake waits does not mean that nobody
+looks: as long as connections are tried, newer pins are fetched beside them, at a slower pace.
 """
 
 from __future__ import annotations
 
+import contextlib
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +18,8 @@ from concurrent.futures import Future
 from livepin.errors import PinMismatchError
 
 DEADLINE = 5.0  # seconds that a handshake waits at most
-_PAUSE = 0.5  # seconds between fetches, for all waiting handshakes together
+_PAUSE = 1.0  # seconds at most between fetches, for all waiting handshakes together
+_LOOK = 15.0  # seconds at most between fetches while nobody waits
 _BURST, _PER_SECOND = 20.0, 0.2  # fetches: an attacker cannot make the app hammer the service
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 5.0, 300.0  # seconds, per host and chain
 _MOST_REMEMBERED = 256
@@ -33,6 +38,7 @@ class Healing:
         self._lock = threading.Lock()
         self._tokens, self._filled = _BURST, time.monotonic()
         self._next_fetch = 0.0
+        self._next_look = 0.0
         self._blocked: dict[tuple[str, str], tuple[float, float]] = {}
         self._waiting: dict[tuple[str, tuple[str, ...]], list[Future[bool]]] = {}
 
@@ -44,7 +50,7 @@ class Healing:
         """
         key = error.host, error.chain[0]
         if self._is_blocked(key):
-            return passes()
+            return passes() or self._look()
         deadline = time.monotonic() + DEADLINE
         while not passes():
             remaining = deadline - time.monotonic()
@@ -55,7 +61,7 @@ class Healing:
                 self._refresh(remaining)
             else:
                 with self._changed:
-                    self._changed.wait(min(_PAUSE / 2, remaining))
+                    self._changed.wait(min(_PAUSE / 4, remaining))
         with self._lock:
             self._blocked.pop(key, None)
         return True
@@ -99,16 +105,34 @@ class Healing:
             if each.set_running_or_notify_cancel():
                 each.set_result(healed)
 
+    def _look(self) -> bool:
+        """Fetch beside a connection that is refused, for the next one; false, as this one is."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._next_look or not self._takes_token(now):
+                return False
+            self._next_look = now + _spread(_LOOK)
+        run = threading.Thread(target=self._refresh, args=(DEADLINE,), daemon=True)
+        run.name = "livepin-look"
+        with contextlib.suppress(RuntimeError):  # no more threads: the next connection tries
+            run.start()
+        return False
+
     def _may_fetch(self) -> bool:
         with self._lock:
             now = time.monotonic()
-            self._tokens = min(_BURST, self._tokens + (now - self._filled) * _PER_SECOND)
-            self._filled = now
-            if now < self._next_fetch or self._tokens < 1:
+            if now < self._next_fetch or not self._takes_token(now):
                 return False
-            self._tokens -= 1
-            self._next_fetch = now + _PAUSE
+            self._next_fetch = now + _spread(_PAUSE)
             return True
+
+    def _takes_token(self, now: float) -> bool:
+        self._tokens = min(_BURST, self._tokens + (now - self._filled) * _PER_SECOND)
+        self._filled = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
 
     def _is_blocked(self, key: tuple[str, str]) -> bool:
         with self._lock:
@@ -117,8 +141,16 @@ class Healing:
 
     def _block(self, key: tuple[str, str]) -> None:
         with self._lock:
-            _, last = self._blocked.get(key, (0.0, 0.0))
+            until, last = self._blocked.get(key, (0.0, 0.0))
+            if time.monotonic() < until:
+                return  # by another handshake that waited just as long
             while len(self._blocked) >= _MOST_REMEMBERED:
                 self._blocked.pop(next(iter(self._blocked)))
             backoff = min(max(2 * last, _FIRST_BACKOFF), _LONGEST_BACKOFF)
             self._blocked[key] = time.monotonic() + backoff, backoff
+            self._next_look = time.monotonic() + _spread(_LOOK)
+
+
+def _spread(pause: float) -> float:
+    """Return a pause of about that length: a fleet that meets a change must not fetch in step."""
+    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
