@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import ssl
 import statistics
 import tempfile
@@ -26,7 +27,7 @@ from typing import Any, cast
 
 import uvloop
 from livepin.client import Client
-from livepin.client.push import _JITTER
+from livepin.client.push import _SPREAD
 from livepin.pins import Pin
 
 from .events import Told, opened
@@ -133,9 +134,10 @@ async def _connections(server: Server, count: int) -> dict[str, float]:
     fetches: set[asyncio.Task[None]] = set()
     context = server.context()
 
-    async def fetch() -> None:
+    async def fetch(event: bytes) -> None:
         nonlocal failed
-        await asyncio.sleep(random.uniform(0, _JITTER))
+        spread = re.search(rb'"spread":([0-9]+)', event)
+        await asyncio.sleep(random.uniform(0, int(spread[1]) if spread else _SPREAD))
         async with gate:
             ended = loop.create_future()
             try:
@@ -149,8 +151,8 @@ async def _connections(server: Server, count: int) -> dict[str, float]:
                 failed += 1
         told.one()
 
-    def on_event() -> None:
-        task = loop.create_task(fetch())
+    def on_event(event: bytes) -> None:
+        task = loop.create_task(fetch(event))
         fetches.add(task)
         task.add_done_callback(fetches.discard)
 

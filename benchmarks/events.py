@@ -53,7 +53,7 @@ class Stream(asyncio.Protocol):
 
     def __init__(self, ready: asyncio.Future[None]) -> None:
         self._ready = ready
-        self.on_event: Callable[[], object] = lambda: None
+        self.on_event: Callable[[bytes], object] = lambda _: None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -63,7 +63,7 @@ class Stream(asyncio.Protocol):
         if b"event: config" not in data:
             return
         if self._ready.done():
-            self.on_event()
+            self.on_event(data)
         else:
             self._ready.set_result(None)
 
@@ -104,7 +104,7 @@ async def _measure(server: Server, sizes: list[int]) -> dict[str, Any]:
 async def _publish(server: Server, streams: list[Stream]) -> dict[str, Any]:
     told = Told(len(streams))
     for each in streams:
-        each.on_event = told.one
+        each.on_event = lambda _: told.one()
     cpu, published = cpu_seconds(server.pids), time.perf_counter()
     pin = Pin(len(streams).to_bytes(32, "big"))
     answer = asyncio.to_thread(server.pin, _DOMAIN, pin)

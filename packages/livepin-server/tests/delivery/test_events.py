@@ -12,6 +12,7 @@ import tracemalloc
 from contextlib import ExitStack, suppress
 
 import pytest
+from livepin_server.delivery import events as events_module
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.snapshot import Snapshot
 from livepin_server.services.model import AccountDocuments, ConfigDocument, NewDomain
@@ -69,6 +70,20 @@ def test_a_stream_says_the_versions_of_now_first(start_server) -> None:
         assert line in head
     assert 'event: config\ndata: {"stream":"main","root_version":1,"version":1}\n\n' in body
     stream.close()
+
+
+def test_a_large_fleet_is_told_to_spread_its_fetches(
+    start_server, new_pin, intent, monkeypatch
+) -> None:
+    server = start_server()
+    streams = [Stream(server) for _ in range(3)]
+    for each in streams:
+        assert "spread" not in each.until('"version":1}')
+    monkeypatch.setattr(events_module, "_FETCHES", 1)
+    version = publish(server, new_pin, intent)
+    for each in streams:
+        each.until(f'"version":{version},"spread":3}}')
+        each.close()
 
 
 def test_a_publish_is_told_within_a_second(start_server, new_pin, intent) -> None:

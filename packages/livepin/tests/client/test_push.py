@@ -19,8 +19,10 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 PATH = "/v1/acme/events"
 
 
-def event(version: object, root_version: object = 1, stream: object = "main") -> bytes:
-    data = {"stream": stream, "root_version": root_version, "version": version}
+def event(
+    version: object, root_version: object = 1, stream: object = "main", **others: object
+) -> bytes:
+    data = {"stream": stream, "root_version": root_version, "version": version, **others}
     return b"event: config\ndata: " + json.dumps(data).encode() + b"\n\n"
 
 
@@ -83,7 +85,7 @@ class Listening:
 @pytest.fixture
 def listen(delivery, odd_server, monkeypatch) -> Callable[..., tuple[Listening, Service]]:
     """Start a service that says something, and a listener of it."""
-    monkeypatch.setattr(push_module, "_JITTER", 0.01)
+    monkeypatch.setattr(push_module, "_SPREAD", 0.01)
     monkeypatch.setattr(push_module, "_FIRST_PAUSE", 0.1)
     started = []
 
@@ -216,7 +218,7 @@ def test_an_event_is_not_lost_when_an_older_update_was_under_way(listen) -> None
 
 def test_a_fleet_is_spread_by_jitter(listen, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(push_module, "_JITTER", 0.5)
+    monkeypatch.setattr(push_module, "_SPREAD", 0.5)
     monkeypatch.setattr(
         push_module.random, "uniform", lambda low, high: asked.append((low, high)) or high
     )
@@ -227,11 +229,26 @@ def test_a_fleet_is_spread_by_jitter(listen, monkeypatch: pytest.MonkeyPatch) ->
     assert time.monotonic() - service.times[0] >= 0.5
 
 
+@pytest.mark.parametrize(
+    ("said", "spread"),
+    [(4, 4), (0, 0), (-7, 0), (10**9, 10), (2.5, 0.5), (True, 0.5), ("4", 0.5), (None, 0.5)],
+)
+def test_the_service_may_say_how_widely_a_fleet_spreads(
+    listen, monkeypatch: pytest.MonkeyPatch, said: object, spread: float
+) -> None:
+    asked = []
+    monkeypatch.setattr(push_module, "_SPREAD", 0.5)
+    monkeypatch.setattr(push_module.random, "uniform", lambda *limits: asked.append(limits) or 0)
+    listening = listen(Service(event(7, spread=said)))
+    assert listening.fetched.wait(10)
+    assert asked == [(0, spread)]
+
+
 def test_who_is_stopped_before_its_turn_does_not_fetch(
     listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = threading.Event()
-    monkeypatch.setattr(push_module, "_JITTER", 60.0)
+    monkeypatch.setattr(push_module, "_SPREAD", 60.0)
     monkeypatch.setattr(push_module.random, "uniform", lambda _low, high: waiting.set() or high)
     listening = listen(Service(event(7)))
     assert waiting.wait(10)

@@ -14,6 +14,7 @@ from .snapshot import Snapshot
 HEARTBEAT = 25.0  # seconds; carriers cut silent connections after about a minute
 
 _BEAT = b": \n\n"
+_FETCHES = 3000  # a second, each on a TLS connection of its own: about half of a core
 
 
 class Transport(Protocol):
@@ -103,7 +104,8 @@ class Events:
         if message is None:
             versions = self._snapshot.versions(account) or {}
             message = self._messages[account] = b"".join(
-                _event(stream, *found) for stream, found in sorted(versions.items())
+                _event(stream, *found, spread=self._total // _FETCHES)
+                for stream, found in sorted(versions.items())
             )
         return message
 
@@ -115,6 +117,9 @@ class Events:
         self._metrics.streams.set(self._total)
 
 
-def _event(stream: str, root_version: int, version: int) -> bytes:
-    data = {"stream": stream, "root_version": root_version, "version": version}
+def _event(stream: str, root_version: int, version: int, *, spread: int = 0) -> bytes:
+    data: dict[str, str | int] = {"stream": stream}
+    data |= {"root_version": root_version, "version": version}
+    if spread:
+        data["spread"] = spread
     return b"event: config\ndata: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"

@@ -23,7 +23,7 @@ logger = logging.getLogger("livepin")
 
 _CONNECT = 10.0  # seconds
 _SILENCE = 75.0  # seconds; the service sends a heartbeat every 25
-_JITTER = 0.5  # seconds over which a fleet spreads its fetches
+_SPREAD, _MOST_SPREAD = 0.5, 10.0  # seconds over which a fleet spreads its fetches
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0  # seconds between attempts to connect
 _LONGEST_LINE = 4096  # bytes
 
@@ -109,22 +109,27 @@ class PushListener:
     def _follow(self, data: bytes) -> None:
         """Fetch what an event tells of; again if an update that began before it was joined."""
         for _ in range(2):
-            if not self._is_newer(data):
+            spread = self._news(data)
+            if spread is None:
                 return
-            if self._stopped.wait(random.uniform(0, _JITTER)):  # noqa: S311 - spreads a fleet
+            if self._stopped.wait(random.uniform(0, spread)):  # noqa: S311 - spreads a fleet
                 return
             self._newer()
 
-    def _is_newer(self, data: bytes) -> bool:
+    def _news(self, data: bytes) -> float | None:
+        """Return the seconds to spread the fetch over, if an event tells of a newer version."""
         try:
             jsontext.check_depth(data)
             event = jsontext.parse_object(data)
         except LivepinError:
-            return False
+            return None
         found = event.get("root_version"), event.get("version")
         if event.get("stream") != self._stream or not all(type(each) is int for each in found):
-            return False
-        return found > self._known()
+            return None
+        if found <= self._known():
+            return None
+        spread = event.get("spread")
+        return min(max(spread, 0), _MOST_SPREAD) if type(spread) is int else _SPREAD
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
