@@ -34,13 +34,13 @@ _PATIENCE = 60.0  # seconds, on a busy machine
 class Child:
     """`livepin serve` as a process of its own."""
 
-    def __init__(self, data: Path, **settings: str) -> None:
+    def __init__(self, data: Path, *under: str, **settings: str) -> None:
         self.data = data
         self.errors = data.parent / "errors"
         self.context = ssl.create_default_context(cafile=data / "tls" / "ca.pem")
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "livepin", "serve", "--data", str(data)],
+                [*under, sys.executable, "-m", "livepin", "serve", "--data", str(data)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -82,8 +82,8 @@ def start(data_folder: Path) -> Iterator[Callable[..., Child]]:
     """Start `livepin serve` on the data folder."""
     with ExitStack() as stack:
 
-        def one(**settings: str) -> Child:
-            child = Child(data_folder, **settings)
+        def one(*under: str, **settings: str) -> Child:
+            child = Child(data_folder, *under, **settings)
             stack.callback(lambda: child.process.poll() is None and child.end(signal.SIGKILL))
             return child
 
@@ -162,6 +162,26 @@ def test_a_port_in_use_is_one_line_and_what_to_do(start, name: str) -> None:
         "hint:  is another server running? choose another port in livepin.toml",
     ]
     assert not (child.data / RUN_FILE).exists()
+
+
+def test_where_few_files_may_be_open_it_takes_fewer_event_streams_and_goes_on_answering(
+    start,
+) -> None:
+    few = ("sh", "-c", 'ulimit -n 1024; exec "$@"', "sh")
+    child = start(*few, requests_per_second="1000", max_streams="600")
+    child.wait()
+    port = child.delivery_port()
+    assert "it takes 256 event streams instead of 600" in child.errors.read_text()
+    with ExitStack() as stack:
+        for _ in range(256):
+            stream = stack.enter_context(child.connect(port))
+            stream.sendall(b"GET /v1/acme/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            read_until(stream, b'"version":1}')
+        for path, answer in (("events", b"503"), ("config/main", b"200")):
+            other = stack.enter_context(child.connect(port))
+            other.sendall(b"GET /v1/acme/%s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+            assert read_until(other, b"\r\n").startswith(b"HTTP/1.1 " + answer)
+    assert child.end(signal.SIGTERM) == 0
 
 
 def test_the_run_file_is_for_the_servers_user_alone(start_server) -> None:

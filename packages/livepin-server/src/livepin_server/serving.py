@@ -17,6 +17,7 @@ from typing import Any
 from livepin.documents.config import check_url
 from livepin.errors import ConfigurationError
 
+from livepin_server import descriptors
 from livepin_server.bus.memory import Announcement
 from livepin_server.delivery.app import DeliveryApp
 from livepin_server.delivery.events import Events
@@ -37,6 +38,8 @@ _RESIGN_EVERY = 3600.0  # seconds; configs live days
 _WATCH_EVERY = 60.0  # seconds
 _AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
+_MOST_FETCHING = 4096  # connections of delivery that are no event streams
+_FILES = 256  # descriptors for everything that is no connection
 _LEAST_AT_ONCE = 12.0  # requests of an address: a report costs eleven, and must be possible
 
 logger = logging.getLogger("livepin.server")
@@ -77,15 +80,13 @@ async def serve(
         ConfigurationError: a port cannot be listened on.
     """
     metrics, snapshot, settings = Metrics(), Snapshot(), node.settings
+    streams, connections = _room(settings.max_streams)
     events = Events(
-        snapshot,
-        metrics,
-        most=settings.max_streams,
-        most_per_address=settings.max_streams_per_address,
+        snapshot, metrics, most=streams, most_per_address=settings.max_streams_per_address
     )
     app = DeliveryApp(snapshot, events, Reports(metrics), metrics, limit=_limit(settings))
     running = Running(
-        delivery=_delivery_listener(node, app),
+        delivery=_delivery_listener(node, app, connections),
         management=_management_listener(node, private_app(metrics), metrics),
     )
     _stop_on_signals(running.stop)
@@ -220,7 +221,23 @@ def _background(
     return found
 
 
-def _delivery_listener(node: Node, app: DeliveryApp) -> Listener:
+def _room(wanted: int) -> tuple[int, int]:
+    """Return how many event streams and connections to take, so that descriptors never run out."""
+    others = _MOST_MANAGEMENT + _FILES
+    needed = wanted + _MOST_FETCHING + others
+    allowed = descriptors.allow(needed)
+    connections = max(allowed - others, allowed // 2)
+    streams = min(wanted, max(connections - _MOST_FETCHING, connections // 2))
+    if streams < wanted:
+        logger.warning(
+            "this process may open %d files, so it takes %d event streams instead of %d "
+            "(systemd: LimitNOFILE=%d; shell: ulimit -n)",
+            allowed, streams, wanted, needed,
+        )  # fmt: skip
+    return streams, connections
+
+
+def _delivery_listener(node: Node, app: DeliveryApp, connections: int) -> Listener:
     settings = node.settings
     return Listener(
         app,
@@ -229,7 +246,7 @@ def _delivery_listener(node: Node, app: DeliveryApp) -> Listener:
         interface="rsgi",
         certificate=node.identity.certificate,
         key=node.identity.key,
-        most_connections=settings.max_streams + 4096,
+        most_connections=connections,
     )
 
 

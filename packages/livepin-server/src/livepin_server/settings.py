@@ -48,8 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     requests_per_second: Annotated[float, msgspec.Meta(gt=0)] = 50.0  # per address
-    max_streams: Annotated[int, msgspec.Meta(ge=1)] = 20_000  # open event streams
-    max_streams_per_address: Annotated[int, msgspec.Meta(ge=1)] = 20_000  # carriers share addresses
+    max_streams: Annotated[int, msgspec.Meta(ge=1)] = 10_000  # open event streams
+    max_streams_per_address: Annotated[int, msgspec.Meta(ge=1)] = 10_000  # carriers share addresses
 
 
 def parse(text: str, environment: Mapping[str, str]) -> Settings:

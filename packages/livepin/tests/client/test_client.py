@@ -248,6 +248,7 @@ def test_a_handshake_that_may_not_wait_fetches_newer_pins_for_the_next(
             "127.0.0.1", server.port, ssl=pins.context(), server_hostname=HOST
         )
         writer.close()
+        await writer.wait_closed()
 
     with simulator.client(ca=authority.pem, push=False) as pins:
         pins.refresh()
