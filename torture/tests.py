@@ -61,4 +61,5 @@ def _run(files: list[Path], *options: str) -> Part:
 
 def _in_words(name: str) -> str:
     words = re.sub(r"^test_", "", name).replace("_", " ").replace("[", ": ").rstrip("]")
-    return words.replace("data folder-1", "SQLite").replace("postgres folder-2", "PostgreSQL")
+    words = words.replace("data folder-1", "a server on SQLite")
+    return words.replace("postgres folder-2", "one of two servers on PostgreSQL")
