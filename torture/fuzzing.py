@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -26,17 +27,16 @@ def run(seed: int, seconds: float) -> Part:
         place = _FOUND / name
         place.mkdir(parents=True, exist_ok=True)
         before = set(place.iterdir())
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "torture.fuzz", name),
-                *(f"-seed={seed % 2**32 or 1}", f"-max_total_time={share}"),
-                *(f"-timeout={_SECONDS}", f"-rss_limit_mb={_MEMORY}", "-print_final_stats=1"),
-                f"-artifact_prefix={place}/",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
+        command = [
+            *(sys.executable, "-m", "torture.fuzz", name),
+            *(f"-seed={seed % 2**32 or 1}", f"-max_total_time={share}"),
+            *(f"-timeout={_SECONDS}", f"-rss_limit_mb={_MEMORY}", "-print_final_stats=1"),
+            f"-artifact_prefix={place}/",
+        ]
+        with tempfile.TemporaryDirectory() as folder:  # libFuzzer ends a process as it is
+            done = subprocess.run(
+                command, capture_output=True, check=False, env={**os.environ, "TMPDIR": folder}
+            )
         executions = _EXECUTIONS.search(done.stderr)
         part.rows.append({"target": name, "executions": int(executions[1]) if executions else 0})
         print(f"fuzz {name}: {part.rows[-1]['executions']:,} executions", flush=True)

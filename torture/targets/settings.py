@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import cache
-from pathlib import Path
 
 from livepin.errors import ConfigurationError
 from livepin_server.errors import ForbiddenError
@@ -40,7 +41,8 @@ def _files() -> Iterator[bytes]:
 
 @cache
 def _keys() -> tuple[ApiKeys, str]:
-    folder = Path(tempfile.mkdtemp(prefix="livepin-keys-"))
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
     database = Database(f"sqlite:///{folder}/keys.db")
     database.write(metadata.create_all)
     keys = ApiKeys(database, clock=lambda: datetime.now(timezone.utc))
