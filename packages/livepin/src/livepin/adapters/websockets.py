@@ -17,9 +17,11 @@ comes on top of `open_timeout`.
 from __future__ import annotations
 
 import functools
+import selectors
+import ssl
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import websockets.asyncio.client
 import websockets.sync.client
@@ -33,6 +35,7 @@ from livepin.errors import CleartextError, PinMismatchError, find
 from .cleartext import check_cleartext
 from .server_names import check_server_name
 
+_T = TypeVar("_T")
 _OWN = "ssl", "ssl_context", "create_connection"
 
 
@@ -102,31 +105,61 @@ class _SyncConnection(websockets.sync.client.ClientConnection):
         # Through an encrypted proxy, the socket is one of the library that has an SSLObject.
         found = getattr(sock, "ssl_object", sock)
         _check(pins, protocol.uri, found)
-        self._sent = threading.Event()
+        if isinstance(sock, PinnedSocket):
+            sock = _InTurns(sock)
         super().__init__(sock, protocol, **kwargs)
 
-    def handshake(self, *args: Any, **kwargs: Any) -> None:
-        """Send the opening handshake, and let the thread that receives begin."""
-        try:
-            super().handshake(*args, **kwargs)
-        finally:
-            self._sent.set()
 
-    def send_data(self) -> None:
-        """Write to the socket."""
-        try:
-            super().send_data()
-        finally:
-            self._sent.set()
+class _InTurns:
+    """A TLS socket of which one thread may read while another writes.
 
-    def recv_events(self) -> None:
-        """Read from the socket, but not while the opening handshake is written.
+    OpenSSL allows no two calls at once. The library makes them: what its reading thread finds after
+    a handshake of TLS 1.3 may be a session ticket alone, and then the request that is being written
+    meanwhile may never leave.
+    """
 
-        The server's session tickets arrive just then. One thread that takes them in while another
-        writes confuses OpenSSL, and the request is never sent.
-        """
-        self._sent.wait()
-        super().recv_events()
+    def __init__(self, sock: PinnedSocket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._turn = threading.Lock()
+        self._timeout: float | None = None
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Set for how long to wait; the socket itself stays one that does not."""
+        self._timeout = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, size: int) -> bytes:
+        """Receive, waiting for it while others may write."""
+        return self._done(functools.partial(self._sock.recv, size))
+
+    def sendall(self, data: Any) -> None:
+        """Send all, waiting for room while others may read."""
+        with memoryview(data) as view, view.cast("B") as octets:
+            sent = 0
+            while sent < len(octets):
+                sent += self._done(functools.partial(self._sock.send, octets[sent:]))
+
+    def close(self) -> None:
+        """Close, and wake a thread that waits to receive: a closed socket alone does not."""
+        self._sock._cut()
+        self._sock.close()
+
+    def _done(self, call: Callable[[], _T]) -> _T:
+        while True:
+            with self._turn:
+                try:
+                    return call()
+                except ssl.SSLWantReadError:
+                    wanted = selectors.EVENT_READ
+                except ssl.SSLWantWriteError:
+                    wanted = selectors.EVENT_WRITE
+            with selectors.DefaultSelector() as waiting:
+                waiting.register(self._sock, wanted)
+                if not waiting.select(self._timeout):
+                    raise TimeoutError("the peer neither sends nor takes anything")
 
 
 def _own_options(
