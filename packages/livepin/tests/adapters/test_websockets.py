@@ -177,6 +177,27 @@ def test_a_thread_that_waits_to_receive_ends_when_the_connection_is_closed(
     assert ended.wait(10)
 
 
+def test_a_thread_that_waits_for_data_sees_that_another_closes_the_socket(
+    pins: Client, chain: Chain, serve: Any
+) -> None:
+    server = serve(chain)
+    for _ in range(100):
+        plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        sock = adapter._InTurns(pins.context().wrap_socket(plain, server_hostname=HOST))
+        ended = threading.Event()
+
+        def read(sock: Any = sock, ended: threading.Event = ended) -> None:
+            with contextlib.suppress(OSError, ValueError):
+                sock.recv(1)
+            ended.set()
+
+        threading.Thread(target=read, daemon=True).start()
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        sock.close()
+        assert ended.wait(10)
+
+
 def test_much_data_is_sent_and_received_at_once(pins: Client, chain: Chain, echo: Any) -> None:
     server = echo(chain)
     sent = [bytes([number]) * 500_000 for number in range(8)]

@@ -36,6 +36,8 @@ from .cleartext import check_cleartext
 from .server_names import check_server_name
 
 _T = TypeVar("_T")
+# Not epoll, which says nothing of a socket that another thread closes, and waits for ever.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _OWN = "ssl", "ssl_context", "create_connection"
 
 
@@ -156,7 +158,7 @@ class _InTurns:
                     wanted = selectors.EVENT_READ
                 except ssl.SSLWantWriteError:
                     wanted = selectors.EVENT_WRITE
-            with selectors.DefaultSelector() as waiting:
+            with _Selector() as waiting:
                 waiting.register(self._sock, wanted)
                 if not waiting.select(self._timeout):
                     raise TimeoutError("the peer neither sends nor takes anything")
