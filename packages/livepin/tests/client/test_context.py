@@ -200,8 +200,13 @@ def test_the_verified_chain_comes_from_the_method_of_newer_pythons_too() -> None
     class Neither:
         _sslobj = None
 
+    class ShutDown(Neither):
+        def get_verified_chain(self) -> Any:
+            return self._sslobj.get_verified_chain()  # as the standard library does
+
     assert verified_chain(New()) == [b"leaf", b"root"]
     assert verified_chain(Neither()) == ()
+    assert verified_chain(ShutDown()) == ()
 
 
 # -- every way to shake hands ------------------------------------------------------------------
@@ -922,6 +927,28 @@ def test_closed_connections_do_not_keep_others_from_being_judged_again(
             tls.sendall(REQUEST)
         assert wired.shut_down == 1
     dead[1].close()
+
+
+def test_connections_that_are_closed_while_they_are_judged_again_do_not_end_it(
+    simulator: DeliverySimulator, chain: Chain, other: Chain, serve: Any, wire: Any
+) -> None:
+    """Another thread may, at any moment; here, the clock does, once the first was found open."""
+    now, closing = simulator.clock(), contextlib.ExitStack()
+
+    def clock() -> dt.datetime:
+        closing.close()
+        return now
+
+    simulator.clock = clock
+    simulator.pin(HOST, chain.pin)
+    server, wired = serve(chain), wire()
+    pair = [wired.context.wrap_socket(_raw(server.port), server_hostname=HOST) for _ in range(2)]
+    simulator.pin(HOST, other.pin)
+    for tls in pair:
+        closing.callback(tls.close)
+    wired.adopt()
+    assert wired.shut_down == 1
+    assert wired.context.open_connections == 0
 
 
 def test_connections_that_are_gone_are_forgotten(

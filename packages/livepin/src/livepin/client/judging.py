@@ -250,13 +250,14 @@ def verified_chain(connection: Any) -> Sequence[bytes]:
     Python 3.13 has a method for it; before, the object underneath does. A Python that has
     neither gets no connection.
     """
-    public = getattr(connection, "get_verified_chain", None)
-    if public is not None:
-        return cast("Sequence[bytes]", public())
-    private = getattr(connection._sslobj, "get_verified_chain", None)
-    if private is None:
-        return ()
-    return [certificate.public_bytes(_DER) for certificate in private() or ()]
+    try:
+        public = getattr(connection, "get_verified_chain", None)
+        if public is not None:
+            return cast("Sequence[bytes]", public())
+        found = connection._sslobj.get_verified_chain()
+    except AttributeError:
+        return ()  # also where another thread has just shut the connection down
+    return [certificate.public_bytes(_DER) for certificate in found or ()]
 
 
 def passes(judge: Judge, host: str, chain: Sequence[bytes]) -> bool:
