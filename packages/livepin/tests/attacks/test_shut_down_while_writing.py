@@ -15,6 +15,7 @@ from livepin.client import MemoryStore, PinnedContext
 from livepin.client.judge import ConfigJudge
 from livepin.client.trusted import Trusted
 from livepin.documents import Mode
+from livepin.errors import UnverifiedChainError
 from livepin.testing import DeliverySimulator, make_chain, server_context
 
 HOST = "localhost"
@@ -60,6 +61,30 @@ def test_who_shuts_a_socket_down_after_the_check_gets_no_cleartext(
         tls = context.wrap_socket(ours, server_hostname=HOST, do_handshake_on_connect=False)
         with tls, pytest.raises((OSError, ValueError)):
             step(tls)
+    assert SECRET not in peer.all_that_came()
+
+
+def test_who_shuts_a_socket_down_as_the_handshake_ends_gets_an_error_of_a_connection() -> None:
+    """Another thread may; here, whoever watches the messages does it before the last one."""
+    chain, simulator = make_chain(HOST), DeliverySimulator()
+    simulator.pin(HOST, chain.pin)
+    trusted = Trusted(
+        simulator.bootstrap(), MemoryStore(), clock=simulator.clock, on_change=lambda: None
+    )
+    judge = ConfigJudge(trusted, clock=simulator.clock, unlisted="system")
+    context: Any = PinnedContext(judge, anchors=chain.authority.pem)
+
+    def watch(_: Any, direction: str, *rest: Any) -> None:
+        if direction == "write" and rest[-2].name == "FINISHED":
+            tls.shutdown(socket.SHUT_RD)
+
+    context._msg_callback = watch
+    ours, theirs = socket.socketpair()
+    peer = Peer(theirs, server_context(chain), answers=False)
+    with ours:
+        tls = context.wrap_socket(ours, server_hostname=HOST, do_handshake_on_connect=False)
+        with tls, pytest.raises(UnverifiedChainError, match="the connection is gone"):
+            tls.sendall(SECRET)
     assert SECRET not in peer.all_that_came()
 
 

@@ -162,6 +162,25 @@ def assert_still_refuses(context: PinnedContext, authority: Authority) -> None:
         assert nothing_arrived(server)
 
 
+def test_a_connection_does_not_change_to_an_unverified_context_and_back(
+    authority: Authority, context: PinnedContext
+) -> None:
+    """What it verified in between would be judged as if the pinned context had."""
+    lax = ssl._create_unverified_context()
+    with RecordingServer(make_chain(HOST)) as server:
+        with context.wrap_socket(socket.socket(), server_hostname=HOST) as tls:
+            with pytest.raises(AttributeError):
+                tls.context = lax
+            with pytest.raises(ssl.SSLCertVerificationError, match="local issuer"):
+                tls.connect(("127.0.0.1", server.port))
+        assert nothing_arrived(server)
+    tls_object = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=HOST)
+    with pytest.raises(AttributeError):
+        tls_object.context = lax
+    assert tls_object.context is context
+    assert_still_refuses(context, authority)
+
+
 def test_anonymous_ciphers_show_no_certificate_and_are_refused(context: PinnedContext) -> None:
     """TLS 1.2 knows ciphers in which the server proves nothing: PKIX has nothing to verify."""
     context.set_ciphers("aNULL:@SECLEVEL=0")

@@ -23,7 +23,7 @@ class _Guarded:
     _seen: Seen | None = None
 
     _sslobj: Any
-    _by: Any = property(attrgetter("_sslobj.context"))  # a `Judging`, found without a call
+    _by: Any  # a `Judging`, found without a call
 
     def _guard(self) -> None:
         if self._sslobj is None:
@@ -54,6 +54,11 @@ class _Guarded:
 
 class PinnedSocket(_Guarded, ssl.SSLSocket):
     """A TLS socket of a `PinnedContext`."""
+
+    # Read-only: by another context, unverified, it could connect, and come back to be judged. It
+    # is there also when another thread has just shut the TLS object down.
+    context: Any = property(attrgetter("_context"), doc="Always the one that made it.")
+    _by = context
 
     def do_handshake(self, block: bool = False) -> None:
         """Handshake, then judge; a mismatch raises before anything can be written."""
@@ -135,6 +140,9 @@ class PinnedSocket(_Guarded, ssl.SSLSocket):
 
 class PinnedObject(_Guarded, ssl.SSLObject):
     """The TLS half of an asynchronous connection of a `PinnedContext`."""
+
+    context: Any = property(attrgetter("_sslobj.context"), doc="Always the one that made it.")
+    _by = context
 
     def do_handshake(self) -> None:
         """Handshake, then judge; a mismatch raises before anything can be written."""
