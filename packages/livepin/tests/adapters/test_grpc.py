@@ -12,6 +12,10 @@ import resource
 import socket
 import ssl
 import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -24,6 +28,7 @@ from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
 grpc = pytest.importorskip("grpc", reason="the livepin wheel alone brings no grpcio")
 adapter = pytest.importorskip("livepin.adapters.grpc")
+bridges = pytest.importorskip("livepin.adapters.grpc_bridge")
 
 HOST, FAR = "localhost", "api.example.com"
 QUICK = pytest.mark.usefixtures("quick_healing")
@@ -418,15 +423,86 @@ def test_the_bridge_is_for_this_user_alone_and_leaves_nothing(pins: Client) -> N
     bridge.close()
 
 
+def test_nobody_else_takes_the_place_of_a_bridge_that_is_closed(pins: Client) -> None:
+    """A channel that outlives it would send its calls, with their tokens, to whoever listens."""
+    with adapter.Bridge(pins, "localhost:443") as bridge:
+        path = Path(bridge.target.removeprefix("unix:"))
+    around = path.parent.parent
+    assert stat.S_IMODE(around.stat().st_mode) == 0o700
+    assert around.stat().st_uid == os.geteuid()
+
+
+def test_a_folder_that_was_tidied_up_is_not_trusted_again(pins: Client, own_folder: Path) -> None:
+    with adapter.Bridge(pins, "localhost:443"):
+        pass
+    (first,) = own_folder.iterdir()
+    first.rmdir()
+    with adapter.Bridge(pins, "localhost:443"):
+        (second,) = own_folder.iterdir()
+        second.rename(first)
+        second.mkdir()  # as another user would
+        with adapter.Bridge(pins, "localhost:443") as bridge:
+            path = Path(bridge.target.removeprefix("unix:"))
+            assert path.parent.parent not in (first, second)
+        first.rename(own_folder / "moved")
+    assert list(second.iterdir()) == []
+
+
+@pytest.fixture
+def own_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the sockets are, for one test: a short path."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        monkeypatch.setattr(bridges, "_folder", bridges._Folder())
+        yield Path(folder)
+
+
+FORK = """
+    import os, signal, sys
+    from pathlib import Path
+    from livepin.adapters.grpc import Bridge
+    from livepin.testing import DeliverySimulator
+
+    parent, folders = os.getpid(), []
+    with DeliverySimulator().client() as pins, Bridge(pins, "localhost:443") as bridge:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            with Bridge(pins, "localhost:443") as own:
+                assert Path(own.target[5:]).parents[1] != Path(bridge.target[5:]).parents[1]
+            sys.exit()  # what is done at the end of a process is done
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        print(Path(bridge.target[5:]).is_socket())
+    around = Path(bridge.target[5:]).parents[1]
+    print(around)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_that_ends_takes_no_socket_of_its_parent_away() -> None:
+    """What is gone, another user can put in its place; and a channel could not connect again."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FORK)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    there, around = done.stdout.split()
+    assert there == "True"
+    assert not Path(around).exists()  # the process ended
+
+
 def test_a_bridge_that_cannot_listen_says_so_and_leaves_nothing(
-    pins: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pins: Client, own_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deep = tmp_path / ("x" * 120)
+    deep = own_folder / ("x" * 120)
     deep.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(deep))
     with pytest.raises(OSError, match="too long"):
         adapter.Bridge(pins, "localhost:443")
-    assert list(deep.iterdir()) == []
+    (around,) = deep.iterdir()
+    assert list(around.iterdir()) == []
 
 
 class Halted:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
 import tempfile
@@ -55,8 +56,8 @@ class Bridge:
         self._pins = pins
         self._context = pins.context(alpn=("h2",))
         self._refusal: LivepinError | None = None
-        folder = tempfile.mkdtemp(prefix="livepin-")  # for this user alone
-        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder = _folder.new()
+        self._remove = weakref.finalize(self, _remove, folder, os.getpid())
         path = Path(folder, "grpc")
         self.target = f"unix:{path}"
         self.credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
@@ -215,6 +216,48 @@ class Bridge:
             sock.close()
             raise
         return sock
+
+
+class _Folder:
+    """Where the sockets of this process are, for this user alone, until the process ends.
+
+    It outlives them: in the place of what is removed from a folder for all, another user can put
+    a socket of theirs, and a channel that outlives its bridge would send its calls there.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: tuple[str, os.stat_result] | None = None
+
+    def new(self) -> str:
+        """Make a folder for the socket of one bridge."""
+        with self._lock:
+            if self._held is None or not _is_still(*self._held):
+                path = tempfile.mkdtemp(prefix="livepin-")
+                self._held = path, os.lstat(path)
+                weakref.finalize(self, _remove, path, os.getpid())
+            return tempfile.mkdtemp(dir=self._held[0])
+
+    def after_fork(self) -> None:
+        """Forget what belongs to the parent."""
+        self._lock, self._held = threading.Lock(), None
+
+
+def _is_still(path: str, made: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), made)
+    except OSError:
+        return False  # whoever tidies up took it for forgotten
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # not when a forked child ends: its parent goes on
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_folder = _Folder()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_folder.after_fork)
 
 
 async def _connected(host: str, port: int) -> socket.socket:
