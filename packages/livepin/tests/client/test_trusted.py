@@ -431,10 +431,12 @@ def test_two_processes_that_share_a_store_never_lower_it(
 
 
 FORKED = """
-import os, threading
+import os, sys, threading
 from livepin.testing import DeliverySimulator
 simulator = DeliverySimulator()
 client = simulator.client()
+if "closed" in sys.argv:
+    client.close()  # its connections stay pinned, and go on looking for newer pins
 inside, over = threading.Event(), threading.Event()
 def hold():
     with client._trusted.changed:
@@ -456,5 +458,6 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def test_a_forked_child_goes_on_by_itself() -> None:
-    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
+@pytest.mark.parametrize("client", ["open", "closed"])
+def test_a_forked_child_goes_on_by_itself(client: str) -> None:
+    subprocess.run([sys.executable, "-c", FORKED, client], check=True, timeout=60)

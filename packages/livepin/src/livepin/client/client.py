@@ -237,7 +237,6 @@ class Client:
             self._push.stop()
         if self._worker is not None and self._worker is not threading.current_thread():
             self._worker.join(timeout=5)
-        _clients.discard(self)
 
     def __enter__(self) -> Client:
         return self
