@@ -335,6 +335,14 @@ def test_the_key_that_another_domain_of_the_set_serves_stays(run, pinned, chain)
     assert done.err.startswith("error: localhost serves this key now: without its pin")
 
 
+def test_a_pin_that_counts_only_later_is_no_other_way_in(run, pinned, chain) -> None:
+    leaf, issuer = text_of(chain.leaf), text_of(chain.presented[1])
+    run("pin", "add", "localhost", issuer, "--not-before", "2099-01-01")
+    done = run("pin", "remove", "localhost", leaf)
+    assert done.code == 1
+    assert done.err.startswith("error: localhost serves this key now: without its pin")
+
+
 # -- replacing -----------------------------------------------------------------------------------
 
 
@@ -375,6 +383,21 @@ def test_a_replacement_that_leaves_what_is_served_asks_nothing(run, pinned, chai
     run("pinset", "use", "localhost", "edge")
     done = run("pinset", "update", "edge", text_of(chain.leaf), NEXT)
     assert (done.code, done.err) == (0, "")
+
+
+def test_a_pin_that_stays_keeps_its_limits_so_it_may_match_nothing_yet(run, pinned, chain) -> None:
+    """The key that is served stays in the set, but counts from 2099 on: all else is what it is."""
+    leaf, issuer = text_of(chain.leaf), text_of(chain.presented[1])
+    run("pinset", "add", "edge", issuer, PIN)
+    run("pinset", "use", "localhost", "edge")
+    assert run("pin", "add", "localhost", leaf, "--not-before", "2099-01-01").code == 0
+    before = published(run)
+    done = run("pinset", "update", "edge", leaf)
+    assert done.code == 2
+    assert done.err.startswith(
+        "error: apps would be refused: no pin matches what localhost serves now"
+    )
+    assert published(run) == before
 
 
 def test_a_replacement_by_the_same_pins_publishes_nothing(run, shared) -> None:

@@ -110,6 +110,22 @@ def test_a_copy_that_weakens_or_shuts_out_asks_first(run, data, api, ca, authori
     assert done.err.startswith("error: apps may be refused: *.example.test is no host")
 
 
+def test_a_copy_that_limits_the_time_of_the_key_that_is_served_asks_first(
+    run, data, api, ca, chain
+) -> None:
+    leaf = text_of(chain.leaf)
+    run("domain", "add", "localhost", "--port", api.port, "--ca", ca)
+    run("stream", "add", "canary")
+    run("pin", "add", "localhost", NEXT, "--stream", "canary")
+    run("pin", "remove", "localhost", leaf, "--unchecked", "--stream", "canary")
+    run("pin", "add", "localhost", leaf, "--not-before", "2099-01-01", "--stream", "canary")
+    done = run("stream", "copy", "localhost", "--from", "canary", "--to", "main")
+    assert done.code == 2
+    assert done.err.startswith(
+        "error: apps would be refused: no pin matches what localhost serves now"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "error", "hint"),
     [

@@ -32,6 +32,7 @@ _WEAKER = {
     ("token", False): "apps will send no token to {}",
     ("stale", "enforce"): "apps will connect to {} by old pins, however long they get no config",
 }
+_LIMITED = ("sha256", "not_before", "not_after")  # what a pin matches, and when
 _WIDTH = {"intermediate": 1, "root": 2}  # of the level of a pin: how many keys it stands for
 
 
@@ -75,11 +76,15 @@ def judged(goal: Target, seen: Observation, domain: Domain) -> dict[str, Any]:
             "summary": seen.error,
             "notes": [why(seen, goal)],
         }
-    now = datetime.now(timezone.utc)
-    in_force = [pin for pin in domain["pins"] if _in_force(pin, now)]
     # Pins are added to the pattern and its stream, which is not always the host that was seen.
     named = structs.replace(seen, host=quoted(domain["pattern"]) + elsewhere(domain["stream"]))
-    return found | dict(judge(named, in_force, mode=domain["mode"]))
+    return found | dict(judge(named, in_force(domain), mode=domain["mode"]))
+
+
+def in_force(domain: Domain) -> list[dict[str, Any]]:
+    """Return the pins of a domain that count now."""
+    now = datetime.now(timezone.utc)
+    return [pin for pin in domain["pins"] if _counts(pin, now)]
 
 
 def _weaker(before: Domain | None, after: Domain) -> Iterator[str]:
@@ -106,7 +111,9 @@ def _judges_anew(before: Domain | None, after: Domain) -> bool:
         return False
     if before is None or before["mode"] != "enforce":
         return True
-    held, kept = ({pin["sha256"] for pin in each["pins"]} for each in (before, after))
+    held, kept = (
+        {tuple(map(pin.get, _LIMITED)) for pin in each["pins"]} for each in (before, after)
+    )
     return not held <= kept
 
 
@@ -126,7 +133,7 @@ def _doubts(domains: Sequence[Domain], look_at: str | None) -> Iterator[str]:
             yield f"apps would be refused: no pin matches what {host} serves now"
 
 
-def _in_force(pin: dict[str, Any], now: datetime) -> bool:
+def _counts(pin: dict[str, Any], now: datetime) -> bool:
     start, end = pin["not_before"], pin["not_after"]
     if start is not None and now < datetime.fromisoformat(start):
         return False

@@ -25,6 +25,7 @@ from livepin_server.errors import CustodyError
 from livepin_server.probing.probe import Target, probe
 
 from .api import Api, Common, connected
+from .consequences import in_force
 from .domain import fellows, set_of, show_pins, warn_of_fellows
 from .keyfiles import Found
 from .looking import (
@@ -291,13 +292,15 @@ def _with_fellows(api: Api, where: str, stream: str) -> list[dict[str, Any]]:
 def _require_unused(pin: str, domain: dict[str, Any]) -> None:
     """Refuse to remove the one pin by which apps reach the host now. No answer is no objection."""
     name = domain["pattern"]
-    others = {each["sha256"] for each in domain["pins"]} - {pin}
-    if name.startswith("*.") or domain["mode"] != "enforce" or not others:
+    held = {each["sha256"] for each in in_force(domain)}
+    if name.startswith("*.") or domain["mode"] != "enforce" or pin not in held:
         return
+    if len(domain["pins"]) == 1:
+        return  # the server refuses it, whatever the host serves
     with working(f"looking at {name}"):
         seen = probe(Target(host=name, connect=domain["connect"], ca=domain["ca"]))
     served = {each.sha256 for each in seen.chain}
-    if pin in served and not served & others:
+    if pin in served and not served & (held - {pin}):
         raise CommandError(
             f"{name} serves this key now: without its pin, apps would be refused",
             hint="change the certificate first; to remove it all the same: --unchecked",

@@ -322,7 +322,8 @@ def _agree_to_update(
     """Ask first where the domains that follow the set may be shut, or more open, by new pins."""
     stream = held["stream"]
     every = {"not_before": None, "not_after": None, "level": None, "backup": False}
-    new = [every | pin for pin in pins]
+    stays = {pin["sha256"]: pin for pin in held["pins"]}  # as it is, with the limits of its time
+    new = [stays.get(pin["sha256"], every | pin) for pin in pins]
     domains = api.call("GET", f"{api.base}/domains", stream=stream) if held["domains"] else []
     agree(
         [(each, each | {"pins": new}) for each in domains if each["pin_set"] == held["name"]],
