@@ -6,6 +6,7 @@ of their own server, and the next command sends the key there.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,25 @@ def test_a_key_that_others_can_read_is_not_used(profiles, capsys, mode) -> None:
     said = capsys.readouterr()
     assert f"error: {profiles / 'production.key'} can be read by others" in said.err
     assert KEY not in said.out + said.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_profiles_that_belong_to_somebody_else_get_no_key(profiles, capsys) -> None:
+    """In a folder that others can write to, they put a file of their own in its place."""
+    os.chown(profiles / "profiles.toml", 12345, 12345)
+    assert main(["domain", "list", "--profile", "production"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {profiles / 'profiles.toml'} belongs to another user",
+        "hint:  LIVEPIN_PROFILES names another folder",
+    ]
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_a_folder_in_which_others_can_swap_files_gets_no_key(profiles, capsys, mode) -> None:
+    """Nothing has to be written: the key of one profile under the name of another is enough."""
+    profiles.chmod(mode)
+    assert main(["domain", "list", "--profile", "production"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {profiles} can be changed by others",
+        f"hint:  chmod 700 {profiles}",
+    ]

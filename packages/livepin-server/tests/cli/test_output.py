@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from livepin.testing import RecordingServer
 from livepin_server.cli.app import main
-from livepin_server.cli.output import counted, plain, working
+from livepin_server.cli.output import counted, plain, put, working
 
 PIN = "sha256/" + "A" * 43 + "="
 LIVEPIN = [sys.executable, "-m", "livepin"]
@@ -296,3 +296,18 @@ def test_what_a_terminal_would_obey_is_made_visible(text, shown) -> None:
 
 def test_things_are_counted_in_words() -> None:
     assert [counted(n, "day") for n in (0, 1, 2)] == ["0 days", "1 day", "2 days"]
+
+
+def test_what_cannot_be_written_leaves_nothing_beside_it(tmp_path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(OSError, match="there"):
+        put(tmp_path / "there", "text")
+    assert [each.name for each in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_file_is_written_over_no_other_one(run, data) -> None:
+    run("domain", "add", "a.test", "--pin", PIN)
+    Path(".pins.json.new").write_text("mine")
+    assert run("export", "json", "--out", "pins.json").code == 0
+    assert sorted(each.name for each in Path().glob("*pins*")) == [".pins.json.new", "pins.json"]
+    assert Path(".pins.json.new").read_text() == "mine"

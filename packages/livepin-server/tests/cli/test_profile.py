@@ -207,6 +207,29 @@ def test_what_cannot_be_written_down_is_refused(run, template) -> None:
     assert done.code == 2
     assert done.err.startswith("error: expected characters that can be printed, found ")
     assert link.is_symlink()
+    assert not [*FOLDER.iterdir()]
+
+
+def test_a_key_that_was_left_behind_is_named(run, served) -> None:
+    """As by a command that was killed in between."""
+    FOLDER.mkdir(0o700)
+    (FOLDER / "p.key").touch(0o600)
+    ca, key = served.data / "tls" / "ca.pem", served.data / "operator.key"
+    done = run("profile", "add", "p", "--url", served.url, "--ca", ca, "--key-file", key)
+    assert (done.code, done.err.splitlines()) == (
+        2,
+        [
+            f"error: {FOLDER.absolute() / 'p.key'} exists already",
+            "hint:  no profile has this key: move it away, or delete it",
+        ],
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_named(run, template, monkeypatch) -> None:
+    Path("link").symlink_to("nowhere/profiles")
+    monkeypatch.setenv("LIVEPIN_PROFILES", "link")
+    done = run("profile", "add", "p", "--data", template)
+    assert (done.code, done.err) == (2, "error: cannot make link: File exists\n")
 
 
 # -- list, show, use, remove -------------------------------------------------------------------

@@ -7,6 +7,7 @@ characters are shown, never sent, so that nothing can rewrite what an operator s
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -89,11 +90,27 @@ def replace(path: Path, text: str, *, over: Callable[[Path], bool], what: str) -
             raise CommandError(
                 f"{path} exists, and is no {what}", hint="name another file; it was left alone"
             )
-        beside = path.resolve().with_name(f".{path.name}.new")
-        beside.write_text(text)
-        beside.replace(path.resolve())
+        put(path, text)
     except OSError as exc:
         raise CommandError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def put(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """Write a file, whole or not at all; where it is a link, what that leads to.
+
+    Raises:
+        OSError: it cannot be written; nothing is left beside it.
+    """
+    path = path.resolve()
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)  # no one else's file
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink()
+        raise
 
 
 def show_error(message: str, hint: str | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from livepin_server.custody.files import read_secret, write_secret
 from livepin_server.services.model import Name
 from livepin_server.services.nearest import nearest
 
-from .output import CommandError
+from .output import CommandError, put
 
 FILE = "profiles.toml"
 _MOST = 256 * 1024  # bytes
@@ -100,9 +99,21 @@ class Profiles:
         return read_secret(self.key_file(name), limit=_MOST_KEY).decode("latin-1").strip()
 
     def add(self, name: str, profile: Profile, *, key: str | None) -> None:
-        """Keep a new profile, and its key."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Keep a new profile, and its key.
+
+        Raises:
+            CommandError, CustodyError: it cannot be kept; nothing of it was.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise CommandError(f"cannot make {self.folder}: {exc.strerror}") from exc
         if key is not None:
+            if self.key_file(name).exists():
+                raise CommandError(
+                    f"{self.key_file(name)} exists already",
+                    hint="no profile has this key: move it away, or delete it",
+                )
             write_secret(self.key_file(name), key.encode() + b"\n")
         try:
             self._write(self.default, {**self.known, name: profile})
@@ -126,12 +137,9 @@ class Profiles:
         return gone
 
     def _write(self, default: str | None, known: Mapping[str, Profile]) -> None:
-        path = (self.folder / FILE).resolve()  # it may be a link to where such files are kept
+        text, path = _render(default, known), self.folder / FILE
         try:
-            descriptor, beside = tempfile.mkstemp(prefix=f".{FILE}.", dir=path.parent)  # 0600
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(_render(default, known))
-            Path(beside).replace(path)
+            put(path, text, mode=0o600)
         except OSError as exc:
             raise CommandError(f"cannot write {path}: {exc.strerror}") from exc
 
@@ -155,21 +163,32 @@ def _folder(environment: Mapping[str, str]) -> Path:
 
 def _read(path: Path) -> str:
     try:
+        _require_own(path.parent, path.parent.stat(), mode="700")
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            _require_own(path, os.fstat(file.fileno()), mode="600")
             data = file.read(_MOST + 1)
     except FileNotFoundError:
         return ""
     except OSError as exc:
         raise CommandError(f"cannot read {path}: {exc.strerror}") from exc
-    if os.name == "posix" and mode & 0o022:
-        raise CommandError(f"{path} can be changed by others", hint=f"chmod 600 {path}")
     if len(data) > _MOST:
         raise CommandError(f"expected {path} to hold at most {_MOST // 1024} KiB")
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
         raise CommandError(f"{path}: it is not text", hint="mend it, or move it away") from exc
+
+
+def _require_own(path: Path, found: os.stat_result, *, mode: str) -> None:
+    """Refuse what others can change: by its mode, or since it is theirs."""
+    if os.name != "posix":
+        return
+    if found.st_uid not in (0, os.geteuid()):
+        raise CommandError(
+            f"{path} belongs to another user", hint="LIVEPIN_PROFILES names another folder"
+        )
+    if found.st_mode & 0o022:
+        raise CommandError(f"{path} can be changed by others", hint=f"chmod {mode} {path}")
 
 
 def _require_whole(found: _File) -> None:
