@@ -133,6 +133,7 @@ def test_a_password_in_the_process_list_is_refused(run, data, command, url) -> N
         ("sqlite:////srv/livepin.db", 2, "expected --database to be the URL of PostgreSQL"),
         ("db.example.com", 2, "expected --database to be the URL of PostgreSQL"),
         ("postgresql", 2, "the setting database is not the URL of a database that can be used"),
+        ("postgresql://livepin@h:one/l", 2, "the setting database is not the URL of a database"),
         ("postgresql://livepin@127.0.0.1:1/livepin", 4, "the database does not answer: "),
     ],
 )
@@ -142,6 +143,15 @@ def test_what_is_no_database_leaves_nothing_behind(run, url, code, error) -> Non
     assert done.err.startswith(f"error: {error}")
     assert "\nhint:  " in done.err
     assert not Path("new").exists()
+
+
+def test_a_password_that_splits_the_url_is_not_repeated(run, monkeypatch) -> None:
+    """An @ in it has to be %40; else what comes after passes for host and port."""
+    monkeypatch.setenv("LIVEPIN_DATABASE", "postgresql://livepin:hunter1@x:hunter2@db/livepin")
+    done = run(*INIT)
+    assert done.code == 2
+    assert "hunter" not in done.out + done.err
+    assert done.err.startswith("error: the setting database is not the URL of a database")
 
 
 def test_two_databases_are_a_mistake_that_names_both(run, monkeypatch) -> None:

@@ -128,7 +128,7 @@ def has_password(url: str) -> bool:
     """Tell whether the URL of a database holds a password."""
     try:
         found = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return False
     return found.password is not None or any(name.endswith("password") for name in found.query)
 
@@ -139,12 +139,12 @@ def _opened(url: str) -> tuple[_Kind, Engine]:
         parsed = make_url(url)
         kind = _KINDS[parsed.get_backend_name(), parsed.get_driver_name()]
         return kind, kind.engine(parsed)
-    except (ArgumentError, KeyError) as exc:
-        # The URL may hold a password: it is not repeated.
+    except (ArgumentError, KeyError, ValueError):
+        # The URL may hold a password: nothing of it is repeated, such as what is no port.
         raise ConfigurationError(
             "the setting database is not the URL of a database that can be used here",
             hint="postgresql+psycopg://USER@HOST/NAME; leave it out for SQLite in the data folder",
-        ) from exc
+        ) from None
     except ImportError as exc:
         raise ConfigurationError(
             "the driver of PostgreSQL is not installed", hint="install livepin-server[postgres]"
