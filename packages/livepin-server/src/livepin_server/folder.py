@@ -253,8 +253,7 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
                 "the database holds the data of another Livepin server",
                 hint="name an empty database; or copy that server's data folder to serve it too",
             )
-        schema_version.require_empty(database)
-        schema_version.upgrade(database, now=clock())  # by itself: all or nothing
+        schema_version.create(database)
         try:
             services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
             _create_account(services, plan, undo)

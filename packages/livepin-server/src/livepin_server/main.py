@@ -71,7 +71,7 @@ def move(data: Path, url: str) -> int:
     with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
         target = Database(url)
         try:
-            return moving.move(opened.services.database, target, now=clock())
+            return moving.move(opened.services.database, target)
         finally:
             target.close()
 

@@ -108,6 +108,25 @@ def test_what_was_just_made_can_be_removed(either):
         assert inspect(connection).get_table_names() == []
 
 
+def test_of_two_that_begin_at_once_one_makes_the_tables(postgres, new_database, open_database):
+    """Else both would use them, and the one that fails would drop those of the other."""
+    url = postgres.url(new_database())
+
+    def make(database):
+        try:
+            schema_version.create(database)
+        except SchemaError as exc:
+            return str(exc)
+        return None
+
+    databases = [open_database(url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(make, databases))
+    assert said.count(None) == 1
+    assert {*said} - {None} == {"the database is not empty: another program has a table accounts"}
+    schema_version.require_current(databases[0])
+
+
 def test_an_upgrade_of_a_current_database_changes_nothing(opened):
     before = content(opened.data / "livepin.db")
     assert schema_version.upgrade(opened.services.database, now=NOW) is None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import Connection, insert, select
 
 from livepin_server.errors import SchemaError
@@ -15,7 +13,7 @@ from .schema import metadata
 _MANY = 500  # rows in one statement
 
 
-def move(source: Database, target: Database, *, now: datetime) -> int:
+def move(source: Database, target: Database) -> int:
     """Copy everything, and return the number of rows; the source is not changed.
 
     Raises:
@@ -24,8 +22,7 @@ def move(source: Database, target: Database, *, now: datetime) -> int:
     """
     if schema_version.current(target) is not None:
         raise SchemaError("the database to move to is not empty", hint="name an empty database")
-    schema_version.require_empty(target)
-    schema_version.upgrade(target, now=now)
+    schema_version.create(target)
     try:
         with source.reading() as reading:
             return target.write(lambda writing: _copy(reading, writing))

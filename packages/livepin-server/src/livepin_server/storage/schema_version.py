@@ -49,19 +49,13 @@ def require_current(database: Database) -> None:
     )
 
 
-def require_empty(database: Database) -> None:
-    """Refuse a database in which another program has tables of these names.
+def create(database: Database) -> None:
+    """Make the tables in an empty database: all or none, and only where nobody else made any.
 
     Raises:
-        SchemaError: it has.
+        SchemaError: it is not empty; it was left alone. UnavailableError: it cannot be written.
     """
-    with database.reading() as connection:
-        taken = metadata.tables.keys() & set(inspect(connection).get_table_names())
-    if taken:
-        raise SchemaError(
-            f"the database is not empty: another program has a table {min(taken)}",
-            hint="name an empty database",
-        )
+    database.write(_create)
 
 
 def upgrade(database: Database, *, now: datetime) -> Path | None:
@@ -90,6 +84,18 @@ def remove(database: Database) -> None:
 def _drop(connection: Connection) -> None:
     metadata.drop_all(connection)
     connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+
+
+def _create(connection: Connection) -> None:
+    """Look in the same transaction: two that begin at once would share the tables of the first."""
+    ours = {*metadata.tables, "alembic_version"}
+    taken = ours & set(inspect(connection).get_table_names())
+    if taken:
+        raise SchemaError(
+            f"the database is not empty: another program has a table {min(taken)}",
+            hint="name an empty database",
+        )
+    _migrate(connection)
 
 
 def _migrate(connection: Connection) -> None:
