@@ -94,6 +94,22 @@ def test_a_key_in_several_roots_is_one_pin_that_is_named_by_the_last_to_expire(
         assert found.summary() == f"1 root from {file}"
 
 
+def test_a_certificate_that_is_cut_off_takes_no_other_one_along(tmp_path: Path) -> None:
+    file = tmp_path / "bundle.pem"
+    cut = pem_of(self_issued("Cut off"))[:200]
+    file.write_text(f"{cut}\n{pem_of(self_issued('Whole'))}{cut}")
+    found = read_roots(file)
+    assert [each.subject for each in found.roots.values()] == ["CN=Whole"]
+    assert found.summary() == f"1 root from {file}; left out: 2 cannot be read"
+
+
+def test_a_bundle_of_nothing_but_beginnings_is_read_in_one_pass(tmp_path: Path) -> None:
+    """Read to the end from each of them, a megabyte would keep the command busy for long."""
+    (tmp_path / "bundle.pem").write_text("-----BEGIN CERTIFICATE-----" * 38_000)
+    with pytest.raises(CommandError, match="holds no CA certificate"):
+        read_roots(tmp_path / "bundle.pem")
+
+
 def test_what_a_subject_says_cannot_rewrite_the_terminal(tmp_path: Path) -> None:
     file = tmp_path / "bundle.pem"
     file.write_text(pem_of(self_issued("\x1b[2Jowned" + "x" * 50)))

@@ -167,7 +167,7 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 def _of_pem(data: bytes, name: str, passphrase: Passphrase) -> list[Found]:
     found: list[Found] = []
     strange = None
-    for label, text in _blocks(data):
+    for label, text in blocks(data):
         what = label.decode()
         if label in _CERTIFICATES:
             text = text.replace(b" X509 ", b" ", 2)
@@ -190,7 +190,7 @@ def _of_pem(data: bytes, name: str, passphrase: Passphrase) -> list[Found]:
     return found
 
 
-def _blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Give label and text of each block, in one pass: a file may be nothing but beginnings."""
     begin = None
     for mark in _MARK.finditer(data):

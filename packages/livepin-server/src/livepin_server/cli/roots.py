@@ -20,10 +20,10 @@ from livepin.certificates import CertificateInfo, describe, pem_to_ders
 from livepin.errors import MalformedError
 from livepin.pins import fingerprint_text
 
-from .keyfiles import MOST, read_bounded
+from .keyfiles import MOST, blocks, read_bounded
 from .output import CommandError, counted, plain
 
-_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.{0,65536}?-----END CERTIFICATE-----", re.DOTALL)
+_LABEL = b"CERTIFICATE"
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]{1,3}\Z")  # how OpenSSL names the files of a folder
 _MOST_FILES = 2000
 _LONGEST = 120  # characters of a subject
@@ -67,10 +67,11 @@ def read_roots(file: Path | None) -> TrustStore:
     origin, data = _of_machine() if file is None else (str(file), _of_file(file))
     roots: dict[str, Root] = {}
     left_out: dict[str, str] = {}
-    unreadable = 0
-    for match in _BLOCK.finditer(data):
+    pems = [text for label, text in blocks(data) if label == _LABEL]
+    unreadable = data.count(b"-----BEGIN %b-----" % _LABEL) - len(pems)  # cut off
+    for pem in pems:
         try:
-            info, reason = _looked_at(match[0])
+            info, reason = _looked_at(pem)
         except (MalformedError, ValueError):
             unreadable += 1
             continue
