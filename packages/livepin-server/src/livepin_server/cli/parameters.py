@@ -74,7 +74,7 @@ def path(host: str) -> str:
 
 
 def name_of(what: str, text: str, *, such_as: str) -> str:
-    """Return the name of a pin set or stream; it may stand in a URL path as it is."""
+    """Return a name, such as that of a pin set; it may stand in a URL path as it is."""
     try:
         return check_name(text, what=what)
     except MalformedError as exc:

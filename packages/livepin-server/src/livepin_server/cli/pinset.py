@@ -97,7 +97,7 @@ def add(
     Files are read here, and only pins go to the server. Of a bundle of roots, those are taken
     that are certificates of CAs, issued by themselves, and valid now.
     """
-    where = name_of("a pin set", name, such_as="payments, or trust-roots")
+    where = _name(name)
     store, pins, lines = _gathered(source, sources, "pinset add")
     body = {"name": where, "pins": pins, "stream": stream, "reason": reason}
     with connected(common) as api:
@@ -134,7 +134,7 @@ def update(
     If pins go by which apps may reach a domain now, it asks first: the hosts are looked at from
     here. A pin that stays keeps its label.
     """
-    where = name_of("a pin set", name, such_as="payments, or trust-roots")
+    where = _name(name)
     store, pins, lines = _gathered(source, sources, "pinset update")
     with connected(common) as api:
         held = api.call("GET", f"{api.base}/pin-sets/{where}", stream=stream)
@@ -187,7 +187,7 @@ def list_(*, stream: Stream = "main", common: Common = _DEFAULTS) -> None:
 @app.command(help_epilogue="Example:\n  livepin pinset show payments")
 def show(name: SetName, /, *, stream: Stream = "main", common: Common = _DEFAULTS) -> None:
     """Show one pin set: its pins, and the domains that follow it."""
-    where = name_of("a pin set", name, such_as="payments, or trust-roots")
+    where = _name(name)
     with connected(common) as api:
         found = api.call("GET", f"{api.base}/pin-sets/{where}", stream=stream)
     if common.json:
@@ -228,7 +228,7 @@ def use(
         raise CommandError(f"expected NAME or --own, found {found}")
     where, look_at = path(host), require_covered(pattern(host), look_at)
     if name is not None:
-        name = name_of("a pin set", name, such_as="payments, or trust-roots")
+        name = _name(name)
     with connected(common) as api:
         before = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
         if name is not None and before["pin_set"] != name:
@@ -253,7 +253,7 @@ def remove(
     common: Common = _DEFAULTS,
 ) -> None:
     """Remove a pin set that no domain follows."""
-    where = name_of("a pin set", name, such_as="payments, or trust-roots")
+    where = _name(name)
     with connected(common) as api:
         done = api.call("DELETE", f"{api.base}/pin-sets/{where}", stream=stream, reason=reason)
     if common.json:
@@ -261,6 +261,10 @@ def remove(
         return
     version = done["publication"]["version"]
     say(f"The pin set {where} is removed, from config version {version} on.")
+
+
+def _name(text: str) -> str:
+    return name_of("a pin set", text, such_as="payments, or trust-roots")
 
 
 def _gathered(

@@ -9,13 +9,12 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
-from livepin.documents.members import name as check_name
-from livepin.errors import MalformedError
 
 from livepin_server.services.nearest import nearest
 
 from .api import Json, reaching, read_text
 from .output import CommandError, say, show_json, table
+from .parameters import name_of
 from .places import Folder, Names, Server, checked_key, https
 from .profiles import Profile, Profiles
 
@@ -76,7 +75,7 @@ def add(
     if (url is None) == (data is None):
         raise CommandError("expected --url URL or --data FOLDER", hint="livepin profile add --help")
     if account is not None:
-        _check_name(account, what="an account", example="acme")
+        name_of("an account", account, such_as="acme")
     meant = _folder(data, ca, key_file) if url is None else _server(url, ca, key_file)
     caller = None if unchecked else _tried(meant, account)
     if isinstance(meant, Server):
@@ -163,19 +162,12 @@ def remove(name: ProfileName, /) -> None:
 
 
 def _require_new(name: str, profiles: Profiles) -> None:
-    _check_name(name, what="a profile", example="production")
+    name_of("a profile", name, such_as="production")
     if name in profiles.known:
         raise CommandError(
             f"there is a profile {name} already: {_where(profiles[name])}",
             hint=f"choose another name, or first: livepin profile remove {name}",
         )
-
-
-def _check_name(name: str, *, what: str, example: str) -> None:
-    try:
-        check_name(name, what=what)
-    except MalformedError as exc:
-        raise CommandError(str(exc), hint=f"such as {example}") from exc
 
 
 def _server(url: str, ca: Path | None, key_file: Path | None) -> Server:

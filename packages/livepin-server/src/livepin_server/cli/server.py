@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 from livepin.documents import root
-from livepin.documents.members import name as check_name
-from livepin.errors import LivepinError, MalformedError
+from livepin.errors import LivepinError
 from livepin.jose import PrivateKey, b64url_decode, sign_general
 
 from livepin_server.custody.root_file import SHORTEST_PASSPHRASE, write_root_key
@@ -46,7 +45,7 @@ from .output import (
     warn,
     working,
 )
-from .parameters import quoted
+from .parameters import name_of, quoted
 from .places import HERE, is_found_unsaid
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def init(
 ) -> None:
     """Make a data folder: database, keys, TLS identity, and a first account with its root key."""
     made = _new_folder(folder, data)
-    _check_account(account)
+    name_of("an account", account, such_as="acme")
     check_urls(url, recovery_url)
     _require_one_root(root_key, online_root)
     settings = Settings(
@@ -245,7 +244,7 @@ def add(
     local: Local = _LOCAL,
 ) -> None:
     """Make an account. Its root key is made here, and only signs here."""
-    _check_account(name)
+    name_of("an account", name, such_as="acme")
     passphrase = _new_passphrase(root_key, passphrase_file)
     key = PrivateKey.generate()
     with connected(local) as api:
@@ -372,13 +371,6 @@ def _require_no_password(url: str, option: str) -> None:
             f"{option}: a password in a command is in the process list, for everybody to read",
             hint="leave it out; PGPASSWORD, PGPASSFILE or ~/.pgpass gives it. And change this one",
         )
-
-
-def _check_account(name: str) -> None:
-    try:
-        check_name(name, what="an account")
-    except MalformedError as exc:
-        raise CommandError(str(exc), hint="such as acme") from exc
 
 
 def _new_passphrase(root_key: Path, file: Path | None) -> str:
