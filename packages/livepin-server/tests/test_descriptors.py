@@ -30,3 +30,17 @@ def test_the_limit_is_raised_as_far_as_it_may_be_and_never_lowered(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert [int(each) for each in done.stdout.split()] == [allowed, after, hard]
+
+
+def test_a_system_that_allows_less_than_it_says_is_taken_at_what_it_gives() -> None:
+    """As macOS does, whose hard limit is "unlimited"; no other system can be made to."""
+    code = (
+        "import resource; from livepin_server import descriptors;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096));"
+        "resource.setrlimit = lambda *_: int('EINVAL');"
+        "print(descriptors.allow(2000))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "64\n"

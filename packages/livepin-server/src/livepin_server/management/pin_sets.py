@@ -61,7 +61,10 @@ def replace_pins(
     data: JSONBody[ReplacePins],
     stream: Stream = "main",
 ) -> PinSetChanged:
-    """Have a pin set hold exactly these pins, and publish once."""
+    """Have a pin set hold exactly these pins, and publish once.
+
+    One that it holds already stays as it is, with its label and its limits in time.
+    """
     publication = services.pin_sets.replace(
         account, name, data.pins, stream, intent(request, data.reason)
     )

@@ -88,7 +88,7 @@ class PinSets:
     ) -> Publication:
         """Have a shared pin set hold exactly these pins, and publish once.
 
-        A pin that it holds already stays as it is, with its label.
+        A pin that it holds already stays as it is, with its label and its limits in time.
 
         Raises:
             InvalidError: not pins, or none. NotFoundError: no such set.
