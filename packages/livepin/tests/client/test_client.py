@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import http.client
 import json
@@ -403,7 +404,8 @@ def test_an_open_connection_ends_with_its_pin_although_no_newer_config_comes(
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
             with pins.context().wrap_socket(sock, server_hostname=HOST) as tls:
                 simulator.clock.advance(days=60)
-                assert tls.recv(1) == b""  # until it is shut down
+                with contextlib.suppress(ConnectionResetError):  # how Python 3.13 puts it
+                    assert tls.recv(1) == b""  # until it is shut down
                 # Which error depends on how far the shut-down has come.
                 with pytest.raises(PinningError):
                     tls.sendall(b"GET / HTTP/1.1\r\n\r\n")

@@ -117,7 +117,8 @@ def test_a_broken_connection_is_refused_as_tls_libraries_expect(every, app) -> N
             tls.sendall(b"GET /1 HTTP/1.1\r\n\r\n")
             assert tls.recv(100).startswith(b"HTTP/1.1 200")
             socket.socket.shutdown(tls, socket.SHUT_RDWR)
-            assert tls.recv(100) == b""
+            with contextlib.suppress(ConnectionResetError):  # how Python 3.13 puts it
+                assert tls.recv(100) == b""
             pins.context()._judge.generation += 1
             with pytest.raises(ssl.SSLError):
                 tls.sendall(b"GET /2 HTTP/1.1\r\n\r\n")
