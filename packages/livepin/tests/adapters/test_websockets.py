@@ -218,28 +218,36 @@ def test_nothing_takes_the_place_of_the_pinned_context(
     assert server.connections == 0
 
 
-def test_nothing_is_read_while_the_opening_handshake_is_written(
+def test_openssl_is_never_called_by_two_threads_at_once(
     pins: Client, chain: Chain, echo: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = echo(chain)
     read, write = PinnedSocket.read, PinnedSocket.write
-    reading, written = threading.Event(), threading.Event()
+    inside, overlaps, written = threading.Lock(), [], threading.Event()
 
-    def reads(connection: PinnedSocket, *args: Any) -> Any:
-        reading.set()
-        return read(connection, *args)
+    def alone(call: Callable[..., Any], *args: Any) -> Any:
+        if not inside.acquire(blocking=False):
+            overlaps.append(call)
+            return call(*args)
+        try:
+            return call(*args)
+        finally:
+            inside.release()
 
     def writes(connection: PinnedSocket, data: Any) -> int:
         if not written.is_set():
-            select.select([connection], [], [], 10)  # the server's session tickets are there
-            assert not reading.wait(0.2)
+            select.select(
+                [connection], [], [], 0.5
+            )  # until session tickets are there, if not taken
+            written.wait(0.2)  # which the reading thread would take in now
             written.set()
         return write(connection, data)
 
-    monkeypatch.setattr(PinnedSocket, "read", reads)
-    monkeypatch.setattr(PinnedSocket, "write", writes)
+    monkeypatch.setattr(PinnedSocket, "read", lambda *args: alone(read, *args))
+    monkeypatch.setattr(PinnedSocket, "write", lambda *args: alone(writes, *args))
     assert talk("sync", pins, server.url, "one") == ["one"]
     assert written.is_set()
+    assert overlaps == []
 
 
 # -- redirects and names ---------------------------------------------------------------------

@@ -1,8 +1,12 @@
-"""Pauses between attempts that fail: each about twice the last, and spread over a fleet."""
+"""Pauses: between attempts that fail each about twice the last, and all spread over a fleet."""
 
 from __future__ import annotations
 
 import random
+
+# Not the generator of the process: the app may have seeded it, and after a fork all children would
+# go on with the same numbers, in step.
+chance = random.SystemRandom()
 
 
 class Backoff:
@@ -16,8 +20,13 @@ class Backoff:
         """Note a failure; return the seconds to wait, at most `longest`."""
         base = min(self._next, longest)
         self._next = 2 * base
-        return base * random.uniform(0.5, 1.0)  # noqa: S311 - spreads a fleet
+        return spread(base)
 
     def reset(self) -> None:
         """Note a success."""
         self._next = self._first
+
+
+def spread(pause: float) -> float:
+    """Return half of a pause to all of it: what meets the same change must not act in step."""
+    return pause * chance.uniform(0.5, 1.0)

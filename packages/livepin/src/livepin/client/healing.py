@@ -9,13 +9,14 @@ looks: as long as connections are tried, newer pins are fetched beside them, at 
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
 from livepin.errors import PinMismatchError
+
+from .backoff import spread
 
 DEADLINE = 5.0  # seconds that a handshake waits at most
 _PAUSE = 1.0  # seconds at most between fetches, for all waiting handshakes together
@@ -111,7 +112,7 @@ class Healing:
             now = time.monotonic()
             if now < self._next_look or not self._takes_token(now):
                 return False
-            self._next_look = now + _spread(_LOOK)
+            self._next_look = now + spread(_LOOK)
         run = threading.Thread(target=self._refresh, args=(DEADLINE,), daemon=True)
         run.name = "livepin-look"
         with contextlib.suppress(RuntimeError):  # no more threads: the next connection tries
@@ -123,7 +124,7 @@ class Healing:
             now = time.monotonic()
             if now < self._next_fetch or not self._takes_token(now):
                 return False
-            self._next_fetch = now + _spread(_PAUSE)
+            self._next_fetch = now + spread(_PAUSE)
             return True
 
     def _takes_token(self, now: float) -> bool:
@@ -148,9 +149,4 @@ class Healing:
                 self._blocked.pop(next(iter(self._blocked)))
             backoff = min(max(2 * last, _FIRST_BACKOFF), _LONGEST_BACKOFF)
             self._blocked[key] = time.monotonic() + backoff, backoff
-            self._next_look = time.monotonic() + _spread(_LOOK)
-
-
-def _spread(pause: float) -> float:
-    """Return a pause of about that length: a fleet that meets a change must not fetch in step."""
-    return pause * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
+            self._next_look = time.monotonic() + spread(_LOOK)

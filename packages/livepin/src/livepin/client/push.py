@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator
 from livepin import jsontext
 from livepin.errors import LivepinError
 
-from .backoff import Backoff
+from .backoff import Backoff, chance
 from .fetcher import Connection, connect, path_of
 from .updater import Updater
 
@@ -112,7 +111,7 @@ class PushListener:
             spread = self._news(data)
             if spread is None:
                 return
-            if self._stopped.wait(random.uniform(0, spread)):  # noqa: S311 - spreads a fleet
+            if self._stopped.wait(chance.uniform(0, spread)):
                 return
             self._newer()
 
