@@ -359,8 +359,8 @@ def test_the_metrics_count_what_was_answered(start_server) -> None:
         'livepin_requests_total{front="management",status="200"} 1.0',
         'livepin_requests_total{front="management",status="401"} 1.0',
         'livepin_requests_total{front="management",status="404"} 1.0',
-        'livepin_config_fetches_total{account="acme",held="none"} 1.0',
-        'livepin_config_fetches_total{account="acme",held="1"} 1.0',
+        'livepin_config_fetches_total{account="acme",held="none",stream="main"} 1.0',
+        'livepin_config_fetches_total{account="acme",held="1",stream="main"} 1.0',
         'livepin_config_version{account="acme",stream="main"} 1.0',
         "livepin_event_streams 0.0",
     ):
@@ -375,4 +375,4 @@ def test_many_claimed_versions_are_few_metrics(start_server) -> None:
         server.send("GET", "/v1/acme/config/main", headers=header)
     text = server.metrics.text().decode()
     assert text.count('livepin_config_fetches_total{account="acme"') == 1
-    assert 'livepin_config_fetches_total{account="acme",held="other"} 300.0' in text
+    assert 'livepin_config_fetches_total{account="acme",held="other",stream="main"} 300.0' in text

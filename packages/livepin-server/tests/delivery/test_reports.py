@@ -22,11 +22,10 @@ REPORT = {
 }
 
 
-def reports_of(server) -> float:
-    """How many reports were counted."""
-    return (
-        server.metrics.registry.get_sample_value("livepin_reports_total", {"account": "acme"}) or 0
-    )
+def reports_of(server, stream: str = "main") -> float:
+    """How many reports of a stream were counted."""
+    labels = {"account": "acme", "stream": stream}
+    return server.metrics.registry.get_sample_value("livepin_reports_total", labels) or 0
 
 
 def test_a_report_is_counted_and_answered_with_nothing(server) -> None:
@@ -35,6 +34,14 @@ def test_a_report_is_counted_and_answered_with_nothing(server) -> None:
     assert (answer.status_code, answer.content) == (202, b"")
     assert answer.headers["cache-control"] == "no-store"
     assert reports_of(server) == before + 1
+
+
+def test_reports_are_counted_by_stream_and_made_up_streams_fill_no_memory(server) -> None:
+    before = reports_of(server), reports_of(server, "?")
+    for stream in ("canary", "?", "main\n"):
+        assert server.send("POST", REPORTS, json=REPORT | {"stream": stream}).status_code == 202
+        assert reports_of(server, stream) == (before[1] + 2 if stream == "?" else 0)
+    assert (reports_of(server), reports_of(server, "?")) == (before[0], before[1] + 3)
 
 
 def test_members_that_are_not_known_are_ignored(server) -> None:
@@ -98,7 +105,9 @@ def test_reports_cost_more_than_documents(start_server) -> None:
 def test_a_report_is_logged_as_members_that_cannot_pass_for_our_own_words(caplog) -> None:
     forged = 'x", "level": "error", "message": "forged\n{'
     with caplog.at_level(logging.INFO, "livepin.reports"):
-        Reports(Metrics()).take("acme", json.dumps(REPORT | {"host": forged}).encode())
+        Reports(Metrics()).take(
+            "acme", json.dumps(REPORT | {"host": forged}).encode(), streams=["main"]
+        )
     (record,) = caplog.records
     assert record.getMessage() == "a client reports a mismatch"
     line = JsonFormatter().format(record)

@@ -197,7 +197,9 @@ def test_a_delivery_node_tells_its_metrics_in_private_to_who_has_a_key_to_look(
     assert node.get("/v1/acme/config/main").status_code == 200
     found = ask("/metrics", keys[Role.VIEWER, None][1])
     assert found.status_code == 200
-    assert 'livepin_config_fetches_total{account="acme",held="none"} 1.0' in found.text
+    assert (
+        'livepin_config_fetches_total{account="acme",held="none",stream="main"} 1.0' in found.text
+    )
     assert "livepin_in_step 1.0" in found.text
     assert "livepin_delivery_certificate_expires_timestamp_seconds" in found.text
     for path in ("/healthz", "/readyz"):

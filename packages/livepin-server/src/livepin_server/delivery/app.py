@@ -80,9 +80,10 @@ class DeliveryApp:
             return
         headers = scope.headers
         held = headers.get("if-none-match")
-        if document.counted:
+        if document.stream is not None:
             match = _HELD.match(held) if held else None
-            self._metrics.fetched(document.account, match[1] if match else "none", document.version)
+            said = match[1] if match else "none"
+            self._metrics.fetched(document.account, document.stream, said, document.version)
         if held is not None and held.removeprefix("W/") == document.etag:
             self._count[304].inc()
             proto.response_empty(304, document.headers)
@@ -136,7 +137,7 @@ class DeliveryApp:
         try:
             async with asyncio.timeout(self._body_time):
                 body = await _bounded(scope, proto)
-            self._reports.take(account, body)
+            self._reports.take(account, body, streams=self._snapshot.versions(account) or ())
         except TimeoutError:
             self._refuse(proto, 408, f"expected the body within {self._body_time:.0f} s")
         except OverflowError:

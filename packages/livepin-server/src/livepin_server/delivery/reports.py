@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from livepin_server.telemetry.metrics import Metrics
 
 MAX_SIZE = 16 * 1024  # bytes
+_NO_STREAM = "?"  # which no stream is called
 
 logger = logging.getLogger("livepin.reports")
 
@@ -32,8 +34,8 @@ class Reports:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def take(self, account: str, body: bytes) -> None:
-        """Count and log one report.
+    def take(self, account: str, body: bytes, *, streams: Collection[str]) -> None:
+        """Count and log one report; of `streams`, those of the account, each is counted apart.
 
         Raises:
             msgspec.DecodeError: not a report.
@@ -42,7 +44,8 @@ class Reports:
             report = msgspec.json.decode(body, type=Report)
         except RecursionError as exc:
             raise msgspec.DecodeError("it is nested too deeply") from exc
-        self._metrics.reports.labels(account).inc()
+        stream = report.stream if report.stream in streams else _NO_STREAM
+        self._metrics.reports.labels(account, stream).inc()
         # As members, not as text: what a stranger wrote must not look like our own words.
         logger.info("a client reports a mismatch", extra={"account": account, **_members(report)})
 

@@ -17,7 +17,7 @@ _SMALLEST_GZIP = 512  # bytes; below, the header costs more than is saved
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One answer, in the forms that it is sent in. `account` is for counting."""
+    """One answer, in the forms that it is sent in. `stream` is that of a config, else None."""
 
     account: str
     version: int
@@ -26,7 +26,7 @@ class Document:
     compressed: bytes | None
     headers: Headers
     compressed_headers: Headers
-    counted: bool
+    stream: str | None
 
 
 class Snapshot:
@@ -56,11 +56,11 @@ class Snapshot:
                 config.raw,
                 "application/jose",
                 _CONFIG_CACHING,
-                True,
+                stream,
             )
         for version, raw in documents.roots.items():
             fresh[f"{base}/root/{version}"] = _document(
-                account, version, str(version), raw, "application/jose+json", _ROOT_CACHING, False
+                account, version, str(version), raw, "application/jose+json", _ROOT_CACHING, None
             )
         others = {p: d for p, d in self._by_path.items() if d.account != account}
         self._by_path = others | fresh
@@ -71,7 +71,13 @@ class Snapshot:
 
 
 def _document(
-    account: str, version: int, tag: str, raw: bytes, content_type: str, caching: str, counted: bool
+    account: str,
+    version: int,
+    tag: str,
+    raw: bytes,
+    content_type: str,
+    caching: str,
+    stream: str | None,
 ) -> Document:
     etag = f'"{tag}"'
     headers = [
@@ -90,5 +96,5 @@ def _document(
         compressed=compressed,
         headers=headers,
         compressed_headers=[*headers, ("content-encoding", "gzip")],
-        counted=counted,
+        stream=stream,
     )

@@ -19,9 +19,11 @@ class Metrics:
         self.fetches = self._counter(
             "livepin_config_fetches_total",
             "Config fetches by the version that the client held before (none: unconditional)",
-            ["account", "held"],
+            ["account", "stream", "held"],
         )
-        self.reports = self._counter("livepin_reports_total", "Mismatch reports", ["account"])
+        self.reports = self._counter(
+            "livepin_reports_total", "Mismatch reports", ["account", "stream"]
+        )
         self.versions = Gauge(
             "livepin_config_version",
             "Newest config version delivered",
@@ -40,25 +42,25 @@ class Metrics:
         self.config_expires = self._moment("config", "The newest config", ["account", "stream"])
         self.root_expires = self._moment("root", "The newest root", ["account"])
         self.delivery_expires = self._moment("delivery_certificate", "The delivery certificate", [])
-        self._fetches: dict[tuple[str, str], Counter] = {}
+        self._fetches: dict[tuple[str, str, str], Counter] = {}
 
-    def fetched(self, account: str, held: str, newest: int) -> None:
+    def fetched(self, account: str, stream: str, held: str, newest: int) -> None:
         """Count a fetch of the config `newest` by one who says to hold `held`, or `none`.
 
         Anybody can say anything: only the latest versions that there are have a label.
         """
-        counter = self._fetches.get((account, held))
-        (counter or self._fetches_of(account, held, newest)).inc()
+        counter = self._fetches.get((account, stream, held))
+        (counter or self._fetches_of(account, stream, held, newest)).inc()
 
-    def _fetches_of(self, account: str, held: str, newest: int) -> Counter:
+    def _fetches_of(self, account: str, stream: str, held: str, newest: int) -> Counter:
         oldest = max(newest - _MOST_VERSIONS, 0)
         if held.isdecimal():
             number = int(held)
             held = str(number) if oldest < number <= newest else "other"
-        key = (account, held)
+        key = (account, stream, held)
         if key not in self._fetches:
-            for each in [k for k in self._fetches if k[0] == account and k[1].isdecimal()]:
-                if int(each[1]) <= oldest:
+            for each in [k for k in self._fetches if k[:2] == key[:2] and k[2].isdecimal()]:
+                if int(each[2]) <= oldest:
                     del self._fetches[each]
                     self.fetches.remove(*each)
             self._fetches[key] = self.fetches.labels(*key)
