@@ -74,7 +74,7 @@ def _events(data: bytes) -> None:
         known=lambda: (1, 1),
         newer=lambda: told.append(True),
     )
-    with _answered(data), mock.patch.object(push, "_JITTER", 0.0):
+    with _answered(data), mock.patch.multiple(push, _SPREAD=0.0, _MOST_SPREAD=0.0):
         try:
             listener._listen()
         except Exception:  # noqa: BLE001 - the listener's thread takes any, and goes on
@@ -89,6 +89,7 @@ def _streams() -> Iterator[bytes]:
     event = b'event: config\ndata: {"stream":"main","root_version":1,"version":2}\n\n'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
     yield head + b"\r\n: hello\n\n" + event
+    yield head + b"\r\n" + event.replace(b"}", b',"spread":3}')
     yield head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(event) + event + b"\r\n0\r\n\r\n"
     yield b"HTTP/1.1 503 Busy\r\n\r\n"
 
