@@ -252,6 +252,23 @@ def test_the_service_may_say_how_widely_a_fleet_spreads(
     assert pauses(asked) == [(0, spread)]
 
 
+def test_what_was_fetched_meanwhile_is_not_fetched_again(
+    listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening: Listening | None = None
+
+    def meanwhile(low: float, high: float) -> float:
+        if listening is not None and low == 0:
+            listening.known = 7
+        return 0
+
+    monkeypatch.setattr(push_module.chance, "uniform", meanwhile)
+    listening = listen(Service(event(7), event(8)))
+    eventually(lambda: listening.fetches >= 2)
+    listening.listener.stop()
+    assert listening.fetches == 2  # of version 8, which it did not learn by the first
+
+
 def test_who_is_stopped_before_its_turn_does_not_fetch(
     listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,10 +109,10 @@ class PushListener:
         """Fetch what an event tells of; again if an update that began before it was joined."""
         for _ in range(2):
             spread = self._news(data)
-            if spread is None:
+            if spread is None or self._stopped.wait(chance.uniform(0, spread)):
                 return
-            if self._stopped.wait(chance.uniform(0, spread)):
-                return
+            if self._news(data) is None:
+                return  # fetched meanwhile, by a connection that needed it
             self._newer()
 
     def _news(self, data: bytes) -> float | None:
