@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from livepin_server.delivery import app, events, reports, snapshot
+from livepin_server.settings import Settings
 
 TEXT = (Path(__file__).parents[4] / "spec" / "delivery.md").read_text("utf-8")
+SETTINGS = Settings(delivery_urls=[])
 
 
 def block(start: str) -> str:
@@ -45,6 +47,8 @@ def test_the_events_in_it_are_what_is_sent() -> None:
         f"after {events.HEARTBEAT:.0f} seconds at the latest",
         f"at most {reports.MAX_SIZE // 1024} KiB ({reports.MAX_SIZE:,} bytes)",
         f"at least {snapshot._SMALLEST_GZIP} bytes",
+        f"| {SETTINGS.requests_per_second:.0f} a second and ",
+        f"in all and from one address | {SETTINGS.max_streams:,}, unless",
     ],
 )
 def test_its_numbers_are_those_of_the_code(said: str) -> None:
