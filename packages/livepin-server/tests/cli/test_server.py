@@ -147,7 +147,7 @@ def test_a_port_that_is_not_that_of_the_url_is_said(run) -> None:
         (
             (*INIT, "--online-root", "--data", "other"),
             "expected one folder, found new and --data other",
-            None,
+            "name it once",
         ),
     ],
 )
@@ -166,12 +166,17 @@ def test_a_mistake_gets_one_line_and_leaves_nothing_behind(
     assert {each.name for each in tmp_path.iterdir()} == {"short", "long", "full"}
 
 
-def test_the_root_key_must_not_be_in_the_data_folder(run, passphrase) -> None:
-    Path("new").mkdir()
+@pytest.mark.parametrize("there", [True, False])
+def test_the_root_key_must_not_be_in_the_data_folder(run, passphrase, there) -> None:
+    if there:
+        Path("new").mkdir()
     done = run(*INIT, "--root-key", "new/root.key")
     assert done.code == 2
-    assert "error: the root key must not be in the data folder" in done.err
-    assert [*Path("new").iterdir()] == []
+    assert done.err.splitlines() == [
+        "error: the root key must not be in the data folder new",
+        "hint:  who steals the server would have it; name a file elsewhere",
+    ]
+    assert not Path("new", "root.key").exists()
 
 
 def test_a_passphrase_is_asked_for_twice_and_not_shown(terminal) -> None:

@@ -119,6 +119,7 @@ def init(
 ) -> None:
     """Make a data folder: database, keys, TLS identity, and a first account with its root key."""
     made = _new_folder(folder, data)
+    _require_outside(root_key, made)
     name_of("an account", account, such_as="acme")
     check_urls(url, recovery_url)
     _require_one_root(root_key, online_root)
@@ -316,7 +317,9 @@ def _show_made(plan: Plan) -> None:
 def _new_folder(folder: Path | None, data: Path | None) -> Path:
     """Return the folder to make, before anything is asked for it."""
     if folder is not None and data is not None and folder != data:
-        raise CommandError(f"expected one folder, found {folder} and --data {data}")
+        raise CommandError(
+            f"expected one folder, found {folder} and --data {data}", hint="name it once"
+        )
     found = folder or data or Path(os.environ.get("LIVEPIN_DATA") or HERE)
     if found.exists() and (not found.is_dir() or any(found.iterdir())):
         raise CommandError(f"{found} exists already", hint="name a new folder")
@@ -328,6 +331,15 @@ def _require_one_root(root_key: Path | None, online_root: bool) -> None:
         raise CommandError(
             "expected --root-key FILE or --online-root",
             hint="--root-key keeps the root key off the server; --online-root is for trials",
+        )
+
+
+def _require_outside(root_key: Path | None, data: Path) -> None:
+    """Refuse it before a passphrase is asked for, and before its folder is missed."""
+    if root_key is not None and root_key.resolve().is_relative_to(data.resolve()):
+        raise CommandError(
+            f"the root key must not be in the data folder {data}",
+            hint="who steals the server would have it; name a file elsewhere",
         )
 
 
@@ -399,7 +411,7 @@ def _asked() -> str:
     try:
         first = getpass.getpass(f"Passphrase for the root key (at least {SHORTEST_PASSPHRASE}): ")
         if first != getpass.getpass("The same again: "):
-            raise CommandError("the two passphrases differ")
+            raise CommandError("the two passphrases differ", hint="nothing was made: try again")
     except EOFError as exc:
         raise CommandError("expected a passphrase for the root key") from exc
     return first
