@@ -253,8 +253,17 @@ def test_an_endpoint_that_cannot_be_reached_is_exit_code_4(run, nobody) -> None:
 )
 def test_wrong_input_is_one_line_and_exit_code_2(run, arguments, error) -> None:
     code, out, err = run(*arguments)
+    said, hint = err.splitlines()
     assert (code, out) == (2, "")
-    assert err.splitlines()[0].startswith(f"error: {error}")
+    assert said.startswith(f"error: {error}")
+    assert hint.startswith("hint:  ")
+
+
+def test_an_address_without_a_way_to_it_is_said_in_words(run) -> None:
+    code, out, err = run("255.255.255.255:9")
+    assert (code, out) == (4, "")
+    assert err.startswith("error: 255.255.255.255:9: ")
+    assert "Errno" not in err
 
 
 def test_a_forged_bootstrap_is_not_used(run, tmp_path) -> None:

@@ -309,4 +309,4 @@ def _check_paths(data: Path, root_key: Path | None) -> None:
     if path.exists():
         raise CustodyError(f"{path} exists already", hint="name a new file")
     if not path.parent.is_dir():
-        raise ConfigurationError(f"{path.parent} is not a folder")
+        raise ConfigurationError(f"{path.parent} is not a folder", hint="make it first")

@@ -96,7 +96,7 @@ def test_what_is_not_said_stays(run, data) -> None:
         (
             ("--recovery-url", CDN, "--no-recovery"),
             "expected --recovery-url or --no-recovery, found both",
-            None,
+            "livepin delivery set --help",
         ),
         (
             ("--refresh-interval", "0"),

@@ -386,7 +386,7 @@ def test_a_wildcard_is_looked_at_by_a_host_that_it_covers(run, data, api, ca, ch
         (
             ("a.test", "--pin", "sha256/" + "A" * 43 + "=", "--pin-level", "leaf"),
             "expected --pin or --pin-level, found both",
-            None,
+            "livepin domain add --help",
         ),
         (
             ("a.test", "--reason", "x" * 501),

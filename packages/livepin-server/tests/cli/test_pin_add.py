@@ -294,7 +294,10 @@ def test_a_certificate_that_no_chain_reaches_is_refused(run, domain) -> None:
 def test_a_level_that_a_file_does_not_hold_is_refused(run, domain) -> None:
     Path("leaf.pem").write_bytes(LEAF_PEM)
     done = run("pin", "add", domain, "leaf.pem", "--pin-level", "root")
-    assert done.err == "error: leaf.pem holds no root; it holds CN=a.test (leaf)\n"
+    assert done.err.splitlines() == [
+        "error: leaf.pem holds no root; it holds CN=a.test (leaf)",
+        "hint:  name a level that is there, or another file",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -563,7 +566,10 @@ def test_standard_input_is_read_to_its_bound(run, domain, monkeypatch) -> None:
     done = run("pin", "add", domain, "-")
     assert done.err.splitlines()[0] == "error: standard input holds more than 1024 KiB"
     assert Input.buffer.tell() == keyfiles.MOST + 1
-    assert run("pin", "add", domain, "-", "-").err == "error: standard input can be read once\n"
+    assert run("pin", "add", domain, "-", "-").err.splitlines() == [
+        "error: standard input can be read once",
+        "hint:  give - once, and files by name",
+    ]
 
 
 def test_nothing_of_a_private_key_is_sent_or_shown(run, domain) -> None:
@@ -622,5 +628,7 @@ def test_a_pin_may_have_limits_in_time(run, domain) -> None:
 )
 def test_a_mistake_changes_nothing(run, domain, arguments, error) -> None:
     done = run("pin", "add", domain, *arguments)
-    assert (done.code, done.out, done.err.splitlines()[0]) == (2, "", f"error: {error}")
+    said, hint = done.err.splitlines()
+    assert (done.code, done.out, said) == (2, "", f"error: {error}")
+    assert hint.startswith("hint:  ")
     assert pins(run) == [PIN]

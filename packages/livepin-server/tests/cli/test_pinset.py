@@ -155,8 +155,18 @@ def test_json_is_what_the_api_gives(run, data) -> None:
             "did you mean payments?",
         ),
         (("use", "a.tst", "payments"), 3, "there is no domain 'a.tst'", "did you mean a.test?"),
-        (("use", "a.test"), 2, "expected NAME or --own, found neither", None),
-        (("use", "a.test", "payments", "--own"), 2, "expected NAME or --own, found both", None),
+        (
+            ("use", "a.test"),
+            2,
+            "expected NAME or --own, found neither",
+            "livepin pinset use --help",
+        ),
+        (
+            ("use", "a.test", "payments", "--own"),
+            2,
+            "expected NAME or --own, found both",
+            "livepin pinset use --help",
+        ),
         (("use", "a.test", "payments"), 3, "a.test follows the pin set payments already", None),
         (
             ("use", "a.test", "payments", "--look-at", "b.test"),

@@ -135,7 +135,7 @@ def test_a_copy_that_limits_the_time_of_the_key_that_is_served_asks_first(
             "expected a stream name of a-z, 0-9 and hyphens, at most 63, found 'Canary'",
             "such as canary",
         ),
-        (("add", "canary"), 3, "the stream canary is there already", None),
+        (("add", "canary"), 3, "the stream canary is there already", "see: livepin stream list"),
         (
             ("add", "beta", "--from", "canray"),
             3,
@@ -170,7 +170,7 @@ def test_a_copy_that_limits_the_time_of_the_key_that_is_served_asks_first(
             ("move", "a.test", "--from", "main", "--to", "main", "--yes"),
             2,
             "expected two streams, found main twice",
-            None,
+            "see: livepin stream list",
         ),
         (
             ("move", "a.test", "--to", "canary"),

@@ -117,8 +117,9 @@ def test_the_master_key_of_the_environment_wins_and_needs_no_file(tmp_path):
 
 
 def test_an_empty_variable_is_no_master_key(tmp_path):
-    with pytest.raises(CustodyError, match="cannot read"):
+    with pytest.raises(CustodyError, match="cannot read") as caught:
         load_master_key(tmp_path / "gone", "")
+    assert caught.value.hint == "put it back, or give the master key as LIVEPIN_MASTER_KEY"
 
 
 @pytest.mark.parametrize("text", ["not base64!", "AAAA", "é" * 44, "A" * 43 + "*"])

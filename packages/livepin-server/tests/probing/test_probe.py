@@ -149,6 +149,13 @@ def test_what_speaks_no_tls_is_said(endpoint, words: bytes) -> None:
     assert seen.error.startswith((f"{where} does not speak TLS as expected: ", f"{where}: "))
 
 
+def test_an_address_without_a_way_to_it_is_said_in_words() -> None:
+    seen = probe(Target(host="255.255.255.255", port=9), timeout=5)
+    assert not seen.verified
+    assert seen.error.startswith("255.255.255.255:9: ")
+    assert "Errno" not in seen.error
+
+
 def test_a_connection_that_is_reset_is_said(endpoint) -> None:
     def behave(sock: socket.socket) -> None:
         sock.recv(4096)

@@ -122,7 +122,9 @@ def _trusted(path: Path) -> TrustedState:
             data = file.read(bootstraps.MAX_SIZE + 1)
         return TrustedState.from_bootstrap(Bootstrap.parse(data))
     except OSError as exc:
-        raise _DoctorError(f"cannot read {path}: {exc.strerror}", USAGE) from exc
+        raise _DoctorError(
+            f"cannot read {path}: {exc.strerror}", USAGE, "make a new one with: livepin bootstrap"
+        ) from exc
     except LivepinError as exc:
         raise _DoctorError(f"{path}: {exc}", USAGE, exc.hint) from exc
 
@@ -154,7 +156,8 @@ def _chain(host: str, address: tuple[str, int], ca: str | None) -> list[Certific
             f"{address[0]} does not resolve to an address", UNREACHABLE, "is the name right?"
         ) from exc
     except (OSError, MalformedError) as exc:
-        raise _DoctorError(f"{where}: {exc}", UNREACHABLE, "does it speak TLS there?") from exc
+        said = getattr(exc, "strerror", None) or exc
+        raise _DoctorError(f"{where}: {said}", UNREACHABLE, "does it speak TLS there?") from exc
     if not found:
         raise _DoctorError(f"{where}: this Python shows no verified chain", UNREACHABLE)
     return found

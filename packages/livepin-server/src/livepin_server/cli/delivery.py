@@ -83,7 +83,10 @@ def set_(
     What is not said stays. New delivery URLs are looked at as apps will look at them.
     """
     if recovery_url and no_recovery:
-        raise CommandError("expected --recovery-url or --no-recovery, found both")
+        raise CommandError(
+            "expected --recovery-url or --no-recovery, found both",
+            hint="livepin delivery set --help",
+        )
     check_urls(url, recovery_url)
     body: dict[str, Any] = {"reason": reason}
     if url:

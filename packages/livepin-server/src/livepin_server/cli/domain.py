@@ -254,7 +254,9 @@ def _require_one_way(pin: Sequence[str], pin_level: Level | None, pin_set: str |
     given = {"--pin": bool(pin), "--pin-level": pin_level, "--pin-set": pin_set}
     found = [name for name, value in given.items() if value]
     if len(found) > 1:
-        raise CommandError(f"expected {' or '.join(found)}, found both")
+        raise CommandError(
+            f"expected {' or '.join(found)}, found both", hint="livepin domain add --help"
+        )
 
 
 def _endpoint(

@@ -125,7 +125,10 @@ def choose(found: Sequence[Found], name: str, level: Level | None) -> Found:
     chosen = [each for each in line if each.level == level]
     if not chosen:
         held = ", ".join(f"{each.what} ({each.level})" for each in line or found[:4])
-        raise CommandError(f"{name} holds no {level}; it holds {held}")
+        raise CommandError(
+            f"{name} holds no {level}; it holds {held}",
+            hint="name a level that is there, or another file",
+        )
     return chosen[0]
 
 

@@ -122,7 +122,9 @@ def add(
     if not (source or live):
         raise CommandError("expected SOURCE or --live", hint="livepin pin add --help")
     if not live and (port or connect or ca or look_at):
-        raise CommandError("--port, --connect, --ca and --look-at go with --live")
+        raise CommandError(
+            "--port, --connect, --ca and --look-at go with --live", hint="livepin pin add --help"
+        )
     said = {
         "backup": backup,
         "label": label,

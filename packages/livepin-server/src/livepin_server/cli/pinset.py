@@ -225,7 +225,9 @@ def use(
     """
     if own == (name is not None):
         found = "both" if own else "neither"
-        raise CommandError(f"expected NAME or --own, found {found}")
+        raise CommandError(
+            f"expected NAME or --own, found {found}", hint="livepin pinset use --help"
+        )
     where, look_at = path(host), require_covered(pattern(host), look_at)
     if name is not None:
         name = _name(name)

@@ -38,7 +38,7 @@ def gather(
         CommandError: one cannot be read, or it is not clear which of its keys is meant.
     """
     if sources.count(_STDIN) > 1:
-        raise CommandError("standard input can be read once")
+        raise CommandError("standard input can be read once", hint="give - once, and files by name")
     passphrase = _passphrase(passphrase_file, asks=_STDIN not in sources)
     found = []
     for each in sources:

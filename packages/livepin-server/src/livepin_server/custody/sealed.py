@@ -80,6 +80,11 @@ def load_master_key(path: Path, from_environment: str | None) -> Vault:
         CustodyError: no such file, open to others, or not a key in base64.
     """
     source = "LIVEPIN_MASTER_KEY" if from_environment else str(path)
+    if not from_environment and not path.exists():
+        raise CustodyError(
+            f"cannot read {path}: No such file or directory",
+            hint="put it back, or give the master key as LIVEPIN_MASTER_KEY",
+        )
     text = from_environment or read_secret(path, limit=256).decode("ascii", "replace")
     try:
         return Vault(base64.b64decode(text.strip(), validate=True))

@@ -193,4 +193,4 @@ def _failure(exc: Exception, target: Target) -> str:
         return f"{where} refused the connection"
     if isinstance(exc, ssl.SSLError):
         return f"{where} does not speak TLS as expected: {exc.reason or exc}"
-    return f"{where}: {exc}"
+    return f"{where}: {getattr(exc, 'strerror', None) or exc}"

@@ -67,7 +67,9 @@ class Accounts:
         def transaction(connection: Connection) -> None:
             found = connection.execute(select(accounts).where(accounts.c.name == account)).first()
             if found is not None and found.active:
-                raise ConflictError(f"the account {account} exists already")
+                raise ConflictError(
+                    f"the account {account} exists already", hint="see: livepin account list"
+                )
             connection.execute(delete(keys).where(keys.c.account == account))
             connection.execute(delete(accounts).where(accounts.c.name == account))
             connection.execute(

@@ -147,7 +147,7 @@ def checked(new: Sequence[NewPin]) -> dict[str, str]:
         _check_limits(pin)
         found[pin.sha256.removeprefix(PREFIX)] = pin.label
     if len(found) != len(new):
-        raise InvalidError("expected each pin once")
+        raise InvalidError("expected each pin once", hint="several sources may hold the same key")
     return found
 
 
@@ -243,7 +243,10 @@ def _check_limits(pin: NewPin) -> None:
                 hint="such as 2027-01-31T12:00:00Z",
             )
     if len(limits) == 2 and limits[0] >= limits[1]:
-        raise InvalidError(f"{pin.sha256}: expected not_before to be earlier than not_after")
+        raise InvalidError(
+            f"{pin.sha256}: expected not_before to be earlier than not_after",
+            hint="swap the two, or leave one out",
+        )
 
 
 def _whole(moment: datetime) -> datetime:

@@ -78,7 +78,9 @@ class Streams:
         def transaction(connection: Connection) -> Publication:
             known = require_account(connection, account)
             if name in known:
-                raise ConflictError(f"the stream {name} is there already")
+                raise ConflictError(
+                    f"the stream {name} is there already", hint="see: livepin stream list"
+                )
             if len(known) >= _MOST_STREAMS:
                 raise ConflictError(f"expected at most {_MOST_STREAMS} streams in an account")
             require_stream(connection, account, new.source)
@@ -105,7 +107,9 @@ class Streams:
         """
         name, source, now = canonical(wanted.pattern), wanted.source, self._clock()
         if source == stream:
-            raise InvalidError(f"expected two streams, found {stream} twice")
+            raise InvalidError(
+                f"expected two streams, found {stream} twice", hint="see: livepin stream list"
+            )
 
         def transaction(connection: Connection) -> list[Publication]:
             require_stream(connection, account, source)

@@ -73,7 +73,7 @@ def fixed(entries: Sequence[Entry], what: str, *, reports: bool = False) -> list
                 hint="export it once its mode is enforce",
             )
     if not pinned:
-        raise DeclinedError("there is no pinned domain to export")
+        raise DeclinedError("there is no pinned domain to export", hint="see: livepin domain list")
     return pinned
 
 
@@ -99,7 +99,10 @@ def named(entries: Sequence[Entry], what: str) -> None:
     """
     for each in entries:
         if is_address(each.pattern):
-            raise DeclinedError(f"{what} takes host names, not the address {each.pattern}")
+            raise DeclinedError(
+                f"{what} takes host names, not the address {each.pattern}",
+                hint="name the hosts to export",
+            )
 
 
 def folded(entries: Sequence[Entry], what: str) -> list[tuple[Entry, bool]]:
