@@ -314,7 +314,7 @@ class Client:
                     url=self._events_url,
                     stream=self._trusted().stream,
                     known=lambda: self._trusted().order,
-                    newer=self._updater.update_anew,
+                    newer=self._updater.update,
                 )
                 self._push.start()
 
