@@ -171,9 +171,9 @@ def test_where_few_files_may_be_open_it_takes_fewer_event_streams_and_goes_on_an
     child = start(*few, requests_per_second="1000", max_streams="600")
     child.wait()
     port = child.delivery_port()
-    assert "it takes 256 event streams instead of 600" in child.errors.read_text()
+    assert "it takes 128 event streams instead of 600" in child.errors.read_text()
     with ExitStack() as stack:
-        for _ in range(256):
+        for _ in range(128):
             stream = stack.enter_context(child.connect(port))
             stream.sendall(b"GET /v1/acme/events HTTP/1.1\r\nHost: x\r\n\r\n")
             read_until(stream, b'"version":1}')

@@ -226,7 +226,7 @@ def _room(wanted: int) -> tuple[int, int]:
     others = _MOST_MANAGEMENT + _FILES
     needed = wanted + _MOST_FETCHING + others
     allowed = descriptors.allow(needed)
-    connections = max(allowed - others, allowed // 2)
+    connections = max(allowed - others, allowed // 4)
     streams = min(wanted, max(connections - _MOST_FETCHING, connections // 2))
     if streams < wanted:
         logger.warning(

@@ -131,7 +131,7 @@ def test_a_broken_connection_is_refused_as_tls_libraries_expect(every, app) -> N
             with contextlib.suppress(ConnectionResetError):  # how Python 3.13 puts it
                 assert tls.recv(100) == b""
             pins.context()._judge.generation += 1
-            with pytest.raises(OSError, match=r"."):
+            with pytest.raises((ssl.SSLError, BrokenPipeError)):
                 tls.sendall(b"GET /2 HTTP/1.1\r\n\r\n")
     assert b"/2" not in bytes(app.received)
 
