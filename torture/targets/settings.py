@@ -12,7 +12,7 @@ from functools import cache
 from livepin.errors import ConfigurationError
 from livepin_server.errors import ForbiddenError
 from livepin_server.services.api_keys import ApiKeys
-from livepin_server.services.model import Role
+from livepin_server.services.model import Intent, Role
 from livepin_server.settings import parse, render
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import metadata
@@ -46,7 +46,7 @@ def _keys() -> tuple[ApiKeys, str]:
     database = Database(f"sqlite:///{folder}/keys.db")
     database.write(metadata.create_all)
     keys = ApiKeys(database, clock=lambda: datetime.now(timezone.utc))
-    return keys, keys.create("one", Role.ADMIN, None)[1]
+    return keys, keys.create("one", Role.ADMIN, None, Intent(author="torture"))[1]
 
 
 def _api_key(data: bytes) -> None:

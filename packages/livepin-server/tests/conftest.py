@@ -31,14 +31,15 @@ from livepin_server import folder
 from livepin_server.folder import Folder, Plan
 from livepin_server.management.app import build_app
 from livepin_server.services.composition import Services
-from livepin_server.services.model import NewDomain, NewPin, Publication, Role
-from livepin_server.services.publishing.publisher import Intent
+from livepin_server.services.model import Intent, NewDomain, NewPin, Publication, Role
 from livepin_server.serving import Running, serve
 from livepin_server.settings import Settings
 from livepin_server.storage.database import Database
 from livepin_server.telemetry.metrics import Metrics
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
+
+INTENT = Intent(author="bob")
 
 ACCOUNT = "acme"
 DELIVERY_URL = "https://pins.example.com:8443"
@@ -382,7 +383,7 @@ class Server:
     def key(self, role: str = "admin", account: str | None = None) -> str:
         """Make an API key."""
         name = f"{role} {secrets.token_hex(4)}"
-        return self.services.api_keys.create(name, Role(role), account)[1]
+        return self.services.api_keys.create(name, Role(role), account, INTENT)[1]
 
     def call(self, function: Callable[[], Any]) -> None:
         """Have a function called on the server's loop."""

@@ -17,9 +17,11 @@ from livepin_server.custody.root_file import read_root_key
 from livepin_server.errors import ConflictError, CustodyError, SchemaError, ServiceError
 from livepin_server.folder import Plan
 from livepin_server.services.delivery_settings import pin_texts
-from livepin_server.services.model import Role
+from livepin_server.services.model import Intent, Role
 from livepin_server.storage.schema import keys
 from sqlalchemy import delete
+
+INTENT = Intent(author="bob")
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -365,8 +367,8 @@ def test_a_renewal_that_was_cut_off_before_its_pins_were_published_changes_nothi
 def test_delivery_keys_are_renewed_in_every_account_or_in_none(data_folder, clock, open_folder):
     with open_folder(data_folder) as opened:
         accounts, key = opened.services.accounts, PrivateKey.generate()
-        payload = accounts.prepare("beta", [dict(key.public.jwk())])
-        accounts.create("beta", sign_general(payload, typ=TYP, signers=[key]), author="bob")
+        payload = accounts.prepare("beta", [dict(key.public.jwk())], INTENT)
+        accounts.create("beta", sign_general(payload, typ=TYP, signers=[key]), INTENT)
         opened.services.database.write(
             lambda each: each.execute(
                 delete(keys).where(keys.c.account == "beta", keys.c.role == "config")

@@ -25,14 +25,14 @@ from livepin_server.errors import CustodyError
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.composition import Services, compose
 from livepin_server.services.delivery_settings import DeliverySettings, pin_texts
-from livepin_server.services.model import Role
+from livepin_server.services.model import Intent, Role
 from livepin_server.services.publishing.published import Published
-from livepin_server.services.publishing.publisher import Intent
 from livepin_server.settings import Settings
 from livepin_server.storage import schema_version
 from livepin_server.storage.database import Database
 
 _NEXT_TLS = "tls.new"  # while delivery keys are renewed
+_INTENT = Intent(author="livepin init")
 
 Clock = Callable[[], datetime]
 
@@ -257,7 +257,7 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
         try:
             services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
             _create_account(services, plan, undo)
-            _, text = services.api_keys.create("operator", Role.ADMIN, None)
+            _, text = services.api_keys.create("operator", Role.ADMIN, None, _INTENT)
             write_secret(making / layout.OPERATOR_KEY, text.encode() + b"\n")
         except BaseException:
             schema_version.remove(database)
@@ -273,16 +273,16 @@ def _in_use(plan: Plan) -> Settings:
 def _create_account(services: Services, plan: Plan, undo: ExitStack) -> None:
     """Make a root key and the account under it, all in this process."""
     key = PrivateKey.generate()
-    payload = services.accounts.prepare(plan.account, [dict(key.public.jwk())])
+    payload = services.accounts.prepare(plan.account, [dict(key.public.jwk())], _INTENT)
     if plan.root_key is None:
-        services.accounts.keep_root_key(plan.account, key)
+        services.accounts.keep_root_key(plan.account, key, _INTENT)
     else:
         root_file.write_root_key(
             plan.root_key, key, account=plan.account, passphrase=plan.passphrase or ""
         )
         undo.callback(plan.root_key.unlink, missing_ok=True)  # only now: it is ours
     document = sign_general(payload, typ=root.TYP, signers=[key])
-    services.accounts.create(plan.account, document, author="livepin init")
+    services.accounts.create(plan.account, document, _INTENT)
 
 
 def _delivery(settings: Settings, identity: tls_identity.TLSIdentity) -> DeliverySettings:

@@ -9,9 +9,11 @@ import pytest
 from livepin_server import folder
 from livepin_server.custody.sealed import Label, Vault, load_master_key
 from livepin_server.errors import CustodyError, ForbiddenError
-from livepin_server.services.model import Role
+from livepin_server.services.model import Intent, Role
 from livepin_server.storage.schema import api_keys, keys
 from sqlalchemy import select
+
+INTENT = Intent(author="bob")
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_with_a_master_key_of_the_thiefs_it_signs_nothing(opened, clock, tmp_pat
 
 
 def test_the_digests_of_api_keys_open_nothing(services):
-    view, _ = services.api_keys.create("ci", Role.ADMIN, None)
+    view, _ = services.api_keys.create("ci", Role.ADMIN, None, INTENT)
     with services.database.reading() as connection:
         query = select(api_keys.c.digest).where(api_keys.c.id == view.id)
         digest = connection.scalars(query).one()

@@ -4,16 +4,19 @@ import pytest
 from livepin.documents.root import TYP
 from livepin.jose import PrivateKey, sign_general
 from livepin_server.errors import CustodyError
+from livepin_server.services.model import Intent
 from livepin_server.storage.schema import keys
 from sqlalchemy import select, update
+
+INTENT = Intent(author="bob")
 
 
 @pytest.fixture
 def held(services):
     """The sealed keys of the accounts acme and beta, by account and role."""
     key = PrivateKey.generate()
-    payload = services.accounts.prepare("beta", [dict(key.public.jwk())])
-    services.accounts.create("beta", sign_general(payload, typ=TYP, signers=[key]), author="bob")
+    payload = services.accounts.prepare("beta", [dict(key.public.jwk())], INTENT)
+    services.accounts.create("beta", sign_general(payload, typ=TYP, signers=[key]), INTENT)
     with services.database.reading() as connection:
         return {(row.account, row.role): row for row in connection.execute(select(keys))}
 

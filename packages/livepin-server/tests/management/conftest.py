@@ -12,14 +12,17 @@ from livepin.documents import root
 from livepin.jose import PrivateKey, sign_general
 from livepin_server.management.app import build_app
 from livepin_server.services.composition import Services
+from livepin_server.services.model import Intent
 from livepin_server.telemetry.metrics import Metrics
+
+INTENT = Intent(author="bob")
 
 
 def add_account(services: Services, name: str) -> None:
     """Make an account, as `livepin account add` does."""
     key = PrivateKey.generate()
-    payload = services.accounts.prepare(name, [dict(key.public.jwk())])
-    services.accounts.create(name, sign_general(payload, typ=root.TYP, signers=[key]), author="t")
+    payload = services.accounts.prepare(name, [dict(key.public.jwk())], INTENT)
+    services.accounts.create(name, sign_general(payload, typ=root.TYP, signers=[key]), INTENT)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from livepin_server.management import app, openapi
-from livepin_server.services.model import Role
+from livepin_server.services.model import Intent, Role
+
+INTENT = Intent(author="bob")
 
 DIGEST = "A" * 43
 PIN = {"sha256": f"sha256/{DIGEST}="}
@@ -91,8 +93,10 @@ def test_without_a_valid_key_no_route_is_open(
     two_accounts, fresh_send, assert_problem, method, path
 ) -> None:
     services = two_accounts.services
-    view, revoked = services.api_keys.create(f"gone {method} {path}"[:200], Role.ADMIN, None)
-    services.api_keys.revoke(view.id)
+    view, revoked = services.api_keys.create(
+        f"gone {method} {path}"[:200], Role.ADMIN, None, INTENT
+    )
+    services.api_keys.revoke(view.id, INTENT)
     valid = two_accounts.key()
     tried = (
         "", "Bearer", "Bearer ", f"Bearer {revoked}", f"Basic {valid}", valid,
@@ -165,7 +169,7 @@ def test_another_spelling_of_an_account_is_no_way_in(two_accounts, keys, name: s
 
 
 def test_a_revoked_key_ends_at_once(two_accounts, fresh_send, assert_problem) -> None:
-    view, text = two_accounts.services.api_keys.create("short", Role.VIEWER, None)
+    view, text = two_accounts.services.api_keys.create("short", Role.VIEWER, None, INTENT)
     assert two_accounts.send("GET", "/v1/whoami", to="management", key=text).status_code == 200
     path = f"/v1/api-keys/{view.id}"
     admin = two_accounts.key()

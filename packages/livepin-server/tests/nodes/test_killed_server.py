@@ -17,7 +17,9 @@ import httpx
 import pytest
 from livepin.trust import TrustedState
 from livepin_server.layout import RUN_FILE
-from livepin_server.services.model import NewDomain, Role
+from livepin_server.services.model import Intent, NewDomain, Role
+
+INTENT = Intent(author="bob")
 
 HOST = "api.example.com"
 PUBLISHERS = 2  # of each node, at a time
@@ -140,7 +142,7 @@ def start_fleet(open_folder, another_folder, start_child, new_pin, intent):
             services = opened.services
             services.domains.add("acme", NewDomain(pattern=HOST, pins=[new_pin(1)]), intent)
             state = TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "main"))
-            key = services.api_keys.create("publishers", Role.OPERATOR, "acme")[1]
+            key = services.api_keys.create("publishers", Role.OPERATOR, "acme", INTENT)[1]
         folders = [data, *(another_folder(data) for _ in range(count - 1))]
         nodes = [Node(each, start_child, key) for each in folders]
         for each in nodes:

@@ -16,11 +16,13 @@ from livepin_server import folder
 from livepin_server.custody.sealed import load_master_key
 from livepin_server.errors import UnavailableError
 from livepin_server.listener import available_port
-from livepin_server.services.model import DomainTaken, NewDomain, NewStream, Role
+from livepin_server.services.model import DomainTaken, Intent, NewDomain, NewStream, Role
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import configs, keys
 from sqlalchemy import select
+
+INTENT = Intent(author="bob")
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_a_key_revoked_on_one_is_refused_by_all(two_servers):
     first, second = two_servers
     key = first.key("viewer")
     assert second.send("GET", "/v1/whoami", to="management", key=key).status_code == 200
-    first.services.api_keys.revoke(key.split("_")[1])
+    first.services.api_keys.revoke(key.split("_")[1], INTENT)
     assert second.send("GET", "/v1/whoami", to="management", key=key).status_code == 401
 
 
@@ -74,7 +76,7 @@ import pathlib, sys
 from livepin.testing import FakeClock
 from livepin_server import folder
 from livepin_server.custody.sealed import load_master_key
-from livepin_server.services.publishing.publisher import Intent
+from livepin_server.services.model import Intent
 with folder.opened(pathlib.Path(sys.argv[1]), {}, clock=FakeClock()) as opened:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -185,7 +187,7 @@ def test_a_delivery_node_tells_its_metrics_in_private_to_who_has_a_key_to_look(
 ):
     server = run_server(postgres_folder)
     keys = {
-        (role, account): server.services.api_keys.create(f"{role}-{account}", role, account)
+        (role, account): server.services.api_keys.create(f"{role}-{account}", role, account, INTENT)
         for role, account in ((Role.VIEWER, None), (Role.PENTEST, None), (Role.VIEWER, "acme"))
     }
     node = start_child(delivery_folder(metrics=True), "--only", "delivery")
@@ -208,7 +210,7 @@ def test_a_delivery_node_tells_its_metrics_in_private_to_who_has_a_key_to_look(
     assert ask("/metrics", "lpk_wrong").status_code == 401
     assert ask("/metrics", keys[Role.PENTEST, None][1]).status_code == 403
     assert ask("/metrics", keys[Role.VIEWER, "acme"][1]).status_code == 403
-    server.services.api_keys.revoke(keys[Role.VIEWER, None][0].id)
+    server.services.api_keys.revoke(keys[Role.VIEWER, None][0].id, INTENT)
     assert ask("/metrics", keys[Role.VIEWER, None][1]).status_code == 401
     # Nothing else is there, and none of it faces the internet.
     operator = server.key()

@@ -11,8 +11,7 @@ import pytest
 from livepin.documents import Config
 from livepin.trust import TrustedState
 from livepin_server.services.composition import Services
-from livepin_server.services.model import NewPin, NewPinSet, NewStream, Publication
-from livepin_server.services.publishing.publisher import Intent
+from livepin_server.services.model import Intent, NewPin, NewPinSet, NewStream, Publication
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

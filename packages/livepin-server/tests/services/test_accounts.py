@@ -10,9 +10,11 @@ from livepin.errors import VerificationError
 from livepin.jose import PrivateKey, sign_general
 from livepin.trust import TrustedState
 from livepin_server.errors import ConflictError, InvalidError, NotFoundError
-from livepin_server.services.model import Role
+from livepin_server.services.model import Intent, Role
 from livepin_server.storage.schema import keys
 from sqlalchemy import select
+
+INTENT = Intent(author="bob")
 
 KEY = PrivateKey.generate()
 OTHER = PrivateKey.generate()
@@ -38,9 +40,9 @@ def names(accounts):
 
 
 def test_an_account_is_made_in_two_steps_and_its_root_key_never_comes_here(services, accounts):
-    payload = accounts.prepare("beta", jwks(KEY))
+    payload = accounts.prepare("beta", jwks(KEY), INTENT)
     assert names(accounts) == ["acme"]
-    found = accounts.create("beta", signed(payload), author="bob")
+    found = accounts.create("beta", signed(payload), INTENT)
     assert (found.account, found.stream, found.version, found.root_version) == (
         "beta", "main", 1, 1,
     )  # fmt: skip
@@ -55,7 +57,7 @@ def test_an_account_is_made_in_two_steps_and_its_root_key_never_comes_here(servi
 
 def test_root_1_lasts_three_years_and_names_a_key_for_each_role(accounts, clock):
     clock.advance(microseconds=123)
-    root = Root.parse(accounts.prepare("beta", jwks(KEY, OTHER), threshold=2))
+    root = Root.parse(accounts.prepare("beta", jwks(KEY, OTHER), INTENT, threshold=2))
     assert (root.account, root.version) == ("beta", 1)
     assert root.issued == dt.datetime(2026, 11, 23, 12, tzinfo=dt.timezone.utc)
     assert root.expires - root.issued == dt.timedelta(days=3 * 365)
@@ -67,7 +69,7 @@ def test_root_1_lasts_three_years_and_names_a_key_for_each_role(accounts, clock)
 
 
 def test_a_client_trusts_the_first_config(services, accounts):
-    accounts.create("beta", signed(accounts.prepare("beta", jwks(KEY))), author="bob")
+    accounts.create("beta", signed(accounts.prepare("beta", jwks(KEY), INTENT)), INTENT)
     state = TrustedState.from_bootstrap(services.publisher.bootstrap("beta", "main"))
     assert (state.account, state.order, state.config.domains) == ("beta", (1, 1), ())
 
@@ -75,34 +77,34 @@ def test_a_client_trusts_the_first_config(services, accounts):
 def test_a_new_account_is_announced(services, accounts):
     heard = []
     services.bus.subscribe(heard.append)
-    payload = accounts.prepare("beta", jwks(KEY))
+    payload = accounts.prepare("beta", jwks(KEY), INTENT)
     assert heard == []
-    accounts.create("beta", signed(payload), author="bob")
+    accounts.create("beta", signed(payload), INTENT)
     assert [(each.account, each.version) for each in heard] == [("beta", 1)]
 
 
 def test_preparing_again_starts_over(services, accounts):
-    first = accounts.prepare("beta", jwks(KEY))
-    second = accounts.prepare("beta", jwks(KEY))
+    first = accounts.prepare("beta", jwks(KEY), INTENT)
+    second = accounts.prepare("beta", jwks(KEY), INTENT)
     with pytest.raises(InvalidError, match="does not name the prepared config key") as caught:
-        accounts.create("beta", signed(first), author="bob")
+        accounts.create("beta", signed(first), INTENT)
     assert caught.value.hint == "prepare, then sign"
-    accounts.create("beta", signed(second), author="bob")
+    accounts.create("beta", signed(second), INTENT)
     with services.database.reading() as connection:
         assert len(connection.execute(select(keys).where(keys.c.account == "beta")).all()) == 2
 
 
 def test_the_prepared_keys_of_both_roles_must_be_named(accounts):
-    payload = json.loads(accounts.prepare("beta", jwks(KEY)))
+    payload = json.loads(accounts.prepare("beta", jwks(KEY), INTENT))
     payload["roles"]["override"] = {"threshold": 1, "keys": jwks(OTHER)}
     with pytest.raises(InvalidError, match="the prepared override key"):
-        accounts.create("beta", signed(json.dumps(payload).encode()), author="bob")
+        accounts.create("beta", signed(json.dumps(payload).encode()), INTENT)
 
 
 @pytest.mark.parametrize("name", ["", "Acme", "a b", "-a", "a-", "a" * 64, "a/b", "é", "a\n"])
 def test_what_is_no_name_is_refused(accounts, name):
     with pytest.raises(InvalidError, match="account name"):
-        accounts.prepare(name, jwks(KEY))
+        accounts.prepare(name, jwks(KEY), INTENT)
 
 
 @pytest.mark.parametrize(
@@ -118,61 +120,61 @@ def test_what_is_no_name_is_refused(accounts, name):
 )
 def test_what_is_no_root_key_or_threshold_is_refused(accounts, root_keys, threshold):
     with pytest.raises(InvalidError):
-        accounts.prepare("beta", root_keys, threshold=threshold)
+        accounts.prepare("beta", root_keys, INTENT, threshold=threshold)
     assert names(accounts) == ["acme"]
 
 
 def test_an_account_that_exists_cannot_be_prepared_or_created(services, accounts):
     with pytest.raises(ConflictError, match="the account acme exists already"):
-        accounts.prepare("acme", jwks(KEY))
-    document = signed(accounts.prepare("beta", jwks(KEY)))
-    accounts.create("beta", document, author="bob")
+        accounts.prepare("acme", jwks(KEY), INTENT)
+    document = signed(accounts.prepare("beta", jwks(KEY), INTENT))
+    accounts.create("beta", document, INTENT)
     with pytest.raises(ConflictError, match="the account beta exists already"):
-        accounts.create("beta", document, author="bob")
+        accounts.create("beta", document, INTENT)
     assert len(services.publisher.history("beta", "main")) == 1
 
 
 def test_an_account_that_was_not_prepared_cannot_be_created(accounts):
-    document = signed(accounts.prepare("beta", jwks(KEY)))
+    document = signed(accounts.prepare("beta", jwks(KEY), INTENT))
     with pytest.raises(ConflictError, match="the account gamma was not prepared"):
-        accounts.create("gamma", document, author="bob")
+        accounts.create("gamma", document, INTENT)
 
 
 @pytest.mark.parametrize("members", [{"account": "other"}, {"version": 2}], ids=str)
 def test_another_root_is_refused(accounts, members):
-    payload = accounts.prepare("beta", jwks(KEY))
+    payload = accounts.prepare("beta", jwks(KEY), INTENT)
     with pytest.raises(InvalidError, match="expected root 1 of beta, found root"):
-        accounts.create("beta", signed(payload, **members), author="bob")
+        accounts.create("beta", signed(payload, **members), INTENT)
     assert names(accounts) == ["acme"]
 
 
 @pytest.mark.parametrize("document", [b"", b"{}", b"\xff", b'{"payload":"e30","signatures":[]}'])
 def test_what_is_no_root_is_refused(accounts, document):
-    accounts.prepare("beta", jwks(KEY))
+    accounts.prepare("beta", jwks(KEY), INTENT)
     with pytest.raises(InvalidError, match="not a signed root: "):
-        accounts.create("beta", document, author="bob")
+        accounts.create("beta", document, INTENT)
 
 
 def test_a_root_that_its_own_keys_did_not_sign_is_refused_and_nothing_kept(services, accounts):
-    payload = accounts.prepare("beta", jwks(KEY, OTHER), threshold=2)
+    payload = accounts.prepare("beta", jwks(KEY, OTHER), INTENT, threshold=2)
     for signers in ([PrivateKey.generate()], [KEY], [KEY, KEY]):
         with pytest.raises(ConflictError, match=r"rule [23]"):
-            accounts.create("beta", signed(payload, *signers), author="bob")
+            accounts.create("beta", signed(payload, *signers), INTENT)
     assert names(accounts) == ["acme"]
     with pytest.raises(NotFoundError):
         services.publisher.history("beta", "main")
-    accounts.create("beta", signed(payload, KEY, OTHER), author="bob")
+    accounts.create("beta", signed(payload, KEY, OTHER), INTENT)
 
 
 def test_no_key_can_be_made_for_an_account_that_is_only_prepared(services, accounts):
-    accounts.prepare("beta", jwks(KEY))
+    accounts.prepare("beta", jwks(KEY), INTENT)
     with pytest.raises(NotFoundError):
-        services.api_keys.create("early", Role.VIEWER, "beta")
-    accounts.prepare("beta", jwks(KEY))  # nothing of it stands in the way
+        services.api_keys.create("early", Role.VIEWER, "beta", INTENT)
+    accounts.prepare("beta", jwks(KEY), INTENT)  # nothing of it stands in the way
 
 
 def test_accounts_do_not_see_each_other(services, accounts, add_domain):
-    accounts.create("beta", signed(accounts.prepare("beta", jwks(KEY))), author="bob")
+    accounts.create("beta", signed(accounts.prepare("beta", jwks(KEY), INTENT)), INTENT)
     add_domain()
     assert services.domains.all("beta") == []
     assert services.publisher.version("beta", "main")[0].version == 1

@@ -13,9 +13,11 @@ from livepin_server.custody.root_file import read_root_key
 from livepin_server.custody.sealed import Label, load_master_key
 from livepin_server.errors import ServiceError
 from livepin_server.folder import Plan
-from livepin_server.services.model import NewDomain, NewPin, Role
+from livepin_server.services.model import Intent, NewDomain, NewPin, Role
 from livepin_server.storage.schema import keys
 from sqlalchemy import select
+
+INTENT = Intent(author="bob")
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -71,11 +73,11 @@ def use_everything(opened, clock, intent):
     new = NewDomain(pattern="api.example.com", pins=[NewPin(sha256=pin)])
     yield services.domains.add("acme", new, intent)
     yield services.accounts.all()
-    view, text = services.api_keys.create("ci", Role.ADMIN, "acme")
+    view, text = services.api_keys.create("ci", Role.ADMIN, "acme", INTENT)
     yield view
     yield services.api_keys.verify(text)
     yield services.api_keys.all()
-    yield services.api_keys.revoke(view.id)
+    yield services.api_keys.revoke(view.id, INTENT)
     for wrong in (text, text[:-1], text.upper(), ""):
         try:
             services.api_keys.verify(wrong)

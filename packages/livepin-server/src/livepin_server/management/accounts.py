@@ -50,10 +50,15 @@ def list_accounts(services: NamedDependency[Services], request: _Request) -> lis
     sync_to_thread=True,
 )
 def prepare_account(
-    services: NamedDependency[Services], account: FromPath[str], data: JSONBody[PrepareAccount]
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    data: JSONBody[PrepareAccount],
 ) -> RootPayload:
     """Make the online keys of a new account; return the root to be signed."""
-    payload = services.accounts.prepare(account, data.root_keys, threshold=data.threshold)
+    payload = services.accounts.prepare(
+        account, data.root_keys, intent(request), threshold=data.threshold
+    )
     return RootPayload(payload=b64url_encode(payload).decode())
 
 
@@ -66,7 +71,7 @@ def create_account(
 ) -> Published:
     """Take the signed root 1, and publish the first config."""
     document = msgspec.json.encode(data.document)
-    publication = services.accounts.create(account, document, author=request.user.name)
+    publication = services.accounts.create(account, document, intent(request))
     return Published(publication=publication)
 
 
@@ -97,9 +102,11 @@ def list_api_keys(services: NamedDependency[Services]) -> list[ApiKeyView]:
 
 
 @post("/v1/api-keys", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
-def create_api_key(services: NamedDependency[Services], data: JSONBody[NewApiKey]) -> ApiKeyMade:
+def create_api_key(
+    services: NamedDependency[Services], request: _Request, data: JSONBody[NewApiKey]
+) -> ApiKeyMade:
     """Make an API key."""
-    view, text = services.api_keys.create(data.name, data.role, data.account)
+    view, text = services.api_keys.create(data.name, data.role, data.account, intent(request))
     return ApiKeyMade(view=view, key=text)
 
 
@@ -110,9 +117,11 @@ def create_api_key(services: NamedDependency[Services], data: JSONBody[NewApiKey
     status_code=200,
     sync_to_thread=True,
 )
-def revoke_api_key(services: NamedDependency[Services], key_id: FromPath[str]) -> ApiKeyView:
+def revoke_api_key(
+    services: NamedDependency[Services], request: _Request, key_id: FromPath[str]
+) -> ApiKeyView:
     """Make an API key invalid from now on."""
-    return services.api_keys.revoke(key_id)
+    return services.api_keys.revoke(key_id, intent(request))
 
 
 HANDLERS = [

@@ -12,8 +12,14 @@ from litestar.params import FromPath, JSONBody, Parameter
 
 from livepin_server.errors import InvalidError
 from livepin_server.services.composition import Services
-from livepin_server.services.model import DomainSettings, DomainView, NewDomain, Principal, Role
-from livepin_server.services.publishing.publisher import Intent
+from livepin_server.services.model import (
+    DomainSettings,
+    DomainView,
+    Intent,
+    NewDomain,
+    Principal,
+    Role,
+)
 
 from .shapes import AddDomain, AddPins, ChangeDomain, DomainChanged, FollowPinSet, Published
 
@@ -153,9 +159,15 @@ def remove_pin(
     )
 
 
-def intent(request: _Request, reason: str) -> Intent:
+def intent(request: _Request, reason: str = "") -> Intent:
     """Return who asks, and why."""
-    return Intent(author=request.user.name, reason=reason)
+    user, client = request.user, request.client
+    return Intent(
+        author=user.name,
+        reason=reason,
+        key_id=user.key_id,
+        origin=client.host if client is not None else "",
+    )
 
 
 def _fingerprint(digest: str) -> str:

@@ -15,6 +15,7 @@ from livepin.documents.members import name as check_name
 from livepin.documents.root import TYP
 from livepin.errors import MalformedError, VerificationError
 from livepin.jose import PrivateKey, PublicKey, parse_general
+from msgspec import structs
 from sqlalchemy import Connection, delete, insert, select, update
 
 from livepin_server.custody.sealed import Label, Vault
@@ -23,8 +24,8 @@ from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, keys, roots, streams
 
 from .delivery_settings import DeliverySettings
-from .model import AccountView, Publication
-from .publishing.publisher import Intent, Publisher
+from .model import AccountView, Intent, Publication
+from .publishing.publisher import Publisher
 
 ROOT_LIFETIME = timedelta(days=3 * 365)
 _ONLINE = ("config", "override")
@@ -49,7 +50,12 @@ class Accounts:
         self._delivery = delivery
 
     def prepare(
-        self, account: str, root_keys: list[dict[str, object]], *, threshold: int = 1
+        self,
+        account: str,
+        root_keys: list[dict[str, object]],
+        intent: Intent,
+        *,
+        threshold: int = 1,
     ) -> bytes:
         """Make and seal the online keys; return the payload of root 1, to be signed.
 
@@ -83,7 +89,7 @@ class Accounts:
         self._database.write(transaction)
         return root.payload()
 
-    def create(self, account: str, root_document: bytes, *, author: str) -> Publication:
+    def create(self, account: str, root_document: bytes, intent: Intent) -> Publication:
         """Take root 1 as signed, and publish the first config.
 
         Raises:
@@ -109,14 +115,14 @@ class Accounts:
                     created=now,
                 )
             )
-            intent = Intent(author=author, reason=f"account {account} created")
-            return self._publisher.issue(connection, account, "main", [], intent, now=now)
+            why = structs.replace(intent, reason=intent.reason or f"account {account} created")
+            return self._publisher.issue(connection, account, "main", [], why, now=now)
 
         publication = self._database.write(transaction)
         self._publisher.announce(publication)
         return publication
 
-    def keep_root_key(self, account: str, key: PrivateKey) -> None:
+    def keep_root_key(self, account: str, key: PrivateKey, intent: Intent) -> None:
         """Keep a root key on the server, sealed: for trials, and flagged in every status."""
         now = self._clock()
         self._database.write(lambda each: self._keep(each, account, "root", key, now))

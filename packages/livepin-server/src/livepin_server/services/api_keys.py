@@ -18,7 +18,7 @@ from livepin_server.errors import ConflictError, ForbiddenError
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, api_keys
 
-from .model import ApiKeyView, Principal, Role
+from .model import ApiKeyView, Intent, Principal, Role
 from .nearest import not_found
 
 _FORM = re.compile(r"lpk_([a-z0-9]{12})_([A-Za-z0-9_-]{43})\Z")
@@ -32,7 +32,9 @@ class ApiKeys:
         self._database = database
         self._clock = clock
 
-    def create(self, name: str, role: Role, account: str | None) -> tuple[ApiKeyView, str]:
+    def create(
+        self, name: str, role: Role, account: str | None, intent: Intent
+    ) -> tuple[ApiKeyView, str]:
         """Return a new key and its text, which is shown this once.
 
         Raises:
@@ -69,7 +71,7 @@ class ApiKeys:
             rows = connection.execute(select(api_keys).order_by(api_keys.c.created)).all()
         return [_view(row) for row in rows]
 
-    def revoke(self, identity: str) -> ApiKeyView:
+    def revoke(self, identity: str, intent: Intent) -> ApiKeyView:
         """Make a key invalid from now on.
 
         Raises:

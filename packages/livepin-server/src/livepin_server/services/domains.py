@@ -17,11 +17,11 @@ from livepin_server.storage.database import Database
 from livepin_server.storage.schema import domains, pins
 
 from . import rows
-from .model import DomainSettings, DomainView, NewDomain, NewPin, PinView, Publication
+from .model import DomainSettings, DomainView, Intent, NewDomain, NewPin, PinView, Publication
 from .naming import is_shared, own_set, said
 from .nearest import not_found
 from .publishing.published import require_stream
-from .publishing.publisher import Intent, Publisher
+from .publishing.publisher import Publisher
 
 
 class Domains:

@@ -36,6 +36,18 @@ class Principal(Struct, frozen=True, kw_only=True):
     account: str | None = None
 
 
+class Intent(Struct, frozen=True, kw_only=True):
+    """Who changes something, from where, and why.
+
+    `key_id` is that of the API key, empty where none was used; `origin` is an address.
+    """
+
+    author: str
+    reason: str = ""
+    key_id: str = ""
+    origin: str = ""
+
+
 class ApiKeyView(Struct, frozen=True, kw_only=True):
     """An API key without its secret."""
 

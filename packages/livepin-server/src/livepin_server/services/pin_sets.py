@@ -17,10 +17,10 @@ from livepin_server.storage.database import Database
 from livepin_server.storage.schema import pins
 
 from . import rows
-from .model import NewPin, NewPinSet, PinSetView, Publication
+from .model import Intent, NewPin, NewPinSet, PinSetView, Publication
 from .nearest import not_found
 from .publishing.published import require_stream
-from .publishing.publisher import Intent, Publisher
+from .publishing.publisher import Publisher
 
 _MOST_SETS = 1000  # of a stream
 _MOST_NAMED = 5  # domains, in an error

@@ -21,10 +21,10 @@ from livepin_server.storage.schema import configs, domains, pin_sets, pins, stre
 
 from . import rows
 from .domains import canonical, view
-from .model import DomainTaken, NewStream, Publication, StreamView
+from .model import DomainTaken, Intent, NewStream, Publication, StreamView
 from .naming import is_shared
 from .publishing.published import require_account, require_stream
-from .publishing.publisher import Intent, Publisher
+from .publishing.publisher import Publisher
 
 _MOST_STREAMS = 100  # of an account
 

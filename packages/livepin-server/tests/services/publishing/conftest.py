@@ -11,8 +11,11 @@ import pytest
 from livepin.documents.root import TYP
 from livepin.jose import PrivateKey, parse_general, sign_general
 from livepin_server.services.composition import Services
+from livepin_server.services.model import Intent
 from livepin_server.storage.schema import roots, streams
 from sqlalchemy import insert, select
+
+INTENT = Intent(author="bob")
 
 
 @dataclass
@@ -26,8 +29,8 @@ class Beta:
     def create(self) -> None:
         """Make the account."""
         accounts = self.services.accounts
-        payload = accounts.prepare(self.name, [dict(self.key.public.jwk())])
-        accounts.create(self.name, sign_general(payload, typ=TYP, signers=[self.key]), author="bob")
+        payload = accounts.prepare(self.name, [dict(self.key.public.jwk())], INTENT)
+        accounts.create(self.name, sign_general(payload, typ=TYP, signers=[self.key]), INTENT)
 
     def add_root(self, *signers: PrivateKey, **members: Any) -> None:
         """Keep root N+1 with members changed, signed by the root key or by `signers`."""

@@ -18,7 +18,7 @@ PUBLISHING = """
 import hashlib, os, pathlib, sys
 from livepin.testing import FakeClock
 from livepin_server import folder, lock
-from livepin_server.services.publishing.publisher import Intent
+from livepin_server.services.model import Intent
 
 def say(text):
     os.write(1, f"{text}\\n".encode())  # in one piece, whatever kills us
@@ -115,7 +115,7 @@ def test_a_kill_at_a_chosen_moment_leaves_the_version_of_before(
 import os, pathlib, sys
 from livepin.testing import FakeClock
 from livepin_server import folder
-from livepin_server.services.publishing.publisher import Intent
+from livepin_server.services.model import Intent
 from livepin_server.storage.schema import accounts
 from sqlalchemy import update
 def change(connection, now):

@@ -20,7 +20,8 @@ from livepin_server.errors import (
     NotFoundError,
     UnavailableError,
 )
-from livepin_server.services.publishing.publisher import Intent, Publisher
+from livepin_server.services.model import Intent
+from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.schema import accounts, configs, keys
 from sqlalchemy import select, update
 

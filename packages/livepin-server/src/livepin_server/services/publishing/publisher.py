@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -26,7 +25,7 @@ from livepin_server.custody.sealed import Label, Vault
 from livepin_server.errors import ConflictError, NotFoundError, ServiceError
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.expiry import Expiry
-from livepin_server.services.model import AccountDocuments, Publication
+from livepin_server.services.model import AccountDocuments, Intent, Publication
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, configs, keys, roots
 
@@ -40,14 +39,6 @@ _RECORD = [each for each in configs.c if each.name != "document"]  # a document 
 logger = logging.getLogger("livepin.publishing")
 
 Change = Callable[[Connection, datetime], list[str]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
-    """Who changes something, and why."""
-
-    author: str
-    reason: str = ""
 
 
 class _DoneMeanwhileError(Exception):
