@@ -21,6 +21,10 @@ class ConflictError(ServiceError):
     """It is there already, or its state does not allow this."""
 
 
+class OutdatedError(ConflictError):
+    """It has changed since the caller looked at it."""
+
+
 class InvalidError(ServiceError):
     """The input is not what was expected."""
 

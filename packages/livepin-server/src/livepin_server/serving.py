@@ -34,6 +34,7 @@ from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.admission import Admission
 from livepin_server.web.limits import RateLimit
 
+_PUBLISH_EVERY = 5.0  # seconds; what is staged for a time is at most so late
 _RESIGN_EVERY = 3600.0  # seconds; configs live days
 _WATCH_EVERY = 60.0  # seconds
 _AGAIN = 1.0  # seconds until what could not be loaded is tried again
@@ -217,6 +218,7 @@ def _background(
     found = [events.beat(), loader.catch_up(), node.bus.listen(loader.in_step)]
     if isinstance(node, Folder):
         found.append(run_forever(_resign(node)))
+        found.append(run_forever(_publish_due(node)))
     found.append(run_forever(_watch(node, metrics)))
     return found
 
@@ -276,6 +278,10 @@ def _hosts(settings: Settings) -> set[str]:
 
 def _resign(folder: Folder) -> Job:
     return Job(name="re-sign", seconds=_RESIGN_EVERY, run=folder.services.publisher.resign_due)
+
+
+def _publish_due(folder: Folder) -> Job:
+    return Job(name="publish", seconds=_PUBLISH_EVERY, run=folder.services.stage.publish_due)
 
 
 def _watch(node: Node, metrics: Metrics) -> Job:

@@ -61,7 +61,7 @@ def test_with_a_master_key_of_the_thiefs_it_signs_nothing(opened, clock, tmp_pat
     shutil.copytree(opened.data, stolen)
     (stolen / "master.key").write_bytes(base64.b64encode(os.urandom(32)))
     with folder.opened(stolen, {}, clock=clock) as found, pytest.raises(CustodyError):
-        found.services.publisher.publish("acme", "main", lambda *_: [], intent)
+        found.services.publisher.republish("acme", "main", intent)
 
 
 def test_the_digests_of_api_keys_open_nothing(services):

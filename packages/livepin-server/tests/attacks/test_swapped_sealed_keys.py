@@ -33,7 +33,7 @@ def test_a_key_of_another_account_or_role_signs_no_config(services, held, intent
     before = services.publisher.version("acme", "main")
     plant(services, held["acme", "config"], held[source].sealed)
     with pytest.raises(CustodyError, match=r"the config key .* of acme does not open"):
-        services.publisher.publish("acme", "main", lambda *_: [], intent)
+        services.publisher.republish("acme", "main", intent)
     assert services.publisher.version("acme", "main") == before
 
 
@@ -51,10 +51,10 @@ def test_a_row_that_claims_to_be_another_key_signs_no_config(services, held, int
         )
     )
     with pytest.raises(CustodyError, match="does not open"):
-        services.publisher.publish("acme", "main", lambda *_: [], intent)
+        services.publisher.republish("acme", "main", intent)
 
 
 def test_the_swap_back_signs_again(services, held, intent):
     plant(services, held["acme", "config"], held["beta", "config"].sealed)
     plant(services, held["acme", "config"], held["acme", "config"].sealed)
-    assert services.publisher.publish("acme", "main", lambda *_: [], intent).version == 2
+    assert services.publisher.republish("acme", "main", intent).version == 2

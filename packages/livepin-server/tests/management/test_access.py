@@ -40,6 +40,12 @@ ROUTES = [
     ("POST", "/v1/accounts/acme/streams", {"name": "main"}, "admin", False, 409),
     ("POST", "/v1/accounts/acme/streams/main/domains", {"pattern": "x.example", "source": "no"},
      "operator", False, 404),
+    ("GET", "/v1/accounts/acme/stages", None, "viewer", False, 200),
+    ("GET", "/v1/accounts/acme/stages/open/trial", None, "viewer", False, 404),
+    ("POST", "/v1/accounts/acme/stages/open/publish", {}, "operator", False, 404),
+    ("DELETE", "/v1/accounts/acme/stages/7", None, "operator", False, 404),
+    ("GET", "/v1/accounts/acme/guards", None, "viewer", False, 200),
+    ("PUT", "/v1/accounts/acme/guards", {}, "admin", False, 409),
     ("GET", "/v1/accounts/acme/configs", None, "viewer", False, 200),
     ("GET", "/v1/accounts/acme/configs/latest", None, "viewer", False, 200),
     ("GET", "/v1/accounts/acme/bootstrap", None, "viewer", False, 200),
@@ -138,6 +144,8 @@ def test_the_table_has_every_route() -> None:
             .replace("/nobody", "/{key_id}")
             .replace("/payments", "/{name}")
             .replace("/streams/main", "/streams/{stream}")
+            .replace("/stages/open", "/stages/{number}")
+            .replace("/stages/7", "/stages/{number}")
         )
         described.discard((method, named))
     assert described == {("GET", "/healthz"), ("GET", "/readyz")}

@@ -47,9 +47,7 @@ def test_a_killed_database_stops_no_delivery_and_loses_no_acknowledged_publish(
     def publish():
         while not refused:
             try:
-                done = first.services.publisher.publish(
-                    "acme", "main", lambda *_: ["a change"], intent
-                )
+                done = first.services.publisher.republish("acme", "main", intent, ["a change"])
                 acknowledged.append(done.version)
             except UnavailableError as exc:
                 refused.append(exc)
@@ -74,7 +72,7 @@ def test_a_killed_database_stops_no_delivery_and_loses_no_acknowledged_publish(
             assert str(own_postgres.folder) not in answer.text
         assert server.send("GET", "/healthz", to="management").status_code == 200
         with pytest.raises(UnavailableError):
-            server.services.publisher.publish("acme", "main", lambda *_: [], intent)
+            server.services.publisher.republish("acme", "main", intent)
 
     own_postgres.start()
     until(lambda: in_step(first) and in_step(second))
@@ -87,7 +85,7 @@ def test_a_killed_database_stops_no_delivery_and_loses_no_acknowledged_publish(
     until(lambda: etag(first) == etag(second) == f'"1.{kept[-1]}"')
     for server in (first, second):
         assert server.send("GET", "/readyz", to="management").status_code == 200
-    newest = second.services.publisher.publish("acme", "main", lambda *_: [], intent).version
+    newest = second.services.publisher.republish("acme", "main", intent).version
     assert newest == kept[-1] + 1
     until(lambda: etag(first) == etag(second) == f'"1.{newest}"')
 
@@ -103,7 +101,7 @@ def test_a_database_stopped_again_and_again_under_publishers_keeps_what_it_ackno
     def publish(publisher):
         while not ended.is_set():
             try:
-                done = publisher.publish("acme", "main", lambda *_: ["a change"], intent)
+                done = publisher.republish("acme", "main", intent, ["a change"])
             except UnavailableError:
                 ended.wait(0.02)  # the next try
             else:
@@ -152,7 +150,7 @@ def test_what_was_published_while_a_node_was_cut_off_is_fetched_on_its_return(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 f" WHERE datname = '{name}' AND query LIKE '%pg_notify%'"
             )
-            other.services.publisher.publish("acme", "main", lambda *_: [], intent)
+            other.services.publisher.republish("acme", "main", intent)
             until(lambda version=version: etag(server) == f'"1.{version}"')
 
 

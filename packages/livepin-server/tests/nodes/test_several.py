@@ -16,6 +16,7 @@ from livepin_server import folder
 from livepin_server.custody.sealed import load_master_key
 from livepin_server.errors import UnavailableError
 from livepin_server.listener import available_port
+from livepin_server.services.changes import SetDelivery
 from livepin_server.services.model import DomainTaken, Intent, NewDomain, NewStream, Role
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.database import Database
@@ -38,11 +39,11 @@ def etag(server):
 
 def test_what_one_publishes_all_deliver(two_servers, until, new_pin, intent):
     first, second = two_servers
-    publish = first.services.publisher.publish
-    assert publish("acme", "main", lambda *_: [], intent).version == 2
+    publish = first.services.publisher.republish
+    assert publish("acme", "main", intent).version == 2
     until(lambda: etag(first) == etag(second) == '"1.2"')
-    publish = second.services.publisher.publish
-    assert publish("acme", "main", lambda *_: [], intent).version == 3
+    publish = second.services.publisher.republish
+    assert publish("acme", "main", intent).version == 3
     until(lambda: etag(first) == etag(second) == '"1.3"')
     # One publication is counted once by each, also by the one that made it.
     for server in two_servers:
@@ -58,7 +59,7 @@ def test_an_event_stream_on_one_tells_of_what_another_published(two_servers, int
         found = b""
         while b'"version":1}' not in found:
             found += sock.recv(65536)
-        first.services.publisher.publish("acme", "main", lambda *_: [], intent)
+        first.services.publisher.republish("acme", "main", intent)
         while b'"version":2}' not in found:
             found += sock.recv(65536)
 
@@ -82,8 +83,7 @@ with folder.opened(pathlib.Path(sys.argv[1]), {}, clock=FakeClock()) as opened:
     sys.stdin.readline()
     for number in range(25):
         label = f"{sys.argv[2]} {number}"
-        found = opened.services.publisher.publish(
-            "acme", "main", lambda *_: [label], Intent(author="x"))
+        found = opened.services.publisher.republish("acme", "main", Intent(author="x"), [label])
         print(found.version, label, flush=True)
 """
 
@@ -142,7 +142,7 @@ def test_a_process_that_found_it_due_too_late_leaves_it(opened, clock, intent):
         # It has looked; until it signs, another has done it.
         calls.append(1)
         if len(calls) == 2:
-            services.publisher.publish("acme", "main", lambda *_: [], intent)
+            services.publisher.republish("acme", "main", intent)
         return clock()
 
     vault = load_master_key(opened.data / "master.key", None)
@@ -164,7 +164,7 @@ def test_delivery_alone_needs_no_key_and_may_read_none(
     assert child.get("/v1/acme/root/1").status_code == 200
     before = server.send("GET", "/v1/acme/config/main").content
     assert child.get("/v1/acme/config/main").content == before
-    server.services.publisher.publish("acme", "main", lambda *_: [], intent)
+    server.services.publisher.republish("acme", "main", intent)
     until(lambda: child.get("/v1/acme/config/main").headers["etag"] == '"1.2"')
     # There is nothing to steal: no management, no key in the folder, none in its reach.
     assert not child.management
@@ -256,19 +256,19 @@ def test_apps_reach_delivery_nodes_through_nginx_while_one_of_them_dies(
     settings = msgspec.structs.replace(
         publisher.delivery("acme"), urls=[f"https://localhost:{port}"]
     )
-    publisher.set_delivery("acme", settings, intent)
+    publisher.publish("acme", [SetDelivery(settings=settings)], intent)
     nodes = [start_child(delivery_folder(), "--only", "delivery") for _ in range(2)]
     start_nginx(port, postgres_folder / "tls", *(each.port() for each in nodes))
     with Client(publisher.bootstrap("acme", "main"), push=False, reports=False) as client:
         client.refresh()
         assert client.status().version == 2
-        publisher.publish("acme", "main", lambda *_: [], intent)
+        publisher.republish("acme", "main", intent)
         for each in nodes:
             until(lambda each=each: each.get("/v1/acme/config/main").headers["etag"] == '"1.3"')
         client.refresh()
         assert client.status().version == 3
         assert nodes[0].end(signal.SIGKILL) == -signal.SIGKILL
-        publisher.publish("acme", "main", lambda *_: [], intent)
+        publisher.republish("acme", "main", intent)
         until(lambda: nodes[1].get("/v1/acme/config/main").headers["etag"] == '"1.4"')
         for _ in range(4):  # whichever node it is nginx's turn to ask
             client.refresh()

@@ -23,10 +23,25 @@ from livepin_server.layout import OPERATOR_KEY, RUN_FILE, TLS
 from livepin_server.lock import DataFolderBusyError, holding
 from livepin_server.settings import FILE
 
-from .output import REFUSED, UNEXPECTED, UNREACHABLE, USAGE, CommandError, err, say, working
+from .output import (
+    REFUSED,
+    UNEXPECTED,
+    UNREACHABLE,
+    USAGE,
+    CommandError,
+    confirm,
+    counted,
+    err,
+    minute,
+    say,
+    show_json,
+    working,
+)
+from .parameters import Yes, moment
 from .places import Folder, Names, Server, find, find_folder
 
 _TIMEOUT = 60.0  # seconds; the server probes with a timeout of its own
+_KEPT = 202
 _PATIENCE = 10.0  # seconds to wait for another command on the same data folder
 _CODES = {400: USAGE, 422: USAGE, 413: USAGE, 429: UNREACHABLE, 503: UNREACHABLE}
 _HINTS = {
@@ -83,8 +98,68 @@ class Common(Local):
         return named + super().again
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Changing(Common):
+    """What commands that change something take."""
+
+    stage: Annotated[
+        bool, Parameter(help="Keep the change for later: see livepin diff, livepin publish.")
+    ] = False
+    at: Annotated[
+        str | None, Parameter(metavar="TIME", help="Publish it then, such as 2027-01-31T12:00Z.")
+    ] = None
+    force: Annotated[
+        bool, Parameter(help="Publish though apps may be shut out; needs --reason.")
+    ] = False
+    yes: Yes = False
+
+    def how(self) -> dict[str, Any]:
+        """Return how a change is to be made, as the management API takes it."""
+        said = {"stage": self.stage, "force": self.force}
+        found: dict[str, Any] = {name: "true" for name, value in said.items() if value}
+        if self.at is not None:
+            found["at"] = moment(self.at, option="--at")
+        return found
+
+
+class Kept(Exception):  # noqa: N818 - it is no error
+    """A change was not published, but kept for later: there is nothing else to show of it."""
+
+    def __init__(self, found: dict[str, Any], common: Changing) -> None:
+        super().__init__("kept for later")
+        self.found = found
+        self.common = common
+
+    def show(self) -> None:
+        """Say what was kept, and what comes next."""
+        found, again = self.found, self.common.again
+        if self.common.json:
+            show_json(found)
+            return
+        for line in found["changed"]:
+            say(line, "green" if line.startswith("+") else "")
+        if found["at"] is not None:
+            say(f"This is stage {found['stage']}, which is published at {minute(found['at'])}.")
+            if found["second_person"]:
+                say("Before that, by another API key:")
+                say(f"  livepin publish {found['stage']} --approve{again}")
+            return
+        say(f"Staged, not published; {counted(found['number'], 'change')} on the stage. Next:")
+        approve = " --approve" if found["second_person"] else ""
+        say(f"  livepin diff{again}")
+        say(f"  livepin publish{approve}{again}{', by another API key' if approve else ''}")
+
+
+class _UnconfirmedError(CommandError):
+    """The server asks whether a person agrees."""
+
+
 class Api:
-    """The management API as the commands see it. `served` tells whether a server runs."""
+    """The management API as the commands see it. `served` tells whether a server runs.
+
+    `seen` is the newest config version of what was read last, as its ETag says.
+    """
 
     def __init__(
         self,
@@ -99,7 +174,9 @@ class Api:
         self._key = key
         self._account = account
         self._names = names
+        self.changing: Changing | None = None
         self.served = served
+        self.seen: str | None = None
 
     def call(
         self,
@@ -109,7 +186,53 @@ class Api:
         **query: Any,
     ) -> Any:
         """Return the answer's JSON; a problem becomes a `CommandError`."""
+        if method == "GET" and self.changing is not None and self.changing.stage:
+            query["staged"] = "true"
+        return self._json(self._answer(method, path, body, query))
+
+    def change(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        confirmed: bool = False,
+        expected: str | None = None,
+        **query: Any,
+    ) -> Any:
+        """Make a change as the command line says, and return the answer's JSON.
+
+        `expected` is the ETag of what was shown to its author.
+
+        Raises:
+            Kept: it is not published yet.
+        """
+        assert self.changing is not None
+        query |= self.changing.how()
+        if confirmed:
+            query["confirmed"] = "true"
+        headers = {} if expected is None else {"If-Match": expected}
+        try:
+            response = self._answer(method, path, body, query, headers)
+        except _UnconfirmedError as exc:
+            confirm(str(exc), yes=self.changing.yes)
+            query["confirmed"] = "true"
+            response = self._answer(method, path, body, query, headers)
+        found = self._json(response)
+        if response.status_code == _KEPT:
+            raise Kept(found, self.changing)
+        return found
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
         options: dict[str, Any] = {"headers": {"Authorization": f"Bearer {self._key}"}}
+        options["headers"] |= headers or {}
         if body is not None:
             options["json"] = body
         if query:
@@ -121,6 +244,10 @@ class Api:
             raise self._unreachable(exc) from exc
         if response.status_code >= 400:
             raise self._refused(response)
+        self.seen = response.headers.get("etag", self.seen)
+        return response
+
+    def _json(self, response: httpx.Response) -> Any:
         try:
             return response.json()
         except ValueError as exc:
@@ -170,6 +297,8 @@ class Api:
             message, hint = found.get("detail") or found["title"], found.get("hint")
         except (ValueError, LookupError, AttributeError):
             return self._stranger(status)
+        if isinstance(found.get("to_confirm"), list):
+            return _UnconfirmedError("; ".join(found["to_confirm"]), hint="--yes", code=REFUSED)
         if status == 401:
             message = "the server does not take this API key"
         if status == 500 and self.served is None:
@@ -194,19 +323,24 @@ def connected(common: Local) -> Iterator[Api]:
     if meant.profile is not None:
         say(f"profile {meant.profile}: {meant.where}", "bold", to=err())
     account = common.account if isinstance(common, Common) else None
-    with reaching(meant, account or meant.account) as api:
+    changing = common if isinstance(common, Changing) else None
+    with reaching(meant, account or meant.account, changing) as api:
         yield api
 
 
 @contextmanager
-def reaching(meant: Server | Folder, account: str | None = None) -> Iterator[Api]:
+def reaching(
+    meant: Server | Folder, account: str | None = None, changing: Changing | None = None
+) -> Iterator[Api]:
     """Give the API of a server elsewhere, of the one that runs on a data folder, or in process."""
     with ExitStack() as stack:
         if isinstance(meant, Server):
             client = stack.enter_context(_client(meant.url, meant.ca))
-            yield Api(client.request, meant.key, account, names=meant.names, served=meant.url)
+            api = Api(client.request, meant.key, account, names=meant.names, served=meant.url)
         else:
-            yield _of_server(meant, stack, account) or _in_here(meant, stack, account)
+            api = _of_server(meant, stack, account) or _in_here(meant, stack, account)
+        api.changing = changing
+        yield api
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from livepin_server import __version__
 from livepin_server.errors import ServiceError, UnavailableError
 from livepin_server.lock import DataFolderBusyError
 
-from . import config, delivery, domain, pin, pinset, profile, server, stream
+from . import config, delivery, domain, guards, pin, pinset, profile, server, stage, stream
+from .api import Kept
 from .completion import EXAMPLES as COMPLETION_EXAMPLES
 from .completion import completion
 from .demo import demo
@@ -76,6 +77,10 @@ app.command(stream.app)
 app.command(config.app)
 app.command(config.bootstrap, help_epilogue=config.EXAMPLES)
 app.command(delivery.app)
+app.command(stage.diff, help_epilogue=stage.DIFF_EXAMPLES)
+app.command(stage.publish, help_epilogue=stage.PUBLISH_EXAMPLES)
+app.command(stage.discard, help_epilogue=stage.DISCARD_EXAMPLES)
+app.command(guards.app)
 app.command(profile.app)
 app.command(export_, name="export", help_epilogue=EXPORT_EXAMPLES)
 app.command(doctor, help_epilogue=DOCTOR_EXAMPLES)
@@ -96,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print_error=False,
             result_action="return_value",
         )
+    except Kept as exc:
+        exc.show()
     except CommandError as exc:
         return _failed(exc, exc.code)
     except CycloptsError as exc:

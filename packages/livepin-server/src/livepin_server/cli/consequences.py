@@ -42,20 +42,21 @@ def agree(
     yes: bool,
     look_at: str | None = None,
     also: Sequence[str] = (),
-) -> None:
+) -> bool:
     """Go on if these changes weaken nothing and shut no app out, or a person agrees to it.
 
     `look_at` is the host to look at for `*.host`; `also` are further consequences. With `yes`
-    nothing is looked at.
+    nothing is looked at. Tells whether somebody agreed.
     """
     if yes:
-        return
+        return True
     found = [*also, *(text for each in changes for text in _weaker(*each))]
     found += _doubts([after for before, after in changes if _judges_anew(before, after)], look_at)
     if found:
         more = len(found) - _MOST_SAID
         said = [*found[:_MOST_SAID], *([f"and {more} more like these"] if more > 0 else [])]
         confirm("; ".join(said), yes=False)
+    return bool(found)
 
 
 def look_at_all(goals: Sequence[Target]) -> list[Observation]:

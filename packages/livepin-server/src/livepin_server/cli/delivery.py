@@ -13,7 +13,7 @@ from livepin.errors import MalformedError
 
 from livepin_server.probing.probe import Observation, probe
 
-from .api import Api, Common, Local, connected, data_folder, opening
+from .api import Api, Changing, Common, Local, connected, data_folder, opening
 from .looking import target
 from .output import (
     FOUND,
@@ -29,6 +29,7 @@ from .parameters import Reason
 
 app = App(name="delivery", help="Where apps fetch their configs.")
 _DEFAULTS = Common()
+_CHANGING = Changing()
 _LOCAL = Local()
 
 Urls = Annotated[
@@ -76,7 +77,7 @@ def set_(
         bool, Parameter(help="Publish URLs although apps would refuse what answers there.")
     ] = False,
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Change the delivery or recovery URLs; apps follow with their next config.
 
@@ -103,7 +104,7 @@ def set_(
     with connected(common) as api:
         if url and not unchecked:
             _require_working(url, api.call("GET", f"{api.base}/delivery"), common.again)
-        done = api.call("PUT", f"{api.base}/delivery", body)
+        done = api.change("PUT", f"{api.base}/delivery", body)
     if common.json:
         show_json(done)
         return

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from livepin_server.probing.probe import CertificateSeen, Target
 
-from .api import Api, Common, connected
+from .api import Api, Changing, Common, connected
 from .consequences import agree
 from .domain_check import EXAMPLES as CHECK_EXAMPLES
 from .domain_check import check
@@ -47,7 +47,6 @@ from .parameters import (
     Port,
     Reason,
     Stream,
-    Yes,
     checked,
     elsewhere,
     name_of,
@@ -58,6 +57,7 @@ from .parameters import (
 
 app = App(name="domain", help="Which hosts are pinned.")
 _DEFAULTS = Common()
+_CHANGING = Changing()
 
 
 @app.command(
@@ -90,10 +90,9 @@ def add(
         Parameter(help="Whether apps refuse what does not match, or only report it."),
     ] = "enforce",
     token: Annotated[bool, Parameter(help="Apps need a token as well.")] = False,
-    yes: Yes = False,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Pin a host by the key that it serves now.
 
@@ -116,13 +115,14 @@ def add(
         "connect": address_of(goal) if goal and (port or connect) else None,
     }
     chain: list[CertificateSeen] = []
+    agreed = False
     with connected(common) as api:
         _refuse_known(api, name, stream)
         if pin_set is not None:
-            _agree_to_set(api, body, yes=yes, look_at=look_at)
+            agreed = _agree_to_set(api, body, yes=common.yes, look_at=look_at)
         elif needed and goal is not None:
             chain, body["pins"] = _live_pins(api, goal, pin_level or "leaf", common)
-        done = api.call("POST", f"{api.base}/domains", body)
+        done = api.change("POST", f"{api.base}/domains", body, confirmed=agreed)
     if common.json:
         show_json(done | {"chain": chain})
     else:
@@ -187,11 +187,12 @@ def remove(
     *,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Remove a domain: apps no longer pin it, from their next config on."""
     with connected(common) as api:
-        done = api.call("DELETE", f"{api.base}/domains/{path(host)}", stream=stream, reason=reason)
+        where = f"{api.base}/domains/{path(host)}"
+        done = api.change("DELETE", where, stream=stream, reason=reason)
     if common.json:
         show_json(done)
         return
@@ -275,11 +276,11 @@ def _endpoint(
     return target(wanted, port, connect, ca)
 
 
-def _agree_to_set(api: Api, body: dict[str, Any], *, yes: bool, look_at: str | None) -> None:
+def _agree_to_set(api: Api, body: dict[str, Any], *, yes: bool, look_at: str | None) -> bool:
     """Ask first where a new domain may be refused by the pin set that it is to follow."""
     name = name_of("a pin set", body["pin_set"], such_as="payments")
     found = api.call("GET", f"{api.base}/pin-sets/{name}", stream=body["stream"])
-    agree([(None, body | {"pins": found["pins"]})], yes=yes, look_at=look_at)
+    return agree([(None, body | {"pins": found["pins"]})], yes=yes, look_at=look_at)
 
 
 def _live_pins(

@@ -6,16 +6,17 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from .api import Common, connected
+from .api import Changing, Common, connected
 from .consequences import agree
 from .looking import require_covered
 from .output import say, show_json
-from .parameters import Host, LookAt, Reason, Stream, Yes, path, pattern
+from .parameters import Host, LookAt, Reason, Stream, path, pattern
 
 MODE_EXAMPLES = """Examples:
   livepin domain set-mode api.example.com enforce
   livepin domain set-mode api.example.com off --reason 'CHG-1234' --yes"""
 _DEFAULTS = Common()
+_CHANGING = Changing()
 
 
 def set_mode(
@@ -29,17 +30,16 @@ def set_mode(
     /,
     *,
     look_at: LookAt = None,
-    yes: Yes = False,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Say what apps do about a key that is not pinned.
 
     What weakens the protection asks first. So does enforcing pins of which none matches what the
     host serves now, seen from here, or where that cannot be seen.
     """
-    _set(host, "mode", mode, yes, stream, reason, common, look_at=look_at)
+    _set(host, "mode", mode, stream, reason, common, look_at=look_at)
 
 
 def set_token(
@@ -49,16 +49,15 @@ def set_token(
     ],
     /,
     *,
-    yes: Yes = False,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Say whether apps need a token for a domain as well.
 
     What weakens the protection asks first.
     """
-    _set(host, "token", {"on": True, "off": False}[token], yes, stream, reason, common)
+    _set(host, "token", {"on": True, "off": False}[token], stream, reason, common)
 
 
 def set_stale(
@@ -69,35 +68,39 @@ def set_stale(
     ],
     /,
     *,
-    yes: Yes = False,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Say what apps do where they could not get a config for too long.
 
     What weakens the protection asks first.
     """
-    _set(host, "stale", stale, yes, stream, reason, common)
+    _set(host, "stale", stale, stream, reason, common)
 
 
 def _set(
     host: str,
     member: str,
     wanted: Any,
-    yes: bool,
     stream: str,
     reason: str,
-    common: Common,
+    common: Changing,
     *,
     look_at: str | None = None,
 ) -> None:
     where, look_at = path(host), require_covered(pattern(host), look_at)
     with connected(common) as api:
         before = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
-        agree([(before, before | {member: wanted})], yes=yes, look_at=look_at)
+        agreed = agree([(before, before | {member: wanted})], yes=common.yes, look_at=look_at)
         body = {member: wanted, "reason": reason}
-        done = api.call("PATCH", f"{api.base}/domains/{where}/settings", body, stream=stream)
+        done = api.change(
+            "PATCH",
+            f"{api.base}/domains/{where}/settings",
+            body,
+            confirmed=agreed,
+            stream=stream,
+        )
     if common.json:
         show_json(done)
         return

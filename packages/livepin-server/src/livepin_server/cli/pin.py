@@ -24,7 +24,7 @@ from livepin_server.custody.files import write_secret
 from livepin_server.errors import CustodyError
 from livepin_server.probing.probe import Target, probe
 
-from .api import Api, Common, connected
+from .api import Api, Changing, Common, connected
 from .consequences import in_force
 from .domain import fellows, set_of, show_pins, warn_of_fellows
 from .keyfiles import Found
@@ -58,6 +58,7 @@ from .sources import gather, require_fit
 
 app = App(name="pin", help="The keys that a domain accepts.")
 _DEFAULTS = Common()
+_CHANGING = Changing()
 
 
 Source = Annotated[
@@ -113,7 +114,7 @@ def add(
     ] = False,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Add pins to a domain; apps accept these keys as well from now on.
 
@@ -145,7 +146,7 @@ def add(
         pins = list({each.pin: each for each in found}.values())
         body = {"pins": [_member(each, said) for each in pins], "reason": reason}
         warn_of_fellows(api, where, stream)
-        done = api.call("POST", f"{api.base}/domains/{where}/pins", body, stream=stream)
+        done = api.change("POST", f"{api.base}/domains/{where}/pins", body, stream=stream)
     if common.json:
         show_json(done)
     else:
@@ -163,7 +164,7 @@ def remove(
     ] = False,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Remove a pin from a domain. The last one stays, and the one that the host serves now."""
     digest = base64.urlsafe_b64encode(parse_fingerprint(checked(pin))).rstrip(b"=").decode()
@@ -173,7 +174,7 @@ def remove(
             for each in _with_fellows(api, where, stream):
                 _require_unused(pin, each)
         warn_of_fellows(api, where, stream)
-        done = api.call(
+        done = api.change(
             "DELETE",
             f"{api.base}/domains/{where}/pins/{digest}",
             stream=stream,
@@ -211,7 +212,7 @@ def new_backup(
     out: Annotated[Path, Parameter(metavar="FILE", help="A new file for the private key.")],
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Make a key for the next certificate, and pin it now.
 
@@ -233,7 +234,7 @@ def new_backup(
             "reason": reason or "backup key",
         }
         try:
-            done = api.call("POST", f"{api.base}/domains/{path(host)}/pins", body, stream=stream)
+            done = api.change("POST", f"{api.base}/domains/{path(host)}/pins", body, stream=stream)
         except CommandError as exc:
             # Without an answer the pin may be published: then its key must not be lost.
             if exc.code != UNREACHABLE:

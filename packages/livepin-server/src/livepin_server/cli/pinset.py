@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from .api import Api, Common, connected
+from .api import Api, Changing, Common, connected
 from .consequences import agree
 from .domain import show_pins
 from .looking import Level, require_covered
@@ -22,7 +22,6 @@ from .parameters import (
     Reason,
     SetName,
     Stream,
-    Yes,
     checked,
     elsewhere,
     name_of,
@@ -34,6 +33,7 @@ from .sources import gather
 
 app = App(name="pinset", help="Pins that many domains share, by a name.")
 _DEFAULTS = Common()
+_CHANGING = Changing()
 
 _Source = Annotated[
     str,
@@ -90,7 +90,7 @@ def add(
     sources: Sources = _NO_SOURCES,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Add a pin set that domains may follow by its name.
 
@@ -101,7 +101,7 @@ def add(
     store, pins, lines = _gathered(source, sources, "pinset add")
     body = {"name": where, "pins": pins, "stream": stream, "reason": reason}
     with connected(common) as api:
-        done = api.call("POST", f"{api.base}/pin-sets", body)
+        done = api.change("POST", f"{api.base}/pin-sets", body)
     if common.json:
         show_json(done)
         return
@@ -124,10 +124,9 @@ def update(
     /,
     *source: _Source,
     sources: Sources = _NO_SOURCES,
-    yes: Yes = False,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Have a pin set hold exactly these pins, and publish once. Shows what comes and goes.
 
@@ -138,7 +137,7 @@ def update(
     store, pins, lines = _gathered(source, sources, "pinset update")
     with connected(common) as api:
         held = api.call("GET", f"{api.base}/pin-sets/{where}", stream=stream)
-        labels = {each["sha256"]: each["label"] for each in held["pins"]}
+        seen, labels = api.seen, {each["sha256"]: each["label"] for each in held["pins"]}
         come = {pin: line for pin, line in lines.items() if pin not in labels}
         gone = {pin: _parting(pin, labels, store) for pin in labels if pin not in lines}
         if not common.json:
@@ -147,9 +146,16 @@ def update(
                 say(f"{'+' if pin in come else '-'} {pin} {line}".rstrip())
         done: dict[str, Any] = {"pin_set": held, "publication": None}
         if come or gone:
-            _agree_to_update(api, held, pins, yes=yes)
+            agreed = _agree_to_update(api, held, pins, yes=common.yes)
             body = {"pins": pins, "reason": reason}
-            done = api.call("PUT", f"{api.base}/pin-sets/{where}/pins", body, stream=stream)
+            done = api.change(
+                "PUT",
+                f"{api.base}/pin-sets/{where}/pins",
+                body,
+                confirmed=agreed,
+                expected=seen,
+                stream=stream,
+            )
     if common.json:
         show_json(done | {"added": [*come], "removed": [*gone]})
     elif done["publication"] is None:
@@ -213,10 +219,9 @@ def use(
         bool, Parameter(help="Have pins of its own again, at first those of the set.")
     ] = False,
     look_at: LookAt = None,
-    yes: Yes = False,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Have a domain follow a pin set from now on, in place of its own.
 
@@ -232,12 +237,18 @@ def use(
     if name is not None:
         name = _name(name)
     with connected(common) as api:
-        before = api.call("GET", f"{api.base}/domains/{where}", stream=stream)
+        before, agreed = api.call("GET", f"{api.base}/domains/{where}", stream=stream), False
         if name is not None and before["pin_set"] != name:
             pins = api.call("GET", f"{api.base}/pin-sets/{name}", stream=stream)["pins"]
-            agree([(before, before | {"pins": pins})], yes=yes, look_at=look_at)
+            agreed = agree([(before, before | {"pins": pins})], yes=common.yes, look_at=look_at)
         body = {"name": name, "reason": reason}
-        done = api.call("PUT", f"{api.base}/domains/{where}/pin-set", body, stream=stream)
+        done = api.change(
+            "PUT",
+            f"{api.base}/domains/{where}/pin-set",
+            body,
+            confirmed=agreed,
+            stream=stream,
+        )
     if common.json:
         show_json(done)
         return
@@ -252,12 +263,12 @@ def remove(
     *,
     stream: Stream = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Remove a pin set that no domain follows."""
     where = _name(name)
     with connected(common) as api:
-        done = api.call("DELETE", f"{api.base}/pin-sets/{where}", stream=stream, reason=reason)
+        done = api.change("DELETE", f"{api.base}/pin-sets/{where}", stream=stream, reason=reason)
     if common.json:
         show_json(done)
         return
@@ -324,14 +335,14 @@ def _parting(pin: str, labels: Mapping[str, str], store: TrustStore | None) -> s
 
 def _agree_to_update(
     api: Api, held: dict[str, Any], pins: list[dict[str, Any]], *, yes: bool
-) -> None:
+) -> bool:
     """Ask first where the domains that follow the set may be shut, or more open, by new pins."""
     stream = held["stream"]
     every = {"not_before": None, "not_after": None, "level": None, "backup": False}
     stays = {pin["sha256"]: pin for pin in held["pins"]}  # as it is, with the limits of its time
     new = [stays.get(pin["sha256"], every | pin) for pin in pins]
     domains = api.call("GET", f"{api.base}/domains", stream=stream) if held["domains"] else []
-    agree(
+    return agree(
         [(each, each | {"pins": new}) for each in domains if each["pin_set"] == held["name"]],
         yes=yes,
     )

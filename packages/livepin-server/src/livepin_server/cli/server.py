@@ -47,6 +47,7 @@ from .output import (
 )
 from .parameters import name_of, quoted
 from .places import HERE, is_found_unsaid
+from .stage import show_stages
 
 if TYPE_CHECKING:
     from livepin_server.folder import Plan
@@ -219,12 +220,18 @@ def status(*, local: Local = _LOCAL) -> None:
     with connected(local) as api:
         found = api.call("GET", "/v1/status")
         accounts = api.call("GET", "/v1/accounts")
+        stages = {
+            each["name"]: api.call("GET", f"/v1/accounts/{each['name']}/stages")
+            for each in accounts
+        }
         served = api.served
     if local.json:
-        show_json(found | {"items": accounts, "running": served is not None})
+        show_json(found | {"items": accounts, "stages": stages, "running": served is not None})
     else:
         where = f"runs, management at {served}" if served else "does not run"
         say(f"livepin-server {found['version']} {where}; {counted(found['accounts'], 'account')}")
+        for account, waiting in stages.items():
+            show_stages(account, waiting, local.again)
         for text in found["warnings"]:
             warn(text)
     if found["warnings"]:

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from .api import Api, Common, connected
+from .api import Api, Changing, Common, connected
 from .consequences import agree
 from .looking import require_covered
 from .output import day, say, show_json, table
-from .parameters import Host, LookAt, Reason, Yes, name_of, path, pattern
+from .parameters import Host, LookAt, Reason, name_of, path, pattern
 
 app = App(name="stream", help="Lines of configs, of which each app follows one.")
 _DEFAULTS = Common()
+_CHANGING = Changing()
 
 _From = Annotated[str, Parameter(name="--from", metavar="NAME", help="The stream that has it.")]
 _To = Annotated[str, Parameter(metavar="NAME", help="The stream that gets it.")]
@@ -32,7 +33,7 @@ def add(
         str, Parameter(name="--from", metavar="NAME", help="The stream to copy.")
     ] = "main",
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Add a stream: a copy of another one's domains and pin sets, as they are now.
 
@@ -40,7 +41,7 @@ def add(
     """
     body = {"name": _name(name), "source": _name(from_), "reason": reason}
     with connected(common) as api:
-        done = api.call("POST", f"{api.base}/streams", body)
+        done = api.change("POST", f"{api.base}/streams", body)
     if common.json:
         show_json(done)
         return
@@ -82,16 +83,15 @@ def move(
     from_: _From,
     to: _To,
     look_at: LookAt = None,
-    yes: Yes = False,
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Move a domain with its pins to another stream, and publish both at once.
 
     Apps that follow the stream that had it no longer pin the host: it asks first.
     """
     lost = f"apps that follow {from_} will no longer pin {pattern(host)}"
-    _take(host, from_, to, look_at, yes, reason, common, lost=lost)
+    _take(host, from_, to, look_at, reason, common, lost=lost)
 
 
 @app.command(
@@ -104,16 +104,15 @@ def copy(
     from_: _From,
     to: _To,
     look_at: LookAt = None,
-    yes: Yes = False,
     reason: Reason = "",
-    common: Common = _DEFAULTS,
+    common: Changing = _CHANGING,
 ) -> None:
     """Have a domain in another stream as it is in this one: what a canary has tried, for all.
 
     What the other stream had of it is replaced. What weakens the protection there, or may shut
     apps out, asks first.
     """
-    _take(host, from_, to, look_at, yes, reason, common)
+    _take(host, from_, to, look_at, reason, common)
 
 
 def _take(
@@ -121,9 +120,8 @@ def _take(
     source: str,
     stream: str,
     look_at: str | None,
-    yes: bool,
     reason: str,
-    common: Common,
+    common: Changing,
     *,
     lost: str | None = None,
 ) -> None:
@@ -131,10 +129,13 @@ def _take(
     look_at = require_covered(name, look_at)
     body = {"pattern": name, "source": source, "keep": lost is None, "reason": reason}
     with connected(common) as api:
-        if not yes:
+        agreed = common.yes
+        if not agreed:
             change = _change(api, name, source, stream)
-            agree([change], yes=yes, look_at=look_at, also=[lost] if lost else [])
-        done = api.call("POST", f"{api.base}/streams/{stream}/domains", body)["items"]
+            agreed = agree([change], yes=common.yes, look_at=look_at, also=[lost] if lost else [])
+        done = api.change("POST", f"{api.base}/streams/{stream}/domains", body, confirmed=agreed)[
+            "items"
+        ]
     if common.json:
         show_json(done)
         return

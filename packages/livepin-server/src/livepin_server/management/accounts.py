@@ -10,11 +10,19 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from livepin.jose import b64url_encode
 
+from livepin_server.services.changes import SetDelivery
 from livepin_server.services.composition import Services
 from livepin_server.services.delivery_settings import DeliverySettings
-from livepin_server.services.model import AccountView, ApiKeyView, Principal, Role
+from livepin_server.services.model import (
+    AccountView,
+    ApiKeyView,
+    How,
+    Principal,
+    Role,
+    Staged,
+)
 
-from .domains import intent
+from .asking import answered, intent
 from .shapes import (
     ApiKeyMade,
     NewApiKey,
@@ -85,14 +93,16 @@ def show_delivery(services: NamedDependency[Services], account: FromPath[str]) -
 def set_delivery(
     services: NamedDependency[Services],
     request: _Request,
+    how: NamedDependency[How],
     account: FromPath[str],
     data: JSONBody[NewDelivery],
-) -> Publications:
+) -> Publications | Staged:
     """Change where the documents are delivered, in every stream, and publish."""
-    items = services.publisher.set_delivery(
-        account, data.over(services.publisher.delivery(account)), intent(request, data.reason)
+    change = SetDelivery(settings=data.over(services.publisher.delivery(account)))
+    return answered(
+        services.stage.make(account, change, intent(request, data.reason, how)),
+        lambda done: Publications(items=done),
     )
-    return Publications(items=items)
 
 
 @get("/v1/api-keys", role=Role.ADMIN, server_wide=True, sync_to_thread=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from litestar import Litestar, Request
+from litestar import Litestar, Request, Response
 from litestar.di import Provide
 from litestar.exceptions import PermissionDeniedException
 from litestar.middleware import DefineMiddleware
 
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.composition import Services
+from livepin_server.services.model import Staged
 from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.auth import (
     FAILURES_AT_ONCE,
@@ -24,13 +25,15 @@ from livepin_server.web.auth import (
 from livepin_server.web.limits import RateLimit
 from livepin_server.web.litestar_problems import HANDLERS as PROBLEM_HANDLERS
 
-from . import accounts, configs, domains, openapi, pin_sets, server, streams
+from . import accounts, configs, domains, openapi, pin_sets, server, stage, streams
+from .asking import how
 
 ROUTES = [
     *accounts.HANDLERS,
     *domains.HANDLERS,
     *pin_sets.HANDLERS,
     *streams.HANDLERS,
+    *stage.HANDLERS,
     *configs.HANDLERS,
     *server.HANDLERS,
 ]
@@ -59,6 +62,7 @@ def build_app(
             "delivery_expires": lambda: delivery_expires,
             "probes": lambda: probes,
             "schema": lambda: openapi.document(ROUTES),
+            "how": how,
         },
     )
 
@@ -71,7 +75,7 @@ def build_watching_app(
     return _app(server.WATCHING, api_keys, given)
 
 
-def _app(routes: list[Any], api_keys: ApiKeys, given: dict[str, Callable[[], Any]]) -> Litestar:
+def _app(routes: list[Any], api_keys: ApiKeys, given: dict[str, Callable[..., Any]]) -> Litestar:
     failures = RateLimit(FAILURES_PER_SECOND, FAILURES_AT_ONCE)
     return Litestar(
         routes,
@@ -79,6 +83,7 @@ def _app(routes: list[Any], api_keys: ApiKeys, given: dict[str, Callable[[], Any
         middleware=[DefineMiddleware(ApiKeyMiddleware, api_keys=api_keys, failures=failures)],
         guards=[guard],
         before_request=_refuse_browsers,
+        after_request=_mark_staged,
         exception_handlers=PROBLEM_HANDLERS,
         openapi_config=None,  # served by a route of our own; no page that loads scripts
         request_max_body_size=_MOST_BODY,
@@ -91,3 +96,11 @@ def _refuse_browsers(request: Request[Any, Any, Any]) -> None:
     """Refuse what another web site makes a browser send here: there is no web page to send it."""
     if "origin" in request.headers:
         raise PermissionDeniedException("requests from web pages are not taken")
+
+
+async def _mark_staged(made: Response[Any] | Awaitable[Response[Any]]) -> Response[Any]:
+    """Answer 202 where a change was taken, and is not published yet."""
+    response = await made if isinstance(made, Awaitable) else made  # by a handler in a thread
+    if isinstance(response.content, Staged):
+        response.status_code = 202
+    return response

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from litestar import get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, Parameter
 from livepin.documents import config
@@ -15,7 +15,7 @@ from livepin_server.errors import InvalidError
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Role
 
-from .domains import Stream
+from .asking import Stream, tagged
 from .shapes import ConfigShown, Publications
 
 _BASE = "/v1/accounts/{account:str}"
@@ -38,12 +38,13 @@ def show_config(
     account: FromPath[str],
     version: FromPath[str],
     stream: Stream = "main",
-) -> ConfigShown:
+) -> Response[ConfigShown]:
     """Return one config version, or the `latest`."""
     number = None if version == "latest" else _number(version)
     publication, raw = services.publisher.version(account, stream, number)
     payload = msgspec.json.decode(parse_compact(raw, typ=config.TYP).payload, type=dict[str, Any])
-    return ConfigShown(publication=publication, payload=payload, document=raw.decode("ascii"))
+    shown = ConfigShown(publication=publication, payload=payload, document=raw.decode("ascii"))
+    return tagged(shown, publication.version)
 
 
 @get(_BASE + "/bootstrap", role=Role.VIEWER, sync_to_thread=True)

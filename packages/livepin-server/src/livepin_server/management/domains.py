@@ -4,51 +4,57 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any
+from typing import Any
 
-from litestar import Request, delete, get, patch, post, put
+from litestar import Request, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, Parameter
+from litestar.params import FromPath, JSONBody
 
 from livepin_server.errors import InvalidError
 from livepin_server.services.composition import Services
 from livepin_server.services.model import (
     DomainSettings,
     DomainView,
-    Intent,
+    How,
     NewDomain,
     Principal,
     Role,
+    Staged,
 )
 
+from .asking import AsStaged, Reason, Stream, answered, intent, tagged
 from .shapes import AddDomain, AddPins, ChangeDomain, DomainChanged, FollowPinSet, Published
 
-Stream = Annotated[str, Parameter(max_length=63)]
-Reason = Annotated[str, Parameter(max_length=500)]
 _Request = Request[Principal, Any, Any]
 _BASE = "/v1/accounts/{account:str}/domains"
 
 
 @get(_BASE, role=Role.VIEWER, sync_to_thread=True)
 def list_domains(
-    services: NamedDependency[Services], account: FromPath[str], stream: Stream = "main"
+    services: NamedDependency[Services],
+    account: FromPath[str],
+    stream: Stream = "main",
+    staged: AsStaged = False,
 ) -> list[DomainView]:
     """Return the domains of a stream."""
-    return services.domains.all(account, stream)
+    return services.domains.all(account, stream, staged=staged)
 
 
 @post(_BASE, role=Role.OPERATOR, sync_to_thread=True)
 def add_domain(
     services: NamedDependency[Services],
     request: _Request,
+    how: NamedDependency[How],
     account: FromPath[str],
     data: JSONBody[AddDomain],
-) -> DomainChanged:
+) -> DomainChanged | Staged:
     """Add a domain with its pins, and publish."""
     members = {name: getattr(data, name) for name in NewDomain.__struct_fields__}
-    publication = services.domains.add(account, NewDomain(**members), intent(request, data.reason))
-    return DomainChanged(
-        domain=services.domains.show(account, data.pattern, data.stream), publication=publication
+    return answered(
+        services.domains.add(account, NewDomain(**members), intent(request, data.reason, how)),
+        lambda done: DomainChanged(
+            domain=services.domains.show(account, data.pattern, data.stream), publication=done
+        ),
     )
 
 
@@ -58,27 +64,32 @@ def show_domain(
     account: FromPath[str],
     pattern: FromPath[str],
     stream: Stream = "main",
-) -> DomainView:
+    staged: AsStaged = False,
+) -> Response[DomainView]:
     """Return one domain."""
-    return services.domains.show(account, pattern, stream)
+    version = services.publisher.newest(account, stream)  # first: it may be too old, never too new
+    return tagged(services.domains.show(account, pattern, stream, staged=staged), version)
 
 
 @patch(_BASE + "/{pattern:str}/settings", role=Role.OPERATOR, sync_to_thread=True)
 def change_domain(
     services: NamedDependency[Services],
     request: _Request,
+    how: NamedDependency[How],
     account: FromPath[str],
     pattern: FromPath[str],
     data: JSONBody[ChangeDomain],
     stream: Stream = "main",
-) -> DomainChanged:
+) -> DomainChanged | Staged:
     """Change mode, token or stale of a domain, and publish. What is not said stays."""
     wanted = DomainSettings(mode=data.mode, token=data.token, stale=data.stale)
-    publication = services.domains.change(
-        account, pattern, wanted, stream, intent(request, data.reason)
-    )
-    return DomainChanged(
-        domain=services.domains.show(account, pattern, stream), publication=publication
+    return answered(
+        services.domains.change(
+            account, pattern, wanted, stream, intent(request, data.reason, how)
+        ),
+        lambda done: DomainChanged(
+            domain=services.domains.show(account, pattern, stream), publication=done
+        ),
     )
 
 
@@ -86,17 +97,20 @@ def change_domain(
 def follow_pin_set(
     services: NamedDependency[Services],
     request: _Request,
+    how: NamedDependency[How],
     account: FromPath[str],
     pattern: FromPath[str],
     data: JSONBody[FollowPinSet],
     stream: Stream = "main",
-) -> DomainChanged:
+) -> DomainChanged | Staged:
     """Have a domain follow a shared pin set, or a copy of its own, and publish."""
-    publication = services.domains.follow(
-        account, pattern, data.name, stream, intent(request, data.reason)
-    )
-    return DomainChanged(
-        domain=services.domains.show(account, pattern, stream), publication=publication
+    return answered(
+        services.domains.follow(
+            account, pattern, data.name, stream, intent(request, data.reason, how)
+        ),
+        lambda done: DomainChanged(
+            domain=services.domains.show(account, pattern, stream), publication=done
+        ),
     )
 
 
@@ -104,31 +118,37 @@ def follow_pin_set(
 def remove_domain(
     services: NamedDependency[Services],
     request: _Request,
+    how: NamedDependency[How],
     account: FromPath[str],
     pattern: FromPath[str],
     stream: Stream = "main",
     reason: Reason = "",
-) -> Published:
+) -> Published | Staged:
     """Remove a domain, and publish: clients no longer pin it."""
-    publication = services.domains.remove(account, pattern, stream, intent(request, reason))
-    return Published(publication=publication)
+    return answered(
+        services.domains.remove(account, pattern, stream, intent(request, reason, how)),
+        lambda done: Published(publication=done),
+    )
 
 
 @post(_BASE + "/{pattern:str}/pins", role=Role.OPERATOR, sync_to_thread=True)
 def add_pins(
     services: NamedDependency[Services],
     request: _Request,
+    how: NamedDependency[How],
     account: FromPath[str],
     pattern: FromPath[str],
     data: JSONBody[AddPins],
     stream: Stream = "main",
-) -> DomainChanged:
+) -> DomainChanged | Staged:
     """Add pins to the set that a domain follows, and publish."""
-    publication = services.domains.add_pins(
-        account, pattern, data.pins, stream, intent(request, data.reason)
-    )
-    return DomainChanged(
-        domain=services.domains.show(account, pattern, stream), publication=publication
+    return answered(
+        services.domains.add_pins(
+            account, pattern, data.pins, stream, intent(request, data.reason, how)
+        ),
+        lambda done: DomainChanged(
+            domain=services.domains.show(account, pattern, stream), publication=done
+        ),
     )
 
 
@@ -141,32 +161,24 @@ def add_pins(
 def remove_pin(
     services: NamedDependency[Services],
     request: _Request,
+    how: NamedDependency[How],
     account: FromPath[str],
     pattern: FromPath[str],
     digest: FromPath[str],
     stream: Stream = "main",
     reason: Reason = "",
-) -> DomainChanged:
+) -> DomainChanged | Staged:
     """Remove a pin from the set that a domain follows, and publish.
 
     It is named by its SHA-256 in base64url without padding.
     """
-    publication = services.domains.remove_pin(
-        account, pattern, _fingerprint(digest), stream, intent(request, reason)
-    )
-    return DomainChanged(
-        domain=services.domains.show(account, pattern, stream), publication=publication
-    )
-
-
-def intent(request: _Request, reason: str = "") -> Intent:
-    """Return who asks, and why."""
-    user, client = request.user, request.client
-    return Intent(
-        author=user.name,
-        reason=reason,
-        key_id=user.key_id,
-        origin=client.host if client is not None else "",
+    return answered(
+        services.domains.remove_pin(
+            account, pattern, _fingerprint(digest), stream, intent(request, reason, how)
+        ),
+        lambda done: DomainChanged(
+            domain=services.domains.show(account, pattern, stream), publication=done
+        ),
     )
 
 

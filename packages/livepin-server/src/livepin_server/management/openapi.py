@@ -21,6 +21,8 @@ from livepin_server import __version__
 from livepin_server.services.model import Role
 from livepin_server.web.problems import CONTENT_TYPE, Problem
 
+from .asking import how
+
 _DESCRIPTION = """\
 Private API of a Livepin server; the commands speak it. Paths under /v1 only ever gain members.
 
@@ -30,7 +32,8 @@ or for the whole server. An admin may do what an operator may, an operator what 
 tell (404).
 
 Each error is a problem (RFC 9457). A refused request has changed nothing. Every change of pins is
-published before it is answered: `publication` names the config version that carries it."""
+published before it is answered: `publication` names the config version that carries it. With
+`stage` or `at` it is kept for later instead, and answered with 202."""
 
 _KEY_DESCRIPTION = "An API key, made by `POST /v1/api-keys` or `livepin init`."
 
@@ -41,6 +44,7 @@ _PROBLEMS = {
     "404": "What the path names is not there, or not for this API key.",
     "408": "The body did not arrive in time.",
     "409": "It is there already, or its state does not allow this; `hint` says what to do.",
+    "412": "It has changed since the caller looked; `detail` says how.",
     "413": "The body is larger than 256 KiB.",
     "421": "The Host header names another server.",
     "422": "The content is not what was expected; `detail` says where.",
@@ -82,10 +86,9 @@ def _config() -> OpenAPIConfig:
 
 def _nothing() -> dict[str, Provide]:
     """Name what is injected, so that it is not taken for a parameter of the query."""
-    return {
-        name: Provide(lambda: None, sync_to_thread=False)
-        for name in ("services", "metrics", "ask_database", "delivery_expires", "probes", "schema")
-    }
+    names = ("services", "metrics", "ask_database", "delivery_expires", "probes", "schema")
+    nothing = {name: Provide(lambda: None, sync_to_thread=False) for name in names}
+    return nothing | {"how": Provide(how, sync_to_thread=False)}
 
 
 def _handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
@@ -117,8 +120,21 @@ def _describe(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
     for status, answer in answers.items():
         answer.pop("headers", None)
         answer["description"] = HTTPStatus(int(status)).phrase
-    for status in _refusals(operation, public=public):
+    _part_staged(answers)
+    for status in _refusals(operation, handler, public=public):
         answers[status] = {"$ref": f"#/components/responses/Problem{status}"}
+
+
+def _part_staged(answers: dict[str, Any]) -> None:
+    """Say with which status a change is answered that is kept for later."""
+    for answer in list(answers.values()):
+        for content in answer.get("content", {}).values():
+            kinds = content["schema"].get("oneOf", [])
+            staged = [each for each in kinds if each.get("$ref", "").endswith("/Staged")]
+            if staged:
+                (content["schema"],) = [each for each in kinds if each not in staged]
+                kept = {"application/json": {"schema": staged[0]}}
+                answers["202"] = {"description": "Kept for later.", "content": kept}
 
 
 def _written(handler: HTTPRouteHandler) -> Callable[..., Any]:
@@ -134,7 +150,7 @@ def _needs(handler: HTTPRouteHandler) -> str:
     return f"Needs an API key{scope} with the role {handler.opt['role'].value}."
 
 
-def _refusals(operation: dict[str, Any], *, public: bool) -> list[str]:
+def _refusals(operation: dict[str, Any], handler: HTTPRouteHandler, *, public: bool) -> list[str]:
     found = {*_ANY}
     if not public:
         found |= {"401", "403"}
@@ -142,6 +158,8 @@ def _refusals(operation: dict[str, Any], *, public: bool) -> list[str]:
         found |= {"400", "404", "422"}
     if operation.get("requestBody"):
         found |= {*_OF_BODY}
+    if "how" in handler.parsed_fn_signature.parameters:
+        found |= {"409", "412"}
     return sorted(found)
 
 

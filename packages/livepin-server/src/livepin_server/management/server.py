@@ -40,6 +40,7 @@ def status(
     ]
     found = services.publisher.expiries()
     warnings += expiry.warnings((each for each in found if only in (None, each.account)), now)
+    warnings += [text for each in accounts for text in services.stage.warnings(each.name)]
     if delivery_expires is not None:
         of_delivery = expiry.delivery_warning(delivery_expires, now)
         warnings += [] if of_delivery is None else [of_delivery]

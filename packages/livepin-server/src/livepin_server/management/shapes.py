@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, structs
 
 from livepin_server.services.delivery_settings import DeliverySettings
+from livepin_server.services.guard_settings import GuardSettings
 from livepin_server.services.model import (
     MOST_PINS,
     ApiKeyView,
@@ -21,6 +22,7 @@ from livepin_server.services.model import (
     PinSetView,
     Publication,
     Role,
+    StageView,
     StreamView,
     Text,
 )
@@ -184,3 +186,39 @@ class NewDelivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         names = (name for name in self.__struct_fields__ if name != "reason")
         said = {name: found for name in names if (found := getattr(self, name)) is not None}
         return structs.replace(before, **said)
+
+
+class PublishStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a stage is published; `approve` says that its publisher is the second person."""
+
+    reason: Text = ""
+    approve: bool = False
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """The config versions that carry the changes of a stage, or the stage that has a time now."""
+
+    items: list[Publication] = []
+    stage: StageView | None = None
+
+
+class NewGuards(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What publishes are to be measured by; what is not said stays as it is. And why."""
+
+    most_domains: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    second_person: bool | None = None
+    reason: Text = ""
+
+    def over(self, before: GuardSettings) -> GuardSettings:
+        """Return `before` with what is said here."""
+        most, second = self.most_domains, self.second_person
+        return GuardSettings(
+            most_domains=before.most_domains if most is None else most,
+            second_person=before.second_person if second is None else second,
+        )
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What publishes of the account are measured by from now on."""
+
+    guards: GuardSettings

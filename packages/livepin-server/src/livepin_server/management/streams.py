@@ -9,9 +9,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from livepin_server.services.composition import Services
-from livepin_server.services.model import DomainTaken, NewStream, Principal, Role, StreamView
+from livepin_server.services.model import (
+    DomainTaken,
+    How,
+    NewStream,
+    Principal,
+    Role,
+    Staged,
+    StreamView,
+)
 
-from .domains import intent
+from .asking import answered, intent
 from .shapes import AddStream, Publications, StreamMade, TakeDomain
 
 _Request = Request[Principal, Any, Any]
@@ -28,27 +36,32 @@ def list_streams(services: NamedDependency[Services], account: FromPath[str]) ->
 def add_stream(
     services: NamedDependency[Services],
     request: _Request,
+    how: NamedDependency[How],
     account: FromPath[str],
     data: JSONBody[AddStream],
-) -> StreamMade:
+) -> StreamMade | Staged:
     """Add a stream, a copy of another one, and publish its first config. It stays for good."""
     new = NewStream(name=data.name, source=data.source)
-    publication = services.streams.add(account, new, intent(request, data.reason))
-    return StreamMade(stream=services.streams.show(account, data.name), publication=publication)
+    return answered(
+        services.streams.add(account, new, intent(request, data.reason, how)),
+        lambda done: StreamMade(stream=services.streams.show(account, data.name), publication=done),
+    )
 
 
 @post(_BASE + "/{stream:str}/domains", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
 def take_domain(
     services: NamedDependency[Services],
     request: _Request,
+    how: NamedDependency[How],
     account: FromPath[str],
     stream: FromPath[str],
     data: JSONBody[TakeDomain],
-) -> Publications:
+) -> Publications | Staged:
     """Take a domain with its pins from another stream, and publish both at once."""
     wanted = DomainTaken(pattern=data.pattern, source=data.source, keep=data.keep)
-    return Publications(
-        items=services.streams.take(account, stream, wanted, intent(request, data.reason))
+    return answered(
+        services.streams.take(account, stream, wanted, intent(request, data.reason, how)),
+        lambda done: Publications(items=done),
     )
 
 

@@ -16,6 +16,7 @@ from .delivery_settings import DeliverySettings
 from .domains import Domains
 from .pin_sets import PinSets
 from .publishing.publisher import Publisher
+from .publishing.stage import Stage
 from .streams import Streams
 
 
@@ -27,6 +28,7 @@ class Services:
     domains: Domains
     pin_sets: PinSets
     streams: Streams
+    stage: Stage
     publisher: Publisher
     api_keys: ApiKeys
     bus: Bus
@@ -44,11 +46,13 @@ def compose(
 ) -> Services:
     """Return the use cases over a database, a vault and a bus."""
     publisher = Publisher(database, vault, bus, clock=clock)
+    stage = Stage(database, publisher, clock=clock)
     return Services(
         accounts=Accounts(database, vault, publisher, clock=clock, delivery=delivery),
-        domains=Domains(database, publisher),
-        pin_sets=PinSets(database, publisher),
-        streams=Streams(database, publisher, clock=clock),
+        domains=Domains(stage),
+        pin_sets=PinSets(stage),
+        streams=Streams(database, stage),
+        stage=stage,
         publisher=publisher,
         api_keys=ApiKeys(database, clock=clock),
         bus=bus,

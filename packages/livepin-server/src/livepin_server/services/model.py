@@ -36,8 +36,23 @@ class Principal(Struct, frozen=True, kw_only=True):
     account: str | None = None
 
 
+class How(Struct, frozen=True, kw_only=True):
+    """How a change is to be made.
+
+    `stage` keeps it for later, and so does `at`, which publishes it by itself then. `force` takes
+    what may shut apps out, and needs a reason; `confirmed` takes what weakens their protection.
+    `expected` is the newest config version that its author has seen.
+    """
+
+    stage: bool = False
+    at: datetime | None = None
+    force: bool = False
+    confirmed: bool = False
+    expected: int | None = None
+
+
 class Intent(Struct, frozen=True, kw_only=True):
-    """Who changes something, from where, and why.
+    """Who changes something, from where, why, and how.
 
     `key_id` is that of the API key, empty where none was used; `origin` is an address.
     """
@@ -46,6 +61,7 @@ class Intent(Struct, frozen=True, kw_only=True):
     reason: str = ""
     key_id: str = ""
     origin: str = ""
+    how: How = How()
 
 
 class ApiKeyView(Struct, frozen=True, kw_only=True):
@@ -187,6 +203,70 @@ class Publication(Struct, frozen=True, kw_only=True):
     author: str
     reason: str
     changed: list[str]
+    warnings: list[str] = []
+
+
+class Staged(Struct, frozen=True, kw_only=True):
+    """A change that was kept for later: on which stage, what it changes there, and until when.
+
+    `number` counts the changes on that stage; `second_person` says that another API key must
+    publish them.
+    """
+
+    stage: int
+    changed: list[str]
+    number: int
+    at: datetime | None
+    second_person: bool
+
+
+class StagedChange(Struct, frozen=True, kw_only=True):
+    """One change on a stage."""
+
+    changed: list[str]
+    author: str
+    reason: str
+    created: datetime
+
+
+class StageView(Struct, frozen=True, kw_only=True):
+    """Changes that are to be published together.
+
+    `revision` rises with each of them. With `at` they are published then; `failure` says why that
+    was not possible. `approved_by` is the second person.
+    """
+
+    number: int
+    account: str
+    revision: int
+    created: datetime
+    changes: list[StagedChange]
+    at: datetime | None = None
+    approved_by: str | None = None
+    failure: str | None = None
+
+
+class StreamTrial(Struct, frozen=True, kw_only=True):
+    """What a publish would do to a stream, and what there is to say against it.
+
+    What is `refused` can be forced only where `forcible` names it too.
+    """
+
+    stream: str
+    version: int | None
+    changed: list[str]
+    refused: list[str] = []
+    forcible: list[str] = []
+    to_confirm: list[str] = []
+    warnings: list[str] = []
+
+
+class Trial(Struct, frozen=True, kw_only=True):
+    """What publishing a stage would do now, and what was published since it was begun."""
+
+    stage: StageView
+    streams: list[StreamTrial]
+    meanwhile: list[Publication]
 
 
 class AccountView(Struct, frozen=True, kw_only=True):

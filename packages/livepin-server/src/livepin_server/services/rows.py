@@ -14,7 +14,7 @@ from sqlalchemy.engine import Row
 from livepin_server.errors import ConflictError, InvalidError
 from livepin_server.storage.schema import domains, pin_sets, pins
 
-from .model import MOST_PINS, NewPin, PinView
+from .model import MOST_PINS, DomainView, NewPin, PinView
 from .naming import is_shared
 from .nearest import not_found
 
@@ -64,6 +64,23 @@ def remove_domain(connection: Connection, row: Row[Any]) -> None:
     place = of(domains, row.account, row.stream)
     connection.execute(delete(domains).where(*place, domains.c.pattern == row.pattern))
     remove_own_set(connection, row)
+
+
+def view(row: Row[Any], held: list[PinView]) -> DomainView:
+    """Return a domain with the pins of the set that it follows."""
+    return DomainView(
+        pattern=row.pattern,
+        stream=row.stream,
+        pin_set=row.pin_set,
+        shared=is_shared(row.pin_set),
+        mode=row.mode,
+        token=row.token,
+        stale=row.stale,
+        connect=row.connect,
+        ca=row.ca,
+        pins=held,
+        created=row.created,
+    )
 
 
 # -- pin sets ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from livepin.errors import ConfigurationError
 from sqlalchemy import URL, Connection, Engine, make_url
@@ -24,6 +24,13 @@ from . import postgres, sqlite
 
 _T = TypeVar("_T")
 _TRIES = 5  # of a transaction that another one keeps from committing
+
+
+class _Tried(Exception):  # noqa: N818 - it is no error
+    """Ends a transaction that is not to be kept."""
+
+    def __init__(self, result: object) -> None:
+        self.result = result
 
 
 class _Kind(Protocol):
@@ -80,6 +87,14 @@ class Database:
             raise UnavailableError("the server is stopping", hint="try again in a moment") from exc
         return pending.result()
 
+    def try_out(self, change: Callable[[Connection], _T]) -> _T:
+        """Run `change` as `write` would, return its result, and keep nothing of it."""
+        try:
+            self.write(lambda connection: _give_up(change(connection)))
+        except _Tried as exc:
+            return cast("_T", exc.result)
+        raise AssertionError("it was kept")
+
     def close(self) -> None:
         """Finish the write under way and close all connections."""
         self._writer.shutdown(wait=True)
@@ -117,6 +132,10 @@ class Database:
             if found is None:
                 raise
             raise found from exc
+
+
+def _give_up(result: object) -> NoReturn:
+    raise _Tried(result)
 
 
 def sqlite_url(path: Path) -> str:

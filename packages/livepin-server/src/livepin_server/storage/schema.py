@@ -70,6 +70,8 @@ accounts = Table(
     Column("last_version", BigInteger, nullable=False),
     Column("active", Boolean, nullable=False),
     Column("delivery", Text, nullable=False),
+    Column("guards", Text, nullable=False, server_default="{}"),
+    Column("last_stage", BigInteger, nullable=False, server_default="0"),
 )
 
 streams = Table(
@@ -169,6 +171,40 @@ configs = Table(
     Column("changed", Text, nullable=False),
     ForeignKeyConstraint(["account", "stream"], ["streams.account", "streams.name"]),
     Index("ix_configs_stream", "account", "stream", "version"),
+)
+
+stages = Table(
+    "stages",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("at", Moment),
+    # Who publishes it then, and how, as JSON.
+    Column("intent", Text),
+    Column("approved_by", Text),
+    Column("failure", Text),
+)
+
+staged_changes = Table(
+    "staged_changes",
+    metadata,
+    Column("account", text(63), primary_key=True),
+    Column("stage", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("change", Text, nullable=False),
+    Column("changed", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    ForeignKeyConstraint(
+        ["account", "stage"],
+        ["stages.account", "stages.number"],
+        ondelete="CASCADE",
+        name="fk_staged_changes_stage",
+    ),
 )
 
 api_keys = Table(

@@ -13,6 +13,7 @@ from livepin_server.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    OutdatedError,
     ServiceError,
     UnavailableError,
 )
@@ -25,6 +26,7 @@ logger = logging.getLogger("livepin.management")
 _STATUS: dict[type[ServiceError], int] = {
     NotFoundError: 404,
     ConflictError: 409,
+    OutdatedError: 412,
     InvalidError: 422,
     ForbiddenError: 403,
     UnavailableError: 503,

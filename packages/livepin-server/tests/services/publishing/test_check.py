@@ -20,7 +20,7 @@ def refused(services, intent):
         unsubscribe = services.bus.subscribe(heard.append)
         before = state(services)
         with pytest.raises(ConflictError, match=match) as caught:
-            services.publisher.publish(account, "main", lambda *_: [], intent)
+            services.publisher.republish(account, "main", intent)
         unsubscribe()
         assert heard == []
         assert state(services) == before
@@ -74,7 +74,7 @@ def test_a_new_root_is_walked_to_by_every_client(services, beta, intent):
     start = TrustedState.from_bootstrap(services.publisher.bootstrap("beta", "main"))
     beta.add_root()
     beta.add_root()
-    found = services.publisher.publish("beta", "main", lambda *_: [], intent)
+    found = services.publisher.republish("beta", "main", intent)
     assert (found.root_version, found.version) == (3, 2)
     documents = services.publisher.documents("beta")
     walked = start.advance_root(documents.roots[2]).advance_root(documents.roots[3])
@@ -105,7 +105,7 @@ def test_without_a_config_key_that_the_root_names_nothing_is_published(beta, ref
 
 def test_the_first_config_of_a_stream_is_checked_by_itself(services, intent, add_stream):
     add_stream("canary")
-    found = services.publisher.publish("acme", "canary", lambda *_: [], intent)
+    found = services.publisher.republish("acme", "canary", intent)
     assert found.version == 2
     start = services.publisher.bootstrap("acme", "canary")
     assert TrustedState.from_bootstrap(start).stream == "canary"
@@ -113,7 +113,7 @@ def test_the_first_config_of_a_stream_is_checked_by_itself(services, intent, add
 
 def test_a_stream_whose_configs_are_gone_begins_anew(services, intent):
     change(services, delete(configs))
-    assert services.publisher.publish("acme", "main", lambda *_: [], intent).version == 2
+    assert services.publisher.republish("acme", "main", intent).version == 2
 
 
 def test_a_config_that_apps_would_not_unpack_is_refused(services, add_domain, intent):
@@ -127,8 +127,7 @@ def test_a_config_that_apps_would_not_unpack_is_refused(services, add_domain, in
         }  # fmt: skip
         digests = [base64.b64encode(os.urandom(32)).decode() for _ in range(52_000)]
         connection.execute(insert(pins), [row | {"sha256": each} for each in digests])
-        return []
 
     with pytest.raises(ConflictError, match="at most 2097152 bytes packed"):
-        services.publisher.publish("acme", "main", change, intent)
+        services.publisher.republish("acme", "main", intent, claim=change)
     assert services.publisher.version("acme", "main")[0].version == 2

@@ -31,7 +31,7 @@ def publish(data, label):
         while True:
             number += 1
             change = f"{label} {number}"
-            found = publisher.publish("acme", "main", lambda *_: [change], Intent(author=label))
+            found = publisher.republish("acme", "main", Intent(author=label), [change])
             _, raw = publisher.version("acme", "main", found.version)
             say(f"{found.version} {hashlib.sha256(raw).hexdigest()} {change}")
 
@@ -101,7 +101,7 @@ def test_a_dozen_kills_lose_nothing_and_repeat_nothing(data_folder, open_folder,
     with open_folder(data_folder) as opened:
         state = start.advance_config(found[counter][0])
         publisher = opened.services.publisher
-        next_one = publisher.publish("acme", "main", lambda *_: [], intent)
+        next_one = publisher.republish("acme", "main", intent)
         assert next_one.version == counter + 1
         assert state.advance_config(publisher.version("acme", "main")[1]).order == (1, counter + 1)
 
@@ -123,11 +123,11 @@ def change(connection, now):
         connection.execute(update(accounts).values(last_version=99, delivery="nonsense"))
     os.kill(os.getpid(), 9)
 with folder.opened(pathlib.Path(sys.argv[1]), {{}}, clock=FakeClock()) as opened:
-    opened.services.publisher.publish("acme", "main", change, Intent(author="x"))
+    opened.services.publisher.republish("acme", "main", Intent(author="x"), claim=change)
 """
     done = subprocess.run([sys.executable, "-c", script, str(data_folder)], check=False)
     assert done.returncode == -signal.SIGKILL
     with open_folder(data_folder) as opened:
         publisher = opened.services.publisher
         assert [each.version for each in publisher.history("acme", "main")] == [1]
-        assert publisher.publish("acme", "main", lambda *_: [], intent).version == 2
+        assert publisher.republish("acme", "main", intent).version == 2

@@ -20,6 +20,7 @@ from livepin_server.errors import (
     NotFoundError,
     UnavailableError,
 )
+from livepin_server.services.changes import SetDelivery
 from livepin_server.services.model import Intent
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.schema import accounts, configs, keys
@@ -33,8 +34,8 @@ def publisher(services):
 
 @pytest.fixture
 def publish(publisher, intent):
-    return lambda account="acme", stream="main": publisher.publish(
-        account, stream, lambda *_: ["a change"], intent
+    return lambda account="acme", stream="main": publisher.republish(
+        account, stream, intent, ["a change"]
     )
 
 
@@ -63,7 +64,7 @@ def counter(services, account="acme"):
 def test_a_publication_says_who_and_why_and_what(publisher, clock):
     clock.advance(hours=1, microseconds=5)
     intent = Intent(author="alice", reason="key rotation")
-    found = publisher.publish("acme", "main", lambda *_: ["+ this", "- that"], intent)
+    found = publisher.republish("acme", "main", intent, ["+ this", "- that"])
     assert (found.account, found.stream, found.root_version, found.version) == (
         "acme", "main", 1, 2,
     )  # fmt: skip
@@ -97,11 +98,10 @@ def test_the_document_says_the_same_as_the_record(publisher, publish):
 
 
 def test_the_change_and_its_config_are_one_transaction(services, publisher, intent):
-    def change(connection, _now):
+    def change(connection, _):
         connection.execute(update(accounts).values(last_version=41))
-        return []
 
-    assert publisher.publish("acme", "main", change, intent).version == 42
+    assert publisher.republish("acme", "main", intent, claim=change).version == 42
 
 
 def test_a_change_that_is_refused_costs_no_number(services, publisher, publish, intent, heard):
@@ -109,7 +109,7 @@ def test_a_change_that_is_refused_costs_no_number(services, publisher, publish, 
         raise InvalidError("no")
 
     with pytest.raises(InvalidError):
-        publisher.publish("acme", "main", change, intent)
+        publisher.republish("acme", "main", intent, claim=change)
     assert heard == []
     assert counter(services) == 1
     assert publish().version == 2
@@ -180,9 +180,7 @@ def test_two_servers_on_one_database_never_share_a_number(opened, open_folder, i
 
         def run(folder):
             publisher = folder.services.publisher
-            return [
-                publisher.publish("acme", "main", lambda *_: [], intent).version for _ in range(10)
-            ]
+            return [publisher.republish("acme", "main", intent).version for _ in range(10)]
 
         first, second = pool.map(run, (opened, other))
     assert sorted(first + second) == list(range(2, 22))
@@ -258,7 +256,7 @@ def test_a_database_that_cannot_be_written_refuses_and_loses_nothing(
 def test_another_master_key_signs_nothing(data_folder, open_folder, intent):
     with open_folder(data_folder, LIVEPIN_MASTER_KEY="A" * 43 + "=") as opened:
         with pytest.raises(LivepinError, match=r"the config key .* of acme does not open"):
-            opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+            opened.services.publisher.republish("acme", "main", intent)
         assert counter(opened.services) == 1
         assert len(rows(opened.services)) == 1
 
@@ -331,7 +329,7 @@ def test_the_lifetime_is_the_publishers(services, opened, clock, intent):
     short = Publisher(
         services.database, vault, services.bus, clock=clock, lifetime=dt.timedelta(hours=2)
     )
-    found = short.publish("acme", "main", lambda *_: [], intent)
+    found = short.republish("acme", "main", intent)
     assert found.expires - found.issued == dt.timedelta(hours=2)
     clock.advance(hours=1)
     assert [each.version for each in short.resign_due()] == [3]
@@ -351,7 +349,7 @@ def test_new_delivery_settings_are_published_in_every_stream(
         recovery_urls=["http://cdn.example.com"],
         refresh_interval=60,
     )
-    found = publisher.set_delivery("acme", settings, intent)
+    found = publisher.publish("acme", [SetDelivery(settings=settings)], intent)
     assert sorted((each.stream, each.version) for each in found) in (
         [("canary", 3), ("main", 4)],
         [("canary", 4), ("main", 3)],
@@ -369,7 +367,9 @@ def test_bad_delivery_settings_change_nothing(publisher, services, intent):
     before = publisher.delivery("acme")
     for members in ({"urls": []}, {"pins": []}, {"urls": ["http://new.example.com"]}):
         with pytest.raises(InvalidError):
-            publisher.set_delivery("acme", msgspec.structs.replace(before, **members), intent)
+            publisher.publish(
+                "acme", [SetDelivery(settings=msgspec.structs.replace(before, **members))], intent
+            )
     assert publisher.delivery("acme") == before
     assert counter(services) == 1
 
@@ -378,7 +378,7 @@ def test_delivery_settings_of_no_account_suggest_the_nearest(publisher, intent):
     settings = publisher.delivery("acme")
     for use in (
         lambda: publisher.delivery("acmee"),
-        lambda: publisher.set_delivery("acmee", settings, intent),
+        lambda: publisher.publish("acmee", [SetDelivery(settings=settings)], intent),
         lambda: publisher.documents("acmee"),
         lambda: publisher.bootstrap("acmee", "main"),
     ):

@@ -1,5 +1,1 @@
 """Publishing: build the config from the rows, sign it, check it, keep it, announce it."""
-
-from .publisher import Publisher
-
-__all__ = ["Publisher"]

@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 from livepin.bootstrap import Bootstrap
-from livepin.documents import Root, config
+from livepin.documents import Config, Root, config
 from livepin.documents.root import TYP as ROOT_TYP
-from livepin.errors import LivepinError
-from livepin.jose import PrivateKey, parse_general, sign_compact
-from sqlalchemy import Connection, insert, select, update
+from livepin.errors import LivepinError, MalformedError, VerificationError
+from livepin.jose import PrivateKey, parse_compact, parse_general, sign_compact
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from livepin_server.bus.memory import Announcement, Bus
 from livepin_server.custody.sealed import Label, Vault
-from livepin_server.errors import ConflictError, NotFoundError, ServiceError
+from livepin_server.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    OutdatedError,
+    ServiceError,
+)
+from livepin_server.services.changes import Applying, Change, SetDelivery
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.expiry import Expiry
-from livepin_server.services.model import AccountDocuments, Intent, Publication
+from livepin_server.services.model import AccountDocuments, Intent, Publication, StreamTrial
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, configs, keys, roots
 
@@ -34,11 +43,24 @@ from .check import check
 from .published import Published, newest, require_account, require_stream
 
 LIFETIME = timedelta(days=14)
+_MOST_LISTED = 50  # versions
+_MOST_TOLD = 3  # versions, and lines of each, in an error
 _RECORD = [each for each in configs.c if each.name != "document"]  # a document may be megabytes
 
 logger = logging.getLogger("livepin.publishing")
 
-Change = Callable[[Connection, datetime], list[str]]
+
+Claim = Callable[[Connection, datetime], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """The next config of a stream, before it is signed. `before` is None for the first one."""
+
+    stream: str
+    before: Config | None
+    after: Config
+    changed: list[str]
 
 
 class _DoneMeanwhileError(Exception):
@@ -63,33 +85,55 @@ class Publisher:
         self._clock = clock
         self._lifetime = lifetime
 
-    def publish(self, account: str, stream: str, change: Change, intent: Intent) -> Publication:
-        """Apply `change` to the rows of a stream and publish the config that they say then.
+    def publish(
+        self,
+        account: str,
+        changes: Sequence[Change],
+        intent: Intent,
+        *,
+        claim: Claim = lambda *_: None,
+    ) -> list[Publication]:
+        """Make `changes` and publish each stream that they touch, in one transaction.
 
-        `change` returns what it changed, in lines for people.
+        `claim` is called at its beginning, and may refuse.
 
         Raises:
+            OutdatedError: another was published that `intent` does not expect.
             ServiceError: refused; nothing was changed.
+        """
+        require_reason(intent)
+        now = self._clock()
+
+        def transaction(connection: Connection) -> list[Publication]:
+            claim(connection, now)
+            drafts = self._drafts(connection, account, changes, intent, now)
+            return [self._keep(connection, account, each, intent) for each in drafts]
+
+        publications = self._database.write(transaction)
+        for each in publications:
+            self.announce(each)
+        return publications
+
+    def try_out(self, account: str, changes: Sequence[Change], intent: Intent) -> list[StreamTrial]:
+        """Return what `publish` would do and say now, and do nothing.
+
+        Raises:
+            ServiceError: a change cannot be made.
         """
         now = self._clock()
 
-        def transaction(connection: Connection) -> Publication:
-            require_stream(connection, account, stream)
-            changed = change(connection, now)
-            return self.issue(connection, account, stream, changed, intent, now=now)
+        def transaction(connection: Connection) -> list[StreamTrial]:
+            drafts = self._drafts(connection, account, changes, intent, now)
+            return [
+                StreamTrial(
+                    stream=each.stream,
+                    version=None if each.before is None else each.before.version,
+                    changed=each.changed,
+                )
+                for each in drafts
+            ]
 
-        return self._announced(self._database.write(transaction))
-
-    def set_delivery(
-        self, account: str, settings: DeliverySettings, intent: Intent
-    ) -> list[Publication]:
-        """Change where documents are delivered, in every stream of the account."""
-        now, checked = self._clock(), settings.checked()
-
-        def transaction(connection: Connection) -> list[Publication]:
-            return self._deliver(connection, account, checked, intent, now)
-
-        return [self._announced(each) for each in self._database.write(transaction)]
+        return self._database.try_out(transaction)
 
     def set_delivery_of_all(
         self, change: Callable[[DeliverySettings], DeliverySettings], intent: Intent
@@ -99,36 +143,42 @@ class Publisher:
 
         def transaction(connection: Connection) -> list[Publication]:
             found = connection.execute(select(accounts).where(accounts.c.active)).all()
-            return [
-                publication
-                for row in found
-                for publication in self._deliver(
-                    connection,
-                    row.name,
-                    change(msgspec.json.decode(row.delivery, type=DeliverySettings)).checked(),
-                    intent,
-                    now,
-                )
-            ]
+            done: list[Publication] = []
+            for row in found:
+                before = msgspec.json.decode(row.delivery, type=DeliverySettings)
+                changes = [SetDelivery(settings=change(before))]
+                drafts = self._drafts(connection, row.name, changes, intent, now)
+                done += [self._keep(connection, row.name, each, intent) for each in drafts]
+            return done
 
-        return [self._announced(each) for each in self._database.write(transaction)]
+        publications = self._database.write(transaction)
+        for each in publications:
+            self.announce(each)
+        return publications
 
-    def _deliver(
+    def _drafts(
         self,
         connection: Connection,
         account: str,
-        settings: DeliverySettings,
+        changes: Sequence[Change],
         intent: Intent,
         now: datetime,
-    ) -> list[Publication]:
-        names = require_account(connection, account)
-        connection.execute(
-            update(accounts)
-            .where(accounts.c.name == account)
-            .values(delivery=msgspec.json.encode(settings).decode())
-        )
-        lines = [f"delivery is now {', '.join(settings.urls)}"]
-        return [self.issue(connection, account, name, lines, intent, now=now) for name in names]
+    ) -> list[Draft]:
+        """Make the changes, and return what is to be published then."""
+        at = Applying(connection=connection, account=account, author=intent.author, now=now)
+        changed: dict[str, list[str]] = {}
+        try:
+            for change in changes:
+                for stream, lines in change.apply(at).items():
+                    changed.setdefault(stream, []).extend(lines)
+        except ServiceError:
+            require_expected(connection, account, None, intent.how.expected)
+            raise
+        require_expected(connection, account, list(changed), intent.how.expected)
+        return [
+            self._draft(connection, account, stream, lines, now)
+            for stream, lines in changed.items()
+        ]
 
     def delivery(self, account: str) -> DeliverySettings:
         """Return where the documents of an account are delivered."""
@@ -158,14 +208,37 @@ class Publisher:
         return done
 
     def _resign(self, account: str, stream: str) -> Publication:
-        def still_due(connection: Connection, now: datetime) -> list[str]:
+        def claim(connection: Connection, now: datetime) -> None:
             (row,) = newest(connection, account, stream)
             if not _is_due(row, now):
                 raise _DoneMeanwhileError
-            return []
 
         intent = Intent(author="livepin", reason="re-signed at half its lifetime")
-        return self.publish(account, stream, still_due, intent)
+        return self.republish(account, stream, intent, claim=claim)
+
+    def republish(
+        self,
+        account: str,
+        stream: str,
+        intent: Intent,
+        changed: Sequence[str] = (),
+        *,
+        claim: Claim = lambda *_: None,
+    ) -> Publication:
+        """Publish what the rows of a stream say, which nobody has changed, as a new version.
+
+        `claim` is called at the beginning of the transaction, and may refuse.
+        """
+        now = self._clock()
+
+        def transaction(connection: Connection) -> Publication:
+            require_stream(connection, account, stream)
+            claim(connection, now)
+            return self.issue(connection, account, stream, list(changed), intent, now=now)
+
+        publication = self._database.write(transaction)
+        self.announce(publication)
+        return publication
 
     def issue(
         self,
@@ -177,38 +250,57 @@ class Publisher:
         *,
         now: datetime,
     ) -> Publication:
-        """Sign, check and keep the next version, inside the caller's transaction."""
-        root = self.newest_root(connection, account)
+        """Publish what the rows of a stream say, inside the caller's transaction.
+
+        Who calls it announces what it returns, after the commit.
+        """
+        draft = self._draft(connection, account, stream, changed, now)
+        return self._keep(connection, account, draft, intent)
+
+    def _draft(
+        self, connection: Connection, account: str, stream: str, changed: list[str], now: datetime
+    ) -> Draft:
+        """Take the next version number, and return the config that the rows say."""
         version = connection.execute(
             update(accounts)
             .where(accounts.c.name == account)
             .values(last_version=accounts.c.last_version + 1)
             .returning(accounts.c.last_version)
         ).scalar_one()
-        document = build(
+        after = build(
             connection,
             account,
             stream,
-            root_version=root.version,
+            root_version=self.newest_root(connection, account).version,
             version=version,
             now=now,
             lifetime=self._lifetime,
         )
-        signer = self._signer(connection, account, root)
+        found = newest(connection, account, stream)
+        before = _config(found[0].document) if found else None
+        return Draft(stream=stream, before=before, after=after, changed=changed)
+
+    def _keep(
+        self, connection: Connection, account: str, draft: Draft, intent: Intent
+    ) -> Publication:
+        """Sign, check and keep a draft."""
+        document = draft.after
+        signer = self._signer(connection, account, self.newest_root(connection, account))
         raw = sign_compact(document.payload(), typ=config.TYP, signer=signer)
-        check(connection, account, stream, raw)
-        row = {
+        check(connection, account, draft.stream, raw)
+        row: dict[str, Any] = {
             "account": account,
-            "stream": stream,
-            "version": version,
-            "root_version": root.version,
+            "stream": draft.stream,
+            "version": document.version,
+            "root_version": document.root_version,
             "issued": document.issued,
             "expires": document.expires,
             "author": intent.author,
             "reason": intent.reason,
         }
-        connection.execute(insert(configs).values(**row, document=raw, changed=json.dumps(changed)))
-        publication = Publication(**row, changed=changed)
+        lines = json.dumps(draft.changed)
+        connection.execute(insert(configs).values(**row, document=raw, changed=lines))
+        publication = Publication(**row, changed=draft.changed)
         self._bus.enclose(connection, _announcement(publication))
         return publication
 
@@ -239,6 +331,30 @@ class Publisher:
                 .limit(limit)
             ).all()
         return [_publication(row) for row in rows]
+
+    def newest(self, account: str, stream: str) -> int:
+        """Return the newest version of a stream."""
+        with self._database.reading() as connection:
+            require_stream(connection, account, stream)
+            version = select(func.max(configs.c.version)).where(
+                configs.c.account == account, configs.c.stream == stream
+            )
+            return connection.scalar(version) or 0
+
+    def changed_since(self, account: str, moment: datetime) -> list[Publication]:
+        """Return the versions of all streams that changed something after a moment."""
+        with self._database.reading() as connection:
+            found = connection.execute(
+                select(*_RECORD)
+                .where(
+                    configs.c.account == account,
+                    configs.c.issued >= moment,
+                    configs.c.changed != "[]",
+                )
+                .order_by(configs.c.version.desc())
+                .limit(_MOST_LISTED)
+            ).all()
+        return [_publication(row) for row in found]
 
     def version(
         self, account: str, stream: str, version: int | None = None
@@ -271,10 +387,6 @@ class Publisher:
         """Return everything that delivery serves for an account."""
         return Published(self._database).documents(account)
 
-    def _announced(self, publication: Publication) -> Publication:
-        self.announce(publication)
-        return publication
-
     def _signer(self, connection: Connection, account: str, root: Root) -> PrivateKey:
         rows = connection.execute(
             select(keys).where(keys.c.account == account, keys.c.role == "config")
@@ -286,6 +398,47 @@ class Publisher:
             f"the server holds no config key that root {root.version} of {account} names",
             hint="publish a new root that names the server's keys",
         )
+
+
+def require_reason(intent: Intent) -> None:
+    """Refuse to force anything without saying why."""
+    if intent.how.force and not intent.reason:
+        raise InvalidError("expected a reason, for it is forced", hint="--reason TEXT")
+
+
+def require_expected(
+    connection: Connection, account: str, streams: list[str] | None, expected: int | None
+) -> None:
+    """Refuse where one of these streams, or any, has changed after the version `expected`."""
+    if expected is None:
+        return
+    query = select(*_RECORD).where(
+        configs.c.account == account, configs.c.version > expected, configs.c.changed != "[]"
+    )
+    if streams is not None:
+        query = query.where(configs.c.stream.in_(streams))
+    found = connection.execute(query.order_by(configs.c.version)).all()
+    if found:
+        said = "; ".join(_told(_publication(row)) for row in found[:_MOST_TOLD])
+        more = f"; and {len(found) - _MOST_TOLD} more" if len(found) > _MOST_TOLD else ""
+        raise OutdatedError(
+            f"meanwhile was published: {said}{more}", hint="look at it, then try again"
+        )
+
+
+def _told(found: Publication) -> str:
+    lines = ", ".join(found.changed[:_MOST_TOLD])
+    more = ", ..." if len(found.changed) > _MOST_TOLD else ""
+    return f"version {found.version} of {found.stream} by {found.author} ({lines}{more})"
+
+
+def _config(raw: bytes) -> Config:
+    try:
+        return Config.parse(parse_compact(raw, typ=config.TYP).payload)
+    except (MalformedError, VerificationError) as exc:
+        raise ConflictError(
+            f"the newest config is damaged: {exc}", hint="restore a backup: livepin restore"
+        ) from exc
 
 
 def _is_due(row: Row[tuple[object, ...]], now: datetime) -> bool:

@@ -1,0 +1,158 @@
+"""livepin diff, publish and discard: changes that were staged, before apps see them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from .api import Api, Changing, Common, connected
+from .output import REFUSED, CommandError, confirm, counted, minute, say, show_json, some, warn
+from .parameters import Reason
+
+DIFF_EXAMPLES = """Examples:
+  livepin diff
+  livepin diff 3 --json"""
+PUBLISH_EXAMPLES = """Examples:
+  livepin publish --reason 'CHG-1234'
+  livepin publish --at 2027-01-31T06:00Z
+  livepin publish 3 --approve"""
+DISCARD_EXAMPLES = "Example:\n  livepin discard"
+
+_DEFAULTS = Common()
+_CHANGING = Changing()
+_MOST_LINES = 50  # of a stream
+
+Stage = Annotated[
+    int | None, Parameter(name="STAGE", help="The number of a stage; else the open one.")
+]
+
+
+def diff(stage: Stage = None, /, *, common: Common = _DEFAULTS) -> None:
+    """Show what publishing the staged changes would do now, and what there is to say against it.
+
+    Nothing is published. The live endpoints are looked at by the server.
+    """
+    with connected(common) as api:
+        found = _trial(api, stage)
+    if common.json:
+        show_json(found)
+    else:
+        _show(found)
+
+
+def publish(
+    stage: Stage = None,
+    /,
+    *,
+    approve: Annotated[
+        bool, Parameter(help="Publish what another person has staged, as the second one.")
+    ] = False,
+    reason: Reason = "",
+    common: Changing = _CHANGING,
+) -> None:
+    """Publish the staged changes together, now or --at a time.
+
+    What is published is what is shown: if the stage changes meanwhile, it is refused.
+    """
+    with connected(common) as api:
+        found = _trial(api, stage)
+        if not common.json:
+            _show(found)
+        _refuse(found, force=common.force)
+        asked = [text for each in found["streams"] for text in each["to_confirm"]]
+        if approve:
+            asked.insert(0, f"you approve {counted(len(found['stage']['changes']), 'change')}")
+        if asked:
+            confirm("; ".join(asked), yes=common.yes)
+        number = found["stage"]["number"]
+        done = api.change(
+            "POST",
+            f"{api.base}/stages/{number}/publish",
+            {"reason": reason, "approve": approve},
+            confirmed=bool(asked),
+            expected=f'"{found["stage"]["revision"]}"',
+        )
+    if common.json:
+        show_json(done)
+        return
+    for each in done["items"]:
+        say(f"{each['stream']}: config version {each['version']} is published", "green")
+    if done["stage"] is not None:
+        _show_scheduled(done["stage"], common)
+    elif not done["items"]:
+        say("done; no config tells of it", "green")
+
+
+def discard(stage: Stage = None, /, *, common: Changing = _CHANGING) -> None:
+    """Forget the staged changes. Nothing of them was published."""
+    with connected(common) as api:
+        found = api.change("DELETE", f"{api.base}/stages/{'open' if stage is None else stage}")
+    if common.json:
+        show_json(found)
+        return
+    say(f"{counted(len(found['changes']), 'change')} forgotten; nothing was published")
+
+
+def show_stages(account: str, stages: list[dict[str, Any]], again: str) -> None:
+    """Say what of an account waits to be published."""
+    for each in stages:
+        number = counted(len(each["changes"]), "change")
+        authors = some(sorted({change["author"] for change in each["changes"]}))
+        if each["failure"] is not None:
+            continue  # it is among the warnings
+        if each["at"] is None:
+            say(f"{account}: {number} staged by {authors}, not published: livepin diff{again}")
+        else:
+            say(
+                f"{account}: stage {each['number']}, {number} by {authors}, at {minute(each['at'])}"
+            )
+
+
+def _trial(api: Api, stage: int | None) -> dict[str, Any]:
+    number = "open" if stage is None else stage
+    found: dict[str, Any] = api.call("GET", f"{api.base}/stages/{number}/trial")
+    return found
+
+
+def _show(found: dict[str, Any]) -> None:
+    stage = found["stage"]
+    for each in found["meanwhile"]:
+        line = f"version {each['version']} of {each['stream']} by {each['author']}"
+        say(f"published since: {line}: {'; '.join(each['changed'][:3])}")
+    for change in stage["changes"]:
+        why = f": {change['reason']}" if change["reason"] else ""
+        say(f"{change['author']}, {minute(change['created'])}{why}")
+        if not found["streams"]:
+            for line in change["changed"]:
+                say(f"  {line}")
+    for each in found["streams"]:
+        version = "its first" if each["version"] is None else f"after version {each['version']}"
+        say(f"{each['stream']}, {version}:", style="bold")
+        for line in each["changed"][:_MOST_LINES]:
+            say(f"  {line}", {"+": "green", "-": "red"}.get(line[:1], ""))
+        if len(each["changed"]) > _MOST_LINES:
+            say(f"  and {len(each['changed']) - _MOST_LINES} more, which --json shows")
+        for text in [*each["to_confirm"], *each["warnings"]]:
+            warn(text)
+        for text in [*each["refused"], *each["forcible"]]:
+            say(f"refused: {text}", "bold red")
+
+
+def _refuse(found: dict[str, Any], *, force: bool) -> None:
+    """End here what the server would refuse."""
+    for each in found["streams"]:
+        if each["refused"]:
+            raise CommandError(each["refused"][0], hint="nothing was published", code=REFUSED)
+        if each["forcible"] and not force:
+            raise CommandError(
+                each["forcible"][0], hint="to publish all the same: --force --reason TEXT",
+                code=REFUSED,
+            )  # fmt: skip
+
+
+def _show_scheduled(stage: dict[str, Any], common: Changing) -> None:
+    say(f"stage {stage['number']} is published at {minute(stage['at'])}", "green")
+    if stage["approved_by"] is not None:
+        say(f"approved by {stage['approved_by']}")
+    say(f"To forget it: livepin discard {stage['number']}{common.again}")

@@ -1,0 +1,46 @@
+"""`Change`: what all changes are. It is applied to the rows in the transaction that publishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from livepin_server.services.model import Role
+from livepin_server.services.publishing.published import require_stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applying:
+    """Where and when a change is applied, and by whom."""
+
+    connection: Connection
+    account: str
+    author: str
+    now: datetime
+
+    def require_stream(self, name: str) -> None:
+        """Refuse a stream that the account does not have."""
+        require_stream(self.connection, self.account, name)
+
+
+class Change(Struct, frozen=True, kw_only=True, tag_field="change", forbid_unknown_fields=True):
+    """A change of one account. Each kind is a struct with its own tag, so that it can be kept.
+
+    `needs` is the role of who makes it, or publishes it from the stage.
+    """
+
+    needs: ClassVar[Role] = Role.OPERATOR
+
+    def apply(self, at: Applying) -> dict[str, list[str]]:
+        """Change the rows; return by stream what was changed, in lines for people.
+
+        A stream that is named is published, also where nothing of it was changed.
+
+        Raises:
+            ServiceError: it cannot be made, for the state is another one.
+        """
+        raise NotImplementedError

@@ -1,0 +1,485 @@
+"""`Stage`: changes are published at once, or gathered here and published together, or later.
+
+A staged change is kept as a value and made anew when it is published: what others published
+meanwhile stays, and what does not fit any more is refused then.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+from livepin.errors import LivepinError
+from msgspec import structs
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.engine import Row
+
+from livepin_server.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    OutdatedError,
+    ServiceError,
+    UnavailableError,
+)
+from livepin_server.services.changes import Applying, Change, decode, encode
+from livepin_server.services.guard_settings import GuardSettings
+from livepin_server.services.model import (
+    Intent,
+    Publication,
+    Role,
+    Staged,
+    StagedChange,
+    StageView,
+    Trial,
+)
+from livepin_server.storage.database import Database
+from livepin_server.storage.schema import accounts, staged_changes, stages
+
+from .published import require_account
+from .publisher import Publisher, require_reason
+
+_MOST_CHANGES = 1000  # on one stage
+_MOST_STAGES = 100  # of an account
+_LONGEST = timedelta(days=366)
+_SOON = timedelta(days=1)  # before its time, a stage that is not approved is a warning
+
+logger = logging.getLogger("livepin.stage")
+
+_T = TypeVar("_T")
+
+
+class _GoneError(Exception):
+    """Another process has published it."""
+
+
+class Stage:
+    """Publishes changes, or keeps them until somebody does, or until their time has come."""
+
+    def __init__(
+        self, database: Database, publisher: Publisher, *, clock: Callable[[], datetime]
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._clock = clock
+
+    def make(self, account: str, change: Change, intent: Intent) -> list[Publication] | Staged:
+        """Publish a change, or keep it for later if `intent.how` says so.
+
+        Raises:
+            ConflictError: its state does not allow it, or a second person has to publish it.
+            ServiceError: refused; nothing was changed.
+        """
+        if intent.how.stage or intent.how.at is not None:
+            return self._add(account, change, intent)
+
+        def claim(connection: Connection, _: datetime) -> None:
+            if self._guards(connection, account).second_person:
+                raise ConflictError(
+                    f"changes of {account} are published by a second person",
+                    hint="add --stage; then, by another API key: livepin publish --approve",
+                )
+
+        return self._publisher.publish(account, [change], intent, claim=claim)
+
+    def read(self, account: str, read: Callable[[Connection], _T], *, staged: bool = False) -> _T:
+        """Return what `read` finds; with `staged`, as if the open stage were published."""
+        if not staged:
+            with self._database.reading() as connection:
+                return read(connection)
+
+        def transaction(connection: Connection) -> _T:
+            found = _find(connection, account, None)
+            if found is not None:
+                changes = _changes(connection, account, found.number)
+                self._replay(connection, account, changes, author="")
+            return read(connection)
+
+        return self._database.try_out(transaction)
+
+    def guards(self, account: str) -> GuardSettings:
+        """Return what publishes of an account are measured by."""
+        with self._database.reading() as connection:
+            require_account(connection, account)
+            return self._guards(connection, account)
+
+    # -- the stages of an account -------------------------------------------------------------
+
+    def all(self, account: str) -> list[StageView]:
+        """Return the stages of an account: the open one first, then by time."""
+        with self._database.reading() as connection:
+            require_account(connection, account)
+            found = connection.execute(
+                select(stages).where(stages.c.account == account).order_by(stages.c.number)
+            ).all()
+            views = [_view(connection, row) for row in found]
+        return sorted(views, key=lambda each: (each.at is not None, each.at or each.created))
+
+    def warnings(self, account: str) -> list[str]:
+        """Return what there is to say of the stages of an account."""
+        found = self.all(account)
+        second_person, now = self.guards(account).second_person, self._clock()
+        said = [
+            f"stage {each.number} of {account} was not published: {each.failure}"
+            for each in found
+            if each.failure is not None
+        ]
+        return said + [
+            f"stage {each.number} of {account} is due at {each.at:%Y-%m-%d %H:%M} UTC "
+            f"and not approved: livepin publish {each.number} --approve"
+            for each in found
+            if second_person and each.failure is None and each.approved_by is None
+            if each.at is not None and each.at - now < _SOON
+        ]
+
+    def show(self, account: str, number: int | None = None) -> StageView:
+        """Return one stage, or the open one.
+
+        Raises:
+            NotFoundError: nothing is staged, or no such stage.
+        """
+        return self._load(account, number)[0]
+
+    def try_out(self, account: str, number: int | None, intent: Intent) -> Trial:
+        """Return what publishing a stage would do now, and what there is to say against it."""
+        view, changes = self._load(account, number)
+        return Trial(
+            stage=view,
+            streams=self._publisher.try_out(account, changes, intent),
+            meanwhile=self._publisher.changed_since(account, view.created),
+        )
+
+    def publish(
+        self, account: str, number: int | None, intent: Intent, *, role: Role, approve: bool = False
+    ) -> list[Publication] | StageView:
+        """Publish a stage; or with `intent.how.at`, or approving one that has a time, then.
+
+        `intent.how.expected` is the revision of the stage that its publisher has seen.
+
+        Raises:
+            OutdatedError: the stage has changed since. ForbiddenError: it holds what only an
+                admin may change. ConflictError: a second person has to publish it, or a guard
+                refuses.
+        """
+        require_reason(intent)
+        view, changes = self._load(account, number)
+        _require_seen(view, intent.how.expected)
+        _require_role(changes, role)
+        at = intent.how.at or (view.at if approve else None)
+        how = structs.replace(intent.how, at=at, expected=None)
+        intent = structs.replace(intent, how=how, reason=intent.reason or _reasons(view))
+        if at is not None and at > self._clock():
+            return self._schedule(account, view, intent, approve=approve)
+
+        def claim(connection: Connection, _: datetime) -> None:
+            self._check_person(connection, account, view, intent, approve=approve)
+            _take_down(connection, account, view)
+
+        return self._publisher.publish(account, changes, intent, claim=claim)
+
+    def discard(self, account: str, number: int | None, intent: Intent) -> StageView:
+        """Forget a stage and its changes; nothing was published."""
+        view, _ = self._load(account, number)
+        _require_seen(view, intent.how.expected)
+        self._database.write(lambda connection: _take_down(connection, account, view))
+        return view
+
+    def publish_due(self) -> list[Publication]:
+        """Publish the stages whose time has come.
+
+        One that cannot be published keeps the reason, and stays until somebody looks at it.
+        """
+        now = self._clock()
+        with self._database.reading() as connection:
+            due = connection.execute(
+                select(stages).where(stages.c.at <= now, stages.c.failure.is_(None))
+            ).all()
+        done: list[Publication] = []
+        for row in due:
+            try:
+                done += self._publish_due(row)
+            except _GoneError:
+                logger.debug("stage %s of %s is published already", row.number, row.account)
+            except UnavailableError:
+                logger.exception("stage %s of %s waits for the database", row.number, row.account)
+            except (ServiceError, LivepinError) as exc:
+                logger.exception("stage %s of %s was not published", row.number, row.account)
+                self._keep_failure(row, str(exc))
+        return done
+
+    # -- within transactions --------------------------------------------------------------------
+
+    def _add(self, account: str, change: Change, intent: Intent) -> Staged:
+        """Keep a change on the open stage, or on one of its own that has a time."""
+        now, at = self._clock(), intent.how.at
+        _require_soon(at, now)
+
+        def transaction(connection: Connection) -> Staged:
+            second_person = self._guards(connection, account).second_person
+            row = None if at is not None else _find(connection, account, None)
+            before = [] if row is None else _changes(connection, account, row.number)
+            if len(before) >= _MOST_CHANGES:
+                raise ConflictError(
+                    f"expected at most {_MOST_CHANGES} changes on a stage",
+                    hint="publish or discard them: livepin publish, livepin discard",
+                )
+            with connection.begin_nested() as trial:
+                self._replay(connection, account, before, intent.author)
+                changed = self._replay(connection, account, [change], intent.author)
+                trial.rollback()
+            number = row.number if row is not None else _new(connection, account, now, intent)
+            values = {"account": account, "stage": number, "position": len(before)}
+            connection.execute(
+                insert(staged_changes).values(
+                    **values,
+                    change=encode(change),
+                    changed=json.dumps(changed),
+                    author=intent.author,
+                    key_id=intent.key_id,
+                    reason=intent.reason,
+                    created=now,
+                )
+            )
+            _touch(connection, account, number)
+            return Staged(
+                stage=number,
+                changed=changed,
+                number=len(before) + 1,
+                at=at,
+                second_person=second_person,
+            )
+
+        return self._database.write(transaction)
+
+    def _schedule(
+        self, account: str, view: StageView, intent: Intent, *, approve: bool
+    ) -> StageView:
+        """Have a stage published at its time; without the second person it waits for that, too."""
+        _require_soon(intent.how.at, self._clock())
+
+        def transaction(connection: Connection) -> StageView:
+            values: dict[str, Any] = {"at": intent.how.at, "failure": None}
+            values["intent"] = msgspec.json.encode(intent).decode()
+            if approve:
+                self._check_person(connection, account, view, intent, approve=True)
+                values["approved_by"] = intent.author
+            _update(connection, account, view, values)
+            return _view(connection, _require(connection, account, view.number))
+
+        return self._database.write(transaction)
+
+    def _publish_due(self, row: Row[Any]) -> list[Publication]:
+        view, changes = self._load(row.account, row.number)
+        intent = msgspec.json.decode(row.intent, type=Intent)
+        how = structs.replace(intent.how, at=None, stage=False)
+
+        def claim(connection: Connection, _: datetime) -> None:
+            if self._guards(connection, row.account).second_person and view.approved_by is None:
+                raise ConflictError(
+                    "its time came before a second person had approved it",
+                    hint=f"livepin publish {view.number} --approve",
+                )
+            try:
+                _take_down(connection, row.account, view)
+            except OutdatedError as exc:
+                raise _GoneError from exc
+
+        return self._publisher.publish(
+            row.account, changes, structs.replace(intent, how=how), claim=claim
+        )
+
+    def _keep_failure(self, row: Row[Any], failure: str) -> None:
+        this = (stages.c.account == row.account, stages.c.number == row.number)
+        self._database.write(
+            lambda connection: connection.execute(
+                update(stages).where(*this).values(failure=failure)
+            )
+        )
+
+    def _replay(
+        self, connection: Connection, account: str, changes: Sequence[Change], author: str
+    ) -> list[str]:
+        """Make changes, and return what they changed."""
+        at = Applying(connection=connection, account=account, author=author, now=self._clock())
+        return [line for change in changes for lines in change.apply(at).values() for line in lines]
+
+    def _load(self, account: str, number: int | None) -> tuple[StageView, list[Change]]:
+        with self._database.reading() as connection:
+            row = _require(connection, account, number)
+            return _view(connection, row), _changes(connection, account, row.number)
+
+    def _guards(self, connection: Connection, account: str) -> GuardSettings:
+        text = connection.scalars(select(accounts.c.guards).where(accounts.c.name == account))
+        return msgspec.json.decode(text.one_or_none() or "{}", type=GuardSettings)
+
+    def _check_person(
+        self,
+        connection: Connection,
+        account: str,
+        view: StageView,
+        intent: Intent,
+        *,
+        approve: bool,
+    ) -> None:
+        """Refuse to publish alone what takes two."""
+        if not approve and not self._guards(connection, account).second_person:
+            return
+        if not approve:
+            raise ConflictError(
+                f"changes of {account} are published by a second person",
+                hint="by another API key: livepin publish --approve",
+            )
+        of_stage = _of(account, view.number)
+        if intent.key_id in connection.scalars(select(staged_changes.c.key_id).where(*of_stage)):
+            raise ConflictError(
+                "nobody approves their own changes: this API key has staged one of them",
+                hint="by another API key: livepin publish --approve",
+            )
+
+
+def only(outcome: list[Publication] | Staged) -> Publication | Staged:
+    """Return the one publication of a change of one stream."""
+    if isinstance(outcome, Staged):
+        return outcome
+    (publication,) = outcome
+    return publication
+
+
+def _of(account: str, number: int) -> tuple[Any, Any]:
+    return staged_changes.c.account == account, staged_changes.c.stage == number
+
+
+def _find(connection: Connection, account: str, number: int | None) -> Row[Any] | None:
+    this = stages.c.at.is_(None) if number is None else stages.c.number == number
+    return connection.execute(select(stages).where(stages.c.account == account, this)).first()
+
+
+def _require(connection: Connection, account: str, number: int | None) -> Row[Any]:
+    require_account(connection, account)
+    row = _find(connection, account, number)
+    if row is None:
+        what = "nothing is staged" if number is None else f"there is no stage {number}"
+        raise NotFoundError(f"{what} in {account}", hint="see: livepin status")
+    return row
+
+
+def _new(connection: Connection, account: str, now: datetime, intent: Intent) -> int:
+    """Make a stage, and return its number, which no other had or will have."""
+    require_account(connection, account)
+    held = select(func.count()).select_from(stages).where(stages.c.account == account)
+    if (connection.scalar(held) or 0) >= _MOST_STAGES:
+        raise ConflictError(
+            f"expected at most {_MOST_STAGES} stages in an account", hint="see: livepin status"
+        )
+    number = connection.execute(
+        update(accounts)
+        .where(accounts.c.name == account)
+        .values(last_stage=accounts.c.last_stage + 1)
+        .returning(accounts.c.last_stage)
+    ).scalar_one()
+    kept = None if intent.how.at is None else msgspec.json.encode(intent).decode()
+    connection.execute(
+        insert(stages).values(
+            account=account, number=number, revision=0, created=now, at=intent.how.at, intent=kept
+        )
+    )
+    return int(number)
+
+
+def _touch(connection: Connection, account: str, number: int) -> None:
+    this = (stages.c.account == account, stages.c.number == number)
+    connection.execute(update(stages).where(*this).values(revision=stages.c.revision + 1))
+
+
+def _update(connection: Connection, account: str, view: StageView, values: dict[str, Any]) -> None:
+    """Change a stage that is still as it was seen."""
+    done = connection.execute(
+        update(stages)
+        .where(
+            stages.c.account == account,
+            stages.c.number == view.number,
+            stages.c.revision == view.revision,
+        )
+        .values(**values, revision=view.revision + 1)
+    )
+    if done.rowcount != 1:
+        raise _outdated(view)
+
+
+def _take_down(connection: Connection, account: str, view: StageView) -> None:
+    """Remove a stage that is still as it was seen, with its changes."""
+    done = connection.execute(
+        delete(stages).where(
+            stages.c.account == account,
+            stages.c.number == view.number,
+            stages.c.revision == view.revision,
+        )
+    )
+    if done.rowcount != 1:
+        raise _outdated(view)
+
+
+def _outdated(view: StageView) -> OutdatedError:
+    return OutdatedError(
+        f"stage {view.number} has changed, or was published or discarded meanwhile",
+        hint="see: livepin diff",
+    )
+
+
+def _changes(connection: Connection, account: str, number: int) -> list[Change]:
+    kept = select(staged_changes.c.change).where(*_of(account, number))
+    found = connection.scalars(kept.order_by(staged_changes.c.position))
+    return [decode(each) for each in found]
+
+
+def _view(connection: Connection, row: Row[Any]) -> StageView:
+    kept = select(staged_changes).where(*_of(row.account, row.number))
+    return StageView(
+        number=row.number,
+        account=row.account,
+        revision=row.revision,
+        created=row.created,
+        at=row.at,
+        approved_by=row.approved_by,
+        failure=row.failure,
+        changes=[
+            StagedChange(
+                changed=json.loads(each.changed),
+                author=each.author,
+                reason=each.reason,
+                created=each.created,
+            )
+            for each in connection.execute(kept.order_by(staged_changes.c.position))
+        ],
+    )
+
+
+def _require_seen(view: StageView, revision: int | None) -> None:
+    if revision not in (None, view.revision):
+        raise _outdated(view)
+
+
+def _require_role(changes: Sequence[Change], role: Role) -> None:
+    if role is not Role.ADMIN and any(each.needs is Role.ADMIN for each in changes):
+        raise ForbiddenError(
+            "expected the role admin: the stage holds what only an admin may change",
+            hint="an admin runs: livepin publish",
+        )
+
+
+def _require_soon(at: datetime | None, now: datetime) -> None:
+    if at is not None and not now < at <= now + _LONGEST:
+        raise InvalidError(
+            f"expected a time within a year from now, found {at:%Y-%m-%d %H:%M} UTC",
+            hint="such as --at 2027-01-31T12:00:00Z",
+        )
+
+
+def _reasons(view: StageView) -> str:
+    """Return why the changes of a stage were made, for the history."""
+    return "; ".join(dict.fromkeys(each.reason for each in view.changes if each.reason))[:500]
