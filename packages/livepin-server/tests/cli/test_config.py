@@ -208,3 +208,16 @@ def test_a_place_that_cannot_be_written_is_named(run, data) -> None:
     done = run("bootstrap", "--out", "nowhere/b.json")
     assert done.code == 2
     assert done.err.endswith("error: cannot write nowhere/b.json: No such file or directory\n")
+
+
+def test_an_old_version_is_published_again(run, data, pin_text) -> None:
+    run("domain", "add", "api.example.com", "--pin", pin_text(1))
+    run("domain", "remove", "api.example.com")
+    done = run("config", "restore", "2", "--reason", "it was right")
+    assert done.out == "config version 4 has the domains and pins of version 2.\n"
+    assert "it was right" in run("config", "log", "--limit", "1").out
+    assert run("config", "restore", "2").err.splitlines() == [
+        "error: main is as in version 2 already"
+    ]
+    assert run("config", "restore", "1", "--json").json["publication"]["version"] == 5
+    assert run("config", "restore", "99").code == 3

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from livepin_server.custody.root_file import read_root_key
+from livepin_server.storage import schema_version
 
 PASSPHRASE = "correct horse battery staple"
 URL = "https://pins.example.com:8443"
@@ -264,7 +265,7 @@ def test_what_needs_the_folder_alone_refuses_beside_a_server(run, served, comman
 
 
 def test_a_database_of_this_version_needs_no_upgrade(run, data) -> None:
-    assert run("upgrade").out == "the database has the schema 0001\n"
+    assert run("upgrade").out == f"the database has the schema {schema_version.head()}\n"
     assert run("upgrade", "--json").json == {"schema": "0001", "backup": None}
 
 
@@ -296,7 +297,8 @@ def test_an_older_database_is_named_and_upgraded(run, data) -> None:
     done = run("domain", "list")
     assert done.code == 2
     assert done.err.splitlines() == [
-        "error: the database has the schema of no version, this version needs 0001",
+        "error: the database has the schema of no version, "
+        f"this version needs {schema_version.head()}",
         "hint:  run: livepin upgrade",
     ]
     assert run("upgrade").code == 0

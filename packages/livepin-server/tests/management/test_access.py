@@ -48,6 +48,7 @@ ROUTES = [
     ("PUT", "/v1/accounts/acme/guards", {}, "admin", False, 409),
     ("GET", "/v1/accounts/acme/configs", None, "viewer", False, 200),
     ("GET", "/v1/accounts/acme/configs/latest", None, "viewer", False, 200),
+    ("POST", "/v1/accounts/acme/configs/latest/restore", {}, "operator", False, 422),
     ("GET", "/v1/accounts/acme/bootstrap", None, "viewer", False, 200),
     ("POST", "/v1/accounts/acme/probes", {"host": "!"}, "operator", False, 422),
     ("GET", "/v1/api-keys", None, "admin", True, 200),

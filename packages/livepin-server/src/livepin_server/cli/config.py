@@ -16,12 +16,13 @@ from livepin.errors import LivepinError
 
 from livepin_server.services.naming import is_shared
 
-from .api import Common, connected
+from .api import Changing, Common, connected
 from .output import CommandError, day, minute, replace, say, show_json, table, warn, write
-from .parameters import Stream
+from .parameters import Reason, Stream
 
 app = App(name="config", help="What was published.")
 _DEFAULTS = Common()
+_CHANGING = Changing()
 EXAMPLES = """Examples:
   livepin bootstrap --out bootstrap.json
   livepin bootstrap --string"""
@@ -95,6 +96,40 @@ def log(
             say(f"  {line}", "green" if line.startswith("+") else "")
         if len(each["changed"]) > _MOST_LINES:
             say(f"  and {len(each['changed']) - _MOST_LINES} more, which --json shows")
+
+
+@app.command(
+    help_epilogue="""Examples:
+  livepin config restore 41 --reason 'the pins of before'
+  livepin config restore 41 --stage"""
+)
+def restore(
+    version: Annotated[int, Parameter(help="A version number; livepin config log shows them.")],
+    /,
+    *,
+    stream: Stream = "main",
+    reason: Reason = "",
+    common: Changing = _CHANGING,
+) -> None:
+    """Publish the domains and pins of an old version as a new one.
+
+    Apps go forward to it. Where configs are delivered stays as it is, and labels of pins that
+    are gone do not come back.
+    """
+    with connected(common) as api:
+        latest = api.call("GET", f"{api.base}/configs/latest", stream=stream)
+        done = api.change(
+            "POST",
+            f"{api.base}/configs/{version}/restore",
+            {"reason": reason},
+            expected=f'"{latest["publication"]["version"]}"',
+            stream=stream,
+        )
+    if common.json:
+        show_json(done)
+        return
+    new = done["publication"]["version"]
+    say(f"config version {new} has the domains and pins of version {version}.", "green")
 
 
 def bootstrap(

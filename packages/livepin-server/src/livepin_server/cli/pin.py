@@ -24,7 +24,7 @@ from livepin_server.custody.files import write_secret
 from livepin_server.errors import CustodyError
 from livepin_server.probing.probe import Target, probe
 
-from .api import Api, Changing, Common, connected
+from .api import Api, Changing, Common, Kept, connected
 from .consequences import in_force
 from .domain import fellows, set_of, show_pins, warn_of_fellows
 from .keyfiles import Found
@@ -235,6 +235,10 @@ def new_backup(
         }
         try:
             done = api.change("POST", f"{api.base}/domains/{path(host)}/pins", body, stream=stream)
+        except Kept:
+            if not common.json:
+                say(f"The private key is in {out}.")
+            raise
         except CommandError as exc:
             # Without an answer the pin may be published: then its key must not be lost.
             if exc.code != UNREACHABLE:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, Parameter
+from litestar.params import FromPath, JSONBody, Parameter
 from livepin.documents import config
 from livepin.jose import parse_compact
 
 from livepin_server.errors import InvalidError
+from livepin_server.services.changes import RestoreConfig
 from livepin_server.services.composition import Services
-from livepin_server.services.model import Role
+from livepin_server.services.model import How, Principal, Role, Staged
+from livepin_server.services.publishing.stage import only
 
-from .asking import Stream, tagged
-from .shapes import ConfigShown, Publications
+from .asking import Stream, answered, intent, tagged
+from .shapes import ConfigShown, Publications, Published, Why
 
+_Request = Request[Principal, Any, Any]
 _BASE = "/v1/accounts/{account:str}"
 
 
@@ -47,6 +50,29 @@ def show_config(
     return tagged(shown, publication.version)
 
 
+@post(
+    _BASE + "/configs/{version:str}/restore",
+    role=Role.OPERATOR,
+    status_code=200,
+    sync_to_thread=True,
+)
+def restore_config(
+    services: NamedDependency[Services],
+    request: _Request,
+    how: NamedDependency[How],
+    account: FromPath[str],
+    version: FromPath[str],
+    data: JSONBody[Why],
+    stream: Stream = "main",
+) -> Published | Staged:
+    """Publish the domains and pins of an old version as a new one. Delivery stays as it is."""
+    change = RestoreConfig(version=_number(version), stream=stream)
+    return answered(
+        only(services.stage.make(account, change, intent(request, data.reason, how))),
+        lambda done: Published(publication=done),
+    )
+
+
 @get(_BASE + "/bootstrap", role=Role.VIEWER, sync_to_thread=True)
 def bootstrap(
     services: NamedDependency[Services], account: FromPath[str], stream: Stream = "main"
@@ -62,4 +88,4 @@ def _number(version: str) -> int:
     return int(version)
 
 
-HANDLERS = [list_configs, show_config, bootstrap]
+HANDLERS = [list_configs, show_config, restore_config, bootstrap]

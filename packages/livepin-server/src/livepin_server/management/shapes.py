@@ -120,6 +120,12 @@ class ConfigShown(Struct, frozen=True, kw_only=True):
     document: str
 
 
+class Why(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why something is done."""
+
+    reason: Text = ""
+
+
 class PrepareAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The public root keys of a new account."""
 

@@ -8,11 +8,12 @@ from .account import SetDelivery, SetGuards
 from .change import Applying, Change
 from .domains import AddDomain, AddPins, FollowPinSet, RemoveDomain, RemovePin, SetDomain
 from .pin_sets import AddPinSet, RemovePinSet, ReplacePins
+from .restore import RestoreConfig
 from .streams import AddStream, TakeDomain
 
 _Any = (
     AddDomain | AddPinSet | AddPins | AddStream | FollowPinSet | RemoveDomain | RemovePin
-    | RemovePinSet | ReplacePins | SetDelivery | SetDomain | SetGuards | TakeDomain
+    | RemovePinSet | ReplacePins | RestoreConfig | SetDelivery | SetDomain | SetGuards | TakeDomain
 )  # fmt: skip
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "RemovePin",
     "RemovePinSet",
     "ReplacePins",
+    "RestoreConfig",
     "SetDelivery",
     "SetDomain",
     "SetGuards",
