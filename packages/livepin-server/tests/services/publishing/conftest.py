@@ -1,17 +1,21 @@
-"""A second account whose root key the test has, so that it can sign what comes next."""
+"""A second account whose root key the test has, and configs as the rows of a stream would say."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from livepin.documents import Config, Delivery, Domain, Mode, Stale
 from livepin.documents.root import TYP
 from livepin.jose import PrivateKey, parse_general, sign_general
+from livepin.pins import Pin, PinSet
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Intent
+from livepin_server.services.naming import own_set
 from livepin_server.storage.schema import roots, streams
 from sqlalchemy import insert, select
 
@@ -61,5 +65,65 @@ def add_stream(services: Services) -> Callable[[str], None]:
     def one(name: str) -> None:
         row = {"account": "acme", "name": name, "created": services.clock()}
         services.database.write(lambda each: each.execute(insert(streams).values(**row)))
+
+    return one
+
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
+
+
+@pytest.fixture(scope="session")
+def pin(pin_text: Callable[[int], str]) -> Callable[..., Pin]:
+    """Return the pin of a number, with limits in time."""
+
+    def one(number: int, start: datetime | None = None, end: datetime | None = None) -> Pin:
+        return Pin(Pin.parse(pin_text(number)).sha256, start, end)
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def make_config(pin: Callable[..., Pin]) -> Callable[..., Config]:
+    """Return a config: `make_config({"api.example.com": [1, 2]}, shared={"payments": [3]})`.
+
+    A domain is its own pins, by their numbers or as they are, or the name of a shared set, or
+    `{"pins": ..., "mode": ...}`.
+    """
+
+    def held(pins: Iterable[int | Pin]) -> PinSet:
+        return PinSet(tuple(pin(each) if isinstance(each, int) else each for each in pins))
+
+    def one(
+        domains: Mapping[str, Any] | None = None,
+        shared: Mapping[str, Iterable[int | Pin]] | None = None,
+        *,
+        urls: tuple[str, ...] = ("https://pins.example.com",),
+        delivery_pins: Iterable[int | Pin] = (100,),
+        ca: str | None = None,
+        recovery_urls: tuple[str, ...] = (),
+        **members: Any,
+    ) -> Config:
+        sets = {name: held(pins) for name, pins in (shared or {}).items()}
+        found = []
+        for pattern, said in (domains or {}).items():
+            given = dict(said) if isinstance(said, dict) else {"pins": said}
+            follows = given.pop("pins")
+            name = follows if isinstance(follows, str) else own_set(pattern)
+            pins = sets[name] if isinstance(follows, str) else held(follows)
+            sets[name] = pins
+            mode, stale = Mode(given.pop("mode", "enforce")), Stale(given.pop("stale", "enforce"))
+            found.append(
+                Domain(pattern=pattern, pin_set=name, pins=pins, mode=mode, stale=stale, **given)
+            )
+        delivery = Delivery(urls=urls, pins=held(delivery_pins), ca=ca, recovery_urls=recovery_urls)
+        said_else = {"account": "acme", "stream": "main", "root_version": 1, "version": 1}
+        return Config(
+            **(said_else | members),
+            issued=NOW,
+            expires=NOW + timedelta(days=14),
+            delivery=delivery,
+            pin_sets=sets,
+            domains=tuple(found),
+        )
 
     return one
