@@ -17,11 +17,13 @@ from livepin_server.probing.probe import Target
 class Endpoint:
     """A listener that does one thing with each connection, in threads."""
 
-    def __init__(self, behave: Callable[[socket.socket], None], address: str = "127.0.0.1") -> None:
+    def __init__(
+        self, behave: Callable[[socket.socket], None], address: str = "127.0.0.1", port: int = 0
+    ) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._behave = behave
         self._open: list[socket.socket] = []
-        self._listener = socket.create_server((address, 0), family=family)
+        self._listener = socket.create_server((address, port), family=family)
         self.address = f"[{address}]" if ":" in address else address
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
@@ -72,8 +74,10 @@ def endpoint() -> Iterator[Callable[..., Endpoint]]:
     """Start an endpoint that behaves in some way: `endpoint(lambda sock: ...)`."""
     with ExitStack() as stack:
 
-        def one(behave: Callable[[socket.socket], None], address: str = "127.0.0.1") -> Endpoint:
-            found = Endpoint(behave, address)
+        def one(
+            behave: Callable[[socket.socket], None], address: str = "127.0.0.1", port: int = 0
+        ) -> Endpoint:
+            found = Endpoint(behave, address, port)
             stack.callback(found.close)
             return found
 
@@ -84,7 +88,7 @@ def endpoint() -> Iterator[Callable[..., Endpoint]]:
 def tls_endpoint(endpoint: Callable[..., Endpoint]) -> Callable[..., Endpoint]:
     """Start a TLS endpoint with a chain, or a context of the test's own."""
 
-    def one(served: Chain | ssl.SSLContext, address: str = "127.0.0.1") -> Endpoint:
+    def one(served: Chain | ssl.SSLContext, address: str = "127.0.0.1", port: int = 0) -> Endpoint:
         context = served if isinstance(served, ssl.SSLContext) else server_context(served)
 
         def behave(sock: socket.socket) -> None:
@@ -92,7 +96,7 @@ def tls_endpoint(endpoint: Callable[..., Endpoint]) -> Callable[..., Endpoint]:
                 while more := tls.recv(4096):
                     found.received += more
 
-        found: Any = endpoint(behave, address)
+        found: Any = endpoint(behave, address, port)
         return found
 
     return one

@@ -1,4 +1,8 @@
-"""A target as JSON on standard input, the observation as JSON on standard output."""
+"""The child: what to look at as JSON on standard input, what was seen as JSON on standard output.
+
+One target, and one observation; or with the argument `each` seconds and many targets, and a line
+for each address that was seen, as it comes.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,14 @@ import sys
 
 import msgspec
 
+from .addresses import look_at_each
 from .probe import Target, probe
 
-sys.stdout.buffer.write(
-    msgspec.json.encode(probe(msgspec.json.decode(sys.stdin.buffer.read(), type=Target)))
-)
+asked, answer = sys.stdin.buffer.read(), sys.stdout.buffer
+if sys.argv[1:] == ["each"]:
+    seconds, targets = msgspec.json.decode(asked, type=tuple[float, list[Target]])
+    for found in look_at_each(targets, seconds=seconds):
+        answer.write(msgspec.json.encode(found) + b"\n")
+        answer.flush()
+else:
+    answer.write(msgspec.json.encode(probe(msgspec.json.decode(asked, type=Target))))

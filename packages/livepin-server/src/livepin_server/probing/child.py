@@ -11,21 +11,28 @@ import msgspec
 from .probe import TIMEOUT, Observation, Target
 
 LONGEST = 2 * TIMEOUT + 10.0  # seconds for two looks, and to start on a busy machine
+COMMAND = [
+    sys.executable,
+    "-P",  # never a module that lies in the folder where the server was started
+    "-m",
+    "livepin_server.probing",
+]
 _SECRETS = ("LIVEPIN_", "PG")  # how the names of variables begin that may hold one
+
+
+def environment() -> dict[str, str]:
+    """Return the variables that a child gets: it reads what strangers send, so no secret."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
 
 
 async def probe_in_child(target: Target, *, timeout: float = LONGEST) -> Observation:
     """Return what a child process sees; it is killed when its time is up."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # never a module that lies in the folder where the server was started
-        "-m",
-        "livepin_server.probing",
+        *COMMAND,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        # It reads what strangers send, so it is told no secret.
-        env={name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)},
+        env=environment(),
     )
     try:
         async with asyncio.timeout(timeout):
