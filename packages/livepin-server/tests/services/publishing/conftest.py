@@ -13,9 +13,13 @@ from livepin.documents import Config, Delivery, Domain, Mode, Stale
 from livepin.documents.root import TYP
 from livepin.jose import PrivateKey, parse_general, sign_general
 from livepin.pins import Pin, PinSet
+from livepin_server.probing.probe import CertificateSeen, Observation, Target
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Intent
 from livepin_server.services.naming import own_set
+from livepin_server.services.publishing.difference import difference
+from livepin_server.services.publishing.findings import Findings, Limits
+from livepin_server.services.publishing.guards import judge, needed
 from livepin_server.storage.schema import roots, streams
 from sqlalchemy import insert, select
 
@@ -125,5 +129,79 @@ def make_config(pin: Callable[..., Pin]) -> Callable[..., Config]:
             pin_sets=sets,
             domains=tuple(found),
         )
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def seen(pin_text: Callable[[int], str]) -> Callable[..., Observation]:
+    """Return what was seen of a host: the keys of its verified chain by their numbers, leaf first.
+
+    `presented` are those of a chain that was not verified; without any, nobody answered.
+    """
+
+    def certificate(number: int) -> CertificateSeen:
+        return CertificateSeen(
+            subject=f"CN=key {number}", issuer="CN=CA", not_before=NOW, not_after=NOW, names=[],
+            key_type="EC secp256r1", sha256=pin_text(number),
+        )  # fmt: skip
+
+    def one(
+        host: str, *numbers: int, address: str = "192.0.2.1", presented: Iterable[int] = ()
+    ) -> Observation:
+        error = None if numbers else f"{host}: it did not answer in time"
+        return Observation(
+            host=host,
+            port=443,
+            address=address,
+            verified=bool(numbers),
+            error=error,
+            chain=[certificate(each) for each in numbers],
+            presented=[certificate(each) for each in presented],
+        )
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def judged(seen: Callable[..., Observation]) -> Callable[..., Findings]:
+    """Judge a change by what was seen of hosts: `judged(before, after, {API: [[1, 9], [2]]})`.
+
+    A list in the list is a chain at an address of its own; an empty one was not verified.
+    """
+
+    def one(
+        before: Config | None,
+        after: Config,
+        served: Mapping[str, list[list[int]]] | None = None,
+        *,
+        known: Mapping[str, Target] | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
+        **more: Any,
+    ) -> Findings:
+        change, looked_at = difference(before, after), known or {}
+        observations = {
+            target: [
+                seen(target.host, *chain, address=f"192.0.2.{at + 1}")
+                for at, chain in enumerate((served or {})[target.host])
+            ]
+            for target in needed(change, looked_at)
+            if target.host in (served or {})
+        }
+        more = {"now": NOW} | more
+        return judge(change, looked_at, observations, limits, **more)
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def codes() -> Callable[[Findings], dict[str, list[str]]]:
+    """Return the codes of findings; none of a kind is left out."""
+
+    def one(found: Findings) -> dict[str, list[str]]:
+        kinds = {
+            "refused": found.refused, "to confirm": found.to_confirm, "warnings": found.warnings,
+        }  # fmt: skip
+        return {kind: [each.code for each in listed] for kind, listed in kinds.items() if listed}
 
     return one

@@ -159,6 +159,15 @@ def test_following_the_same_pins_by_another_name_touches_nothing(make_config) ->
     assert difference(shared, own).lines() == [f"* domain {API}: pin set payments -> its own"]
 
 
+def test_who_comes_to_a_set_that_changes_is_touched_only_by_what_is_new_to_him(
+    make_config,
+) -> None:
+    before = make_config({API: [1], SHOP: "payments"}, {"payments": [2]})
+    after = make_config({API: "payments", SHOP: "payments"}, {"payments": [1]})
+    assert difference(before, after).touched == [SHOP]
+    assert difference(after, before).touched == [SHOP]
+
+
 def test_a_set_that_nobody_follows_touches_nothing(make_config) -> None:
     before = make_config({API: [1]}, {"spare": [2]})
     found = difference(before, make_config({API: [1]}, {"spare": [3]}))
