@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ from livepin.testing import FakeClock
 from livepin_server import folder
 from livepin_server.folder import Folder, Plan
 from livepin_server.management.app import build_app
+from livepin_server.probing.probe import Observation, Target
 from livepin_server.services.composition import Services
-from livepin_server.services.model import Intent, NewDomain, NewPin, Publication, Role
+from livepin_server.services.model import How, Intent, NewDomain, NewPin, Publication, Role
 from livepin_server.serving import Running, serve
 from livepin_server.settings import Settings
 from livepin_server.storage.database import Database
@@ -62,6 +63,11 @@ def settings() -> Settings:
     )
 
 
+def unseen(targets: Sequence[Target]) -> dict[Target, list[Observation]]:
+    """Look at no endpoint: hosts of these tests do not exist."""
+    return {each: [] for each in targets}
+
+
 @pytest.fixture(scope="session")
 def data_template(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Path:
     """A data folder with the account `acme`, its root key kept online; do not change it."""
@@ -84,7 +90,7 @@ def open_folder(clock: FakeClock) -> Callable[..., AbstractContextManager[Folder
     """Open a data folder, as a server does that has its lock: `with open_folder(path) as found`."""
 
     def one(data: Path, **environment: str) -> AbstractContextManager[Folder]:
-        return folder.opened(data, environment, clock=clock)
+        return folder.opened(data, environment, clock=clock, look=unseen)
 
     return one
 
@@ -92,7 +98,7 @@ def open_folder(clock: FakeClock) -> Callable[..., AbstractContextManager[Folder
 @pytest.fixture
 def opened(data_folder: Path, clock: FakeClock) -> Iterator[Folder]:
     """The opened data folder."""
-    with folder.opened(data_folder, {}, clock=clock) as found:
+    with folder.opened(data_folder, {}, clock=clock, look=unseen) as found:
         yield found
 
 
@@ -134,8 +140,8 @@ def new_pin(pin_text: Callable[[int], str]) -> Callable[..., NewPin]:
 
 @pytest.fixture(scope="session")
 def intent() -> Intent:
-    """Who changes something, and why."""
-    return Intent(author="alice", reason="rotation")
+    """Who changes something, and why, and agrees to what weakens the protection."""
+    return Intent(author="alice", reason="rotation", how=How(confirmed=True))
 
 
 @pytest.fixture
@@ -423,7 +429,7 @@ def read_to_end(sock: socket.socket) -> bytes:
 def running(data: Path, **environment: str) -> Iterator[Server]:
     """Run a server on a data folder for a while; without a limit of requests unless it is set."""
     environment = {"LIVEPIN_REQUESTS_PER_SECOND": "100000", **environment}
-    with folder.opened(data, environment, clock=FakeClock()) as found:
+    with folder.opened(data, environment, clock=FakeClock(), look=unseen) as found:
         server = Server(found)
         try:
             yield server

@@ -21,6 +21,14 @@ class ConflictError(ServiceError):
     """It is there already, or its state does not allow this."""
 
 
+class UnconfirmedError(ConflictError):
+    """It weakens what protects apps, and nobody has agreed. `to_confirm` says to what."""
+
+    def __init__(self, to_confirm: list[str]) -> None:
+        super().__init__("; ".join(to_confirm), hint="to agree: confirmed, or --yes")
+        self.to_confirm = to_confirm
+
+
 class OutdatedError(ConflictError):
     """It has changed since the caller looked at it."""
 

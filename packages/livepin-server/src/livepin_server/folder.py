@@ -22,11 +22,13 @@ from livepin_server.bus.memory import Bus, MemoryBus
 from livepin_server.custody import root_file, sealed, tls_identity
 from livepin_server.custody.files import write_secret
 from livepin_server.errors import CustodyError
+from livepin_server.probing.many import Lookout
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.composition import Services, compose
 from livepin_server.services.delivery_settings import DeliverySettings, pin_texts
 from livepin_server.services.model import Intent, Role
 from livepin_server.services.publishing.published import Published
+from livepin_server.services.publishing.publisher import Look
 from livepin_server.settings import Settings
 from livepin_server.storage import schema_version
 from livepin_server.storage.database import Database
@@ -93,7 +95,12 @@ def initialise(plan: Plan, *, clock: Clock) -> None:
 
 @contextmanager
 def opened(
-    data: Path, environment: Mapping[str, str], *, clock: Clock, upgrading: bool = False
+    data: Path,
+    environment: Mapping[str, str],
+    *,
+    clock: Clock,
+    upgrading: bool = False,
+    look: Look | None = None,
 ) -> Iterator[Folder]:
     """Give the parts of a data folder whose lock the caller holds.
 
@@ -111,7 +118,14 @@ def opened(
             _finish_renewal(data, database)
         identity = tls_identity.load(data / layout.TLS)
         delivery = _delivery(settings, identity)
-        services = compose(database, vault, _bus(database), clock=clock, delivery=lambda: delivery)
+        services = compose(
+            database,
+            vault,
+            _bus(database),
+            clock=clock,
+            delivery=lambda: delivery,
+            look=look or Lookout().look,
+        )
         yield Folder(
             data=data,
             settings=settings,
@@ -255,7 +269,14 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
             )
         schema_version.create(database)
         try:
-            services = compose(database, vault, MemoryBus(), clock=clock, delivery=lambda: delivery)
+            services = compose(
+                database,
+                vault,
+                MemoryBus(),
+                clock=clock,
+                delivery=lambda: delivery,
+                look=Lookout().look,
+            )
             _create_account(services, plan, undo)
             _, text = services.api_keys.create("operator", Role.ADMIN, None, _INTENT)
             write_secret(making / layout.OPERATOR_KEY, text.encode() + b"\n")

@@ -64,7 +64,7 @@ def assert_problem() -> Callable[..., Any]:
         found = answer.json()
         assert found["status"] == status
         assert found["title"]
-        assert set(found) <= {"title", "status", "detail", "hint"}
+        assert set(found) <= {"title", "status", "detail", "hint", "to_confirm"}
         return found
 
     return one

@@ -35,6 +35,7 @@ from .output import (
     minute,
     say,
     show_json,
+    warn,
     working,
 )
 from .parameters import Yes, moment
@@ -221,6 +222,8 @@ class Api:
         found = self._json(response)
         if response.status_code == _KEPT:
             raise Kept(found, self.changing)
+        for text in _warnings(found):
+            warn(text)
         return found
 
     def _answer(
@@ -309,6 +312,12 @@ class Api:
             )
         hint = hint or _HINTS.get(status, "").format(self._names.key)
         return CommandError(message, hint=hint, code=_CODES.get(status, REFUSED))
+
+
+def _warnings(found: dict[str, Any]) -> list[str]:
+    """Return what guards say to what was published; of several streams, each text once."""
+    publications = [*found.get("items", ()), found.get("publication") or {}]
+    return [*dict.fromkeys(text for each in publications for text in each.get("warnings", ()))]
 
 
 def data_folder(place: Place) -> Path:

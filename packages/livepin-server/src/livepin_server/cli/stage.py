@@ -60,7 +60,11 @@ def publish(
         if not common.json:
             _show(found)
         _refuse(found, force=common.force)
-        asked = [text for each in found["streams"] for text in each["to_confirm"]]
+        asked = [
+            finding["message"]
+            for each in found["streams"]
+            for finding in each["findings"]["to_confirm"]
+        ]
         if approve:
             asked.insert(0, f"you approve {counted(len(found['stage']['changes']), 'change')}")
         if asked:
@@ -133,22 +137,19 @@ def _show(found: dict[str, Any]) -> None:
             say(f"  {line}", {"+": "green", "-": "red"}.get(line[:1], ""))
         if len(each["changed"]) > _MOST_LINES:
             say(f"  and {len(each['changed']) - _MOST_LINES} more, which --json shows")
-        for text in [*each["to_confirm"], *each["warnings"]]:
-            warn(text)
-        for text in [*each["refused"], *each["forcible"]]:
-            say(f"refused: {text}", "bold red")
+        findings = each["findings"]
+        for finding in [*findings["to_confirm"], *findings["warnings"]]:
+            warn(finding["message"])
+        for finding in findings["refused"]:
+            say(f"refused: {finding['message']}", "bold red")
 
 
 def _refuse(found: dict[str, Any], *, force: bool) -> None:
-    """End here what the server would refuse."""
+    """End here with what the server would refuse."""
     for each in found["streams"]:
-        if each["refused"]:
-            raise CommandError(each["refused"][0], hint="nothing was published", code=REFUSED)
-        if each["forcible"] and not force:
-            raise CommandError(
-                each["forcible"][0], hint="to publish all the same: --force --reason TEXT",
-                code=REFUSED,
-            )  # fmt: skip
+        for finding in each["findings"]["refused"]:
+            if not (force and finding["forcible"]):
+                raise CommandError(finding["message"], hint=finding["hint"], code=REFUSED)
 
 
 def _show_scheduled(stage: dict[str, Any], common: Changing) -> None:

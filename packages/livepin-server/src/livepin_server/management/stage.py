@@ -12,7 +12,8 @@ from livepin_server.errors import InvalidError
 from livepin_server.services.changes import SetGuards
 from livepin_server.services.composition import Services
 from livepin_server.services.guard_settings import GuardSettings
-from livepin_server.services.model import How, Principal, Role, Staged, StageView, Trial
+from livepin_server.services.model import How, Principal, Role, Staged, StageView
+from livepin_server.services.publishing.stage import Trial
 
 from .asking import Reason, answered, intent
 from .shapes import Kept, NewGuards, Outcome, PublishStage

@@ -15,7 +15,7 @@ from .api_keys import ApiKeys
 from .delivery_settings import DeliverySettings
 from .domains import Domains
 from .pin_sets import PinSets
-from .publishing.publisher import Publisher
+from .publishing.publisher import Look, Publisher
 from .publishing.stage import Stage
 from .streams import Streams
 
@@ -43,9 +43,10 @@ def compose(
     *,
     clock: Callable[[], datetime],
     delivery: Callable[[], DeliverySettings],
+    look: Look,
 ) -> Services:
     """Return the use cases over a database, a vault and a bus."""
-    publisher = Publisher(database, vault, bus, clock=clock)
+    publisher = Publisher(database, vault, bus, clock=clock, look=look)
     stage = Stage(database, publisher, clock=clock)
     return Services(
         accounts=Accounts(database, vault, publisher, clock=clock, delivery=delivery),

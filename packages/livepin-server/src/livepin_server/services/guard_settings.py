@@ -1,10 +1,14 @@
-"""What a publish of an account is measured by."""
+"""What a publish of an account is measured by: kept beside where it is delivered."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
+from sqlalchemy import Connection, select
+
+from livepin_server.storage.schema import accounts
 
 
 class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,3 +19,9 @@ class GuardSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     most_domains: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     second_person: bool = False
+
+
+def guard_settings(connection: Connection, account: str) -> GuardSettings:
+    """Return the settings of an account."""
+    text = connection.scalars(select(accounts.c.guards).where(accounts.c.name == account)).one()
+    return msgspec.json.decode(text, type=GuardSettings)

@@ -246,29 +246,6 @@ class StageView(Struct, frozen=True, kw_only=True):
     failure: str | None = None
 
 
-class StreamTrial(Struct, frozen=True, kw_only=True):
-    """What a publish would do to a stream, and what there is to say against it.
-
-    What is `refused` can be forced only where `forcible` names it too.
-    """
-
-    stream: str
-    version: int | None
-    changed: list[str]
-    refused: list[str] = []
-    forcible: list[str] = []
-    to_confirm: list[str] = []
-    warnings: list[str] = []
-
-
-class Trial(Struct, frozen=True, kw_only=True):
-    """What publishing a stage would do now, and what was published since it was begun."""
-
-    stage: StageView
-    streams: list[StreamTrial]
-    meanwhile: list[Publication]
-
-
 class AccountView(Struct, frozen=True, kw_only=True):
     """An account. `root_online` warns that its root key is on the server."""
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from livepin.errors import MalformedError
 from livepin.pins import PREFIX, parse_fingerprint
-from sqlalchemy import Connection, Table, delete, func, insert, literal, select
+from sqlalchemy import Connection, Table, delete, func, insert, literal, or_, select
 from sqlalchemy.engine import Row
 
 from livepin_server.errors import ConflictError, InvalidError
+from livepin_server.probing.probe import Target
 from livepin_server.storage.schema import domains, pin_sets, pins
 
 from .model import MOST_PINS, DomainView, NewPin, PinView
@@ -81,6 +82,20 @@ def view(row: Row[Any], held: list[PinView]) -> DomainView:
         pins=held,
         created=row.created,
     )
+
+
+def endpoints(connection: Connection, account: str) -> dict[str, dict[str, Target]]:
+    """Return by stream and pattern where to look at domains that are not just at port 443."""
+    found: dict[str, dict[str, Target]] = {}
+    query = select(domains.c.stream, domains.c.pattern, domains.c.connect, domains.c.ca).where(
+        domains.c.account == account,
+        or_(domains.c.connect.is_not(None), domains.c.ca.is_not(None)),
+        domains.c.pattern.not_like("*.%"),
+    )
+    for row in connection.execute(query):
+        target = Target(host=row.pattern, connect=row.connect, ca=row.ca)
+        found.setdefault(row.stream, {})[row.pattern] = target
+    return found
 
 
 # -- pin sets ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from livepin_server.errors import (
     OutdatedError,
     ServiceError,
     UnavailableError,
+    UnconfirmedError,
 )
 
 from .auth import TooManyFailuresError
@@ -27,6 +28,7 @@ _STATUS: dict[type[ServiceError], int] = {
     NotFoundError: 404,
     ConflictError: 409,
     OutdatedError: 412,
+    UnconfirmedError: 409,
     InvalidError: 422,
     ForbiddenError: 403,
     UnavailableError: 503,
@@ -39,7 +41,8 @@ def on_service_error(_: _AnyRequest, exc: ServiceError) -> Response[bytes]:
     """Answer a refused use case."""
     status = _STATUS[type(exc)]
     headers = {"Retry-After": "5"} if status == 503 else {}
-    return _response(problem(status, str(exc), exc.hint), headers)
+    asked = exc.to_confirm if isinstance(exc, UnconfirmedError) else ()
+    return _response(problem(status, str(exc), exc.hint, to_confirm=asked), headers)
 
 
 def on_http_error(request: _AnyRequest, exc: HTTPException) -> Response[bytes]:

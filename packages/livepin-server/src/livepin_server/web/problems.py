@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -13,17 +14,29 @@ BODY_UNREAD = frozenset({408, 413})
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A problem. `type` is about:blank: the status says what kind it is."""
+    """A problem. `type` is about:blank: the status says what kind it is.
+
+    `to_confirm` says what a person has to agree to, if that is all that stands against it.
+    """
 
     title: str
     status: int
     detail: str = ""
     hint: str | None = None
+    to_confirm: list[str] = []
 
 
-def problem(status: int, detail: str = "", hint: str | None = None) -> Problem:
+def problem(
+    status: int, detail: str = "", hint: str | None = None, *, to_confirm: Sequence[str] = ()
+) -> Problem:
     """Return the problem for an HTTP status."""
-    return Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, hint=hint)
+    return Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        hint=hint,
+        to_confirm=list(to_confirm),
+    )
 
 
 def encoded(found: Problem) -> bytes:

@@ -29,7 +29,7 @@ def test_more_domains_than_the_account_allows_are_refused_for_good(make_config, 
     assert (only.code, only.domain) == ("too-many-domains", "")
     assert only.message == ("this change touches 4 domains, and at most 3 may be touched at once")
     assert only.hint == (
-        "do it in steps, or have an admin raise the limit: livepin account set --most-domains 4"
+        "do it in steps, or have an admin raise the limit: livepin guards set --most-domains 4"
     )
     # To remove them is to touch them.
     assert judged(after, before, limits=Limits(most_domains=3)).refused == [only]

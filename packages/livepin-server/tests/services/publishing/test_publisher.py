@@ -327,7 +327,12 @@ def test_an_account_that_cannot_be_signed_again_does_not_hold_up_the_others(
 def test_the_lifetime_is_the_publishers(services, opened, clock, intent):
     vault = load_master_key(opened.data / "master.key", None)
     short = Publisher(
-        services.database, vault, services.bus, clock=clock, lifetime=dt.timedelta(hours=2)
+        services.database,
+        vault,
+        services.bus,
+        clock=clock,
+        look=dict.fromkeys,
+        lifetime=dt.timedelta(hours=2),
     )
     found = short.republish("acme", "main", intent)
     assert found.expires - found.issued == dt.timedelta(hours=2)

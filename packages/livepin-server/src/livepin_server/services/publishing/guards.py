@@ -79,7 +79,7 @@ def _too_many(touched: int, limits: Limits) -> Iterator[Finding]:
             message=f"this change touches {touched} domains, and at most {limits.most_domains} may "
             "be touched at once",
             hint="do it in steps, or have an admin raise the limit: "
-            f"livepin account set --most-domains {touched}",
+            f"livepin guards set --most-domains {touched}",
         )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from livepin.bootstrap import Bootstrap
@@ -30,20 +30,29 @@ from livepin_server.errors import (
     NotFoundError,
     OutdatedError,
     ServiceError,
+    UnconfirmedError,
 )
+from livepin_server.probing.probe import Observation, Target
+from livepin_server.services import rows
 from livepin_server.services.changes import Applying, Change, SetDelivery
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.expiry import Expiry
-from livepin_server.services.model import AccountDocuments, Intent, Publication, StreamTrial
+from livepin_server.services.guard_settings import guard_settings
+from livepin_server.services.model import AccountDocuments, How, Intent, Publication
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, configs, keys, roots
 
 from .build import build
 from .check import check
+from .difference import Difference, difference
+from .findings import Finding, Findings, Limits
+from .guards import judge, needed
 from .published import Published, newest, require_account, require_stream
+from .served import Observations
 
 LIFETIME = timedelta(days=14)
 _MOST_LISTED = 50  # versions
+_MOST_LOOKS = 4  # at what is served, for one publish
 _MOST_TOLD = 3  # versions, and lines of each, in an error
 _RECORD = [each for each in configs.c if each.name != "document"]  # a document may be megabytes
 
@@ -51,16 +60,35 @@ logger = logging.getLogger("livepin.publishing")
 
 
 Claim = Callable[[Connection, datetime], None]
+Look = Callable[[Sequence[Target]], dict[Target, list[Observation]]]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """The next config of a stream, before it is signed. `before` is None for the first one."""
+    """The next config of a stream, before it is signed, and what the guards say to it."""
+
+    change: Difference
+    changed: list[str]
+    endpoints: dict[str, Target] = field(default_factory=dict)  # before the change
+    findings: Findings = field(default_factory=Findings)
+
+
+class StreamTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """What a publish would do to a stream after `version`, and what there is to say to it."""
 
     stream: str
-    before: Config | None
-    after: Config
+    version: int | None
     changed: list[str]
+    findings: Findings
+
+
+class _LookFirstError(Exception):
+    """Nobody can judge a change without what is served at this moment."""
+
+    def __init__(self, targets: list[Target]) -> None:
+        super().__init__("look first")
+        self.targets = targets
 
 
 class _DoneMeanwhileError(Exception):
@@ -77,8 +105,10 @@ class Publisher:
         bus: Bus,
         *,
         clock: Callable[[], datetime],
+        look: Look,
         lifetime: timedelta = LIFETIME,
     ) -> None:
+        self._look = look
         self._database = database
         self._vault = vault
         self._bus = bus
@@ -95,21 +125,25 @@ class Publisher:
     ) -> list[Publication]:
         """Make `changes` and publish each stream that they touch, in one transaction.
 
-        `claim` is called at its beginning, and may refuse.
+        `claim` is called at its beginning, and may refuse. Where guards need to know what live
+        endpoints serve, these are looked at between two tries, while nothing is locked.
 
         Raises:
             OutdatedError: another was published that `intent` does not expect.
+            UnconfirmedError: it weakens the protection, and nobody has agreed.
             ServiceError: refused; nothing was changed.
         """
         require_reason(intent)
         now = self._clock()
 
-        def transaction(connection: Connection) -> list[Publication]:
+        def transaction(connection: Connection, seen: Observations) -> list[Publication]:
             claim(connection, now)
             drafts = self._drafts(connection, account, changes, intent, now)
-            return [self._keep(connection, account, each, intent) for each in drafts]
+            guarded = [self._guarded(connection, account, each, intent, seen) for each in drafts]
+            require_standing([each.findings for each in guarded], intent.how)
+            return [self._keep(connection, account, each, intent) for each in guarded]
 
-        publications = self._database.write(transaction)
+        publications = self._looking(self._database.write, transaction)
         for each in publications:
             self.announce(each)
         return publications
@@ -122,18 +156,20 @@ class Publisher:
         """
         now = self._clock()
 
-        def transaction(connection: Connection) -> list[StreamTrial]:
+        def transaction(connection: Connection, seen: Observations) -> list[StreamTrial]:
             drafts = self._drafts(connection, account, changes, intent, now)
+            guarded = [self._guarded(connection, account, each, intent, seen) for each in drafts]
             return [
                 StreamTrial(
-                    stream=each.stream,
-                    version=None if each.before is None else each.before.version,
+                    stream=each.change.new.stream,
+                    version=None if each.change.old is None else each.change.old.version,
                     changed=each.changed,
+                    findings=each.findings,
                 )
-                for each in drafts
+                for each in guarded
             ]
 
-        return self._database.try_out(transaction)
+        return self._looking(self._database.try_out, transaction)
 
     def set_delivery_of_all(
         self, change: Callable[[DeliverySettings], DeliverySettings], intent: Intent
@@ -166,6 +202,7 @@ class Publisher:
     ) -> list[Draft]:
         """Make the changes, and return what is to be published then."""
         at = Applying(connection=connection, account=account, author=intent.author, now=now)
+        endpoints = rows.endpoints(connection, account)
         changed: dict[str, list[str]] = {}
         try:
             for change in changes:
@@ -175,10 +212,63 @@ class Publisher:
             require_expected(connection, account, None, intent.how.expected)
             raise
         require_expected(connection, account, list(changed), intent.how.expected)
-        return [
+        drafts = [
             self._draft(connection, account, stream, lines, now)
             for stream, lines in changed.items()
         ]
+        return [
+            replace(each, endpoints=endpoints.get(each.change.new.stream, {})) for each in drafts
+        ]
+
+    def _looking(
+        self,
+        run: Callable[[Callable[[Connection], _T]], _T],
+        transaction: Callable[[Connection, Observations], _T],
+    ) -> _T:
+        """Run a transaction, and again with what it needs to have seen."""
+        seen: dict[Target, list[Observation]] = {}
+
+        def once(connection: Connection) -> _T:
+            return transaction(connection, seen)
+
+        for _ in range(_MOST_LOOKS):
+            try:
+                return run(once)
+            except _LookFirstError as exc:
+                seen.update(self._look(exc.targets))
+        raise ConflictError(
+            "others change what this change touches faster than it can be looked at",
+            hint="try again",
+        )
+
+    def _guarded(
+        self,
+        connection: Connection,
+        account: str,
+        draft: Draft,
+        intent: Intent,
+        seen: Observations,
+    ) -> Draft:
+        """Return a draft with what the guards say to it.
+
+        Raises:
+            _LookFirstError: they need to know what is served at this moment. What is forced is
+                not looked at: it may be urgent.
+        """
+        change, stream = draft.change, draft.change.new.stream
+        known = draft.endpoints | rows.endpoints(connection, account).get(stream, {})
+        missing = [each for each in needed(change, known) if each not in seen]
+        if missing and not intent.how.force:
+            raise _LookFirstError(missing)
+        findings = judge(
+            change,
+            known,
+            seen,
+            Limits(most_domains=guard_settings(connection, account).most_domains),
+            now=change.new.issued,
+            views=rows.views(connection, account, stream),
+        )
+        return replace(draft, findings=findings)
 
     def delivery(self, account: str) -> DeliverySettings:
         """Return where the documents of an account are delivered."""
@@ -278,19 +368,19 @@ class Publisher:
         )
         found = newest(connection, account, stream)
         before = _config(found[0].document) if found else None
-        return Draft(stream=stream, before=before, after=after, changed=changed)
+        return Draft(change=difference(before, after), changed=changed)
 
     def _keep(
         self, connection: Connection, account: str, draft: Draft, intent: Intent
     ) -> Publication:
         """Sign, check and keep a draft."""
-        document = draft.after
+        document = draft.change.new
         signer = self._signer(connection, account, self.newest_root(connection, account))
         raw = sign_compact(document.payload(), typ=config.TYP, signer=signer)
-        check(connection, account, draft.stream, raw)
+        check(connection, account, document.stream, raw)
         row: dict[str, Any] = {
             "account": account,
-            "stream": draft.stream,
+            "stream": document.stream,
             "version": document.version,
             "root_version": document.root_version,
             "issued": document.issued,
@@ -300,7 +390,8 @@ class Publisher:
         }
         lines = json.dumps(draft.changed)
         connection.execute(insert(configs).values(**row, document=raw, changed=lines))
-        publication = Publication(**row, changed=draft.changed)
+        warnings = [*_overruled(draft.findings), *map(_said, draft.findings.warnings)]
+        publication = Publication(**row, changed=draft.changed, warnings=warnings)
         self._bus.enclose(connection, _announcement(publication))
         return publication
 
@@ -406,6 +497,23 @@ def require_reason(intent: Intent) -> None:
         raise InvalidError("expected a reason, for it is forced", hint="--reason TEXT")
 
 
+def require_standing(found: Sequence[Findings], how: How) -> None:
+    """Refuse what a guard refuses, and what it asks where nobody has agreed."""
+    standing = [
+        finding
+        for each in found
+        for finding in each.refused
+        if not (how.force and finding.forcible)
+    ]
+    if standing:
+        raise ConflictError(
+            "; ".join(each.message for each in standing[:_MOST_TOLD]), hint=standing[0].hint
+        )
+    asked = [finding.message for each in found for finding in each.to_confirm]
+    if asked and not how.confirmed:
+        raise UnconfirmedError(asked)
+
+
 def require_expected(
     connection: Connection, account: str, streams: list[str] | None, expected: int | None
 ) -> None:
@@ -424,6 +532,15 @@ def require_expected(
         raise OutdatedError(
             f"meanwhile was published: {said}{more}", hint="look at it, then try again"
         )
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.message}; {finding.hint}" if finding.hint else finding.message
+
+
+def _overruled(found: Findings) -> list[str]:
+    """Return what was published against: who forced it sees what it was."""
+    return [f"published all the same: {each.message}" for each in found.refused]
 
 
 def _told(found: Publication) -> str:

@@ -28,7 +28,7 @@ from livepin_server.errors import (
     UnavailableError,
 )
 from livepin_server.services.changes import Applying, Change, decode, encode
-from livepin_server.services.guard_settings import GuardSettings
+from livepin_server.services.guard_settings import GuardSettings, guard_settings
 from livepin_server.services.model import (
     Intent,
     Publication,
@@ -36,13 +36,12 @@ from livepin_server.services.model import (
     Staged,
     StagedChange,
     StageView,
-    Trial,
 )
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, staged_changes, stages
 
 from .published import require_account
-from .publisher import Publisher, require_reason
+from .publisher import Publisher, StreamTrial, require_reason
 
 _MOST_CHANGES = 1000  # on one stage
 _MOST_STAGES = 100  # of an account
@@ -52,6 +51,14 @@ _SOON = timedelta(days=1)  # before its time, a stage that is not approved is a 
 logger = logging.getLogger("livepin.stage")
 
 _T = TypeVar("_T")
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """What publishing a stage would do now, and what was published since it was begun."""
+
+    stage: StageView
+    streams: list[StreamTrial]
+    meanwhile: list[Publication]
 
 
 class _GoneError(Exception):
@@ -79,7 +86,8 @@ class Stage:
             return self._add(account, change, intent)
 
         def claim(connection: Connection, _: datetime) -> None:
-            if self._guards(connection, account).second_person:
+            require_account(connection, account)
+            if guard_settings(connection, account).second_person:
                 raise ConflictError(
                     f"changes of {account} are published by a second person",
                     hint="add --stage; then, by another API key: livepin publish --approve",
@@ -106,7 +114,7 @@ class Stage:
         """Return what publishes of an account are measured by."""
         with self._database.reading() as connection:
             require_account(connection, account)
-            return self._guards(connection, account)
+            return guard_settings(connection, account)
 
     # -- the stages of an account -------------------------------------------------------------
 
@@ -220,7 +228,8 @@ class Stage:
         _require_soon(at, now)
 
         def transaction(connection: Connection) -> Staged:
-            second_person = self._guards(connection, account).second_person
+            require_account(connection, account)
+            second_person = guard_settings(connection, account).second_person
             row = None if at is not None else _find(connection, account, None)
             before = [] if row is None else _changes(connection, account, row.number)
             if len(before) >= _MOST_CHANGES:
@@ -279,7 +288,7 @@ class Stage:
         how = structs.replace(intent.how, at=None, stage=False)
 
         def claim(connection: Connection, _: datetime) -> None:
-            if self._guards(connection, row.account).second_person and view.approved_by is None:
+            if guard_settings(connection, row.account).second_person and view.approved_by is None:
                 raise ConflictError(
                     "its time came before a second person had approved it",
                     hint=f"livepin publish {view.number} --approve",
@@ -313,10 +322,6 @@ class Stage:
             row = _require(connection, account, number)
             return _view(connection, row), _changes(connection, account, row.number)
 
-    def _guards(self, connection: Connection, account: str) -> GuardSettings:
-        text = connection.scalars(select(accounts.c.guards).where(accounts.c.name == account))
-        return msgspec.json.decode(text.one_or_none() or "{}", type=GuardSettings)
-
     def _check_person(
         self,
         connection: Connection,
@@ -327,7 +332,7 @@ class Stage:
         approve: bool,
     ) -> None:
         """Refuse to publish alone what takes two."""
-        if not approve and not self._guards(connection, account).second_person:
+        if not approve and not guard_settings(connection, account).second_person:
             return
         if not approve:
             raise ConflictError(
@@ -370,7 +375,6 @@ def _require(connection: Connection, account: str, number: int | None) -> Row[An
 
 def _new(connection: Connection, account: str, now: datetime, intent: Intent) -> int:
     """Make a stage, and return its number, which no other had or will have."""
-    require_account(connection, account)
     held = select(func.count()).select_from(stages).where(stages.c.account == account)
     if (connection.scalar(held) or 0) >= _MOST_STAGES:
         raise ConflictError(
