@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from livepin_server import settings as settings_file
 from livepin_server.bus.memory import Bus, MemoryBus
 from livepin_server.custody import root_file, sealed, tls_identity
 from livepin_server.custody.files import write_secret
-from livepin_server.errors import CustodyError
+from livepin_server.errors import CustodyError, ServiceError
 from livepin_server.probing.many import Lookout
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.composition import Services, compose
@@ -35,6 +36,8 @@ from livepin_server.storage.database import Database
 
 _NEXT_TLS = "tls.new"  # while delivery keys are renewed
 _INTENT = Intent(author="livepin init")
+
+logger = logging.getLogger("livepin.server")
 
 Clock = Callable[[], datetime]
 
@@ -126,15 +129,18 @@ def opened(
             delivery=lambda: delivery,
             look=look or Lookout().look,
         )
-        yield Folder(
-            data=data,
-            settings=settings,
-            identity=identity,
-            published=Published(database),
-            api_keys=services.api_keys,
-            bus=services.bus,
-            services=services,
-        )
+        try:
+            yield Folder(
+                data=data,
+                settings=settings,
+                identity=identity,
+                published=Published(database),
+                api_keys=services.api_keys,
+                bus=services.bus,
+                services=services,
+            )
+        finally:
+            _keep_uses(services.api_keys)
 
 
 @contextmanager
@@ -233,6 +239,13 @@ def _finish_renewal(data: Path, database: Database) -> None:
     with suppress(CustodyError):  # half-made, so nothing of it was published
         if Published(database).is_delivered_by(pin_texts(tls_identity.load(fresh).pins)):
             _take_over(data)
+
+
+def _keep_uses(api_keys: ApiKeys) -> None:
+    try:
+        api_keys.keep_uses()
+    except ServiceError as exc:
+        logger.warning("the last uses of API keys are not kept: %s", exc)
 
 
 def _hosts(settings: Settings) -> list[str]:

@@ -37,6 +37,7 @@ from livepin_server.web.limits import RateLimit
 _PUBLISH_EVERY = 5.0  # seconds; what is staged for a time is at most so late
 _RESIGN_EVERY = 3600.0  # seconds; configs live days
 _WATCH_EVERY = 60.0  # seconds
+_USES_EVERY = 60.0  # seconds: of the last uses of API keys, a crash loses so much
 _AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
 _MOST_FETCHING = 4096  # connections of delivery that are no event streams
@@ -219,6 +220,7 @@ def _background(
     if isinstance(node, Folder):
         found.append(run_forever(_resign(node)))
         found.append(run_forever(_publish_due(node)))
+        found.append(run_forever(_keep_uses(node)))
     found.append(run_forever(_watch(node, metrics)))
     return found
 
@@ -284,6 +286,10 @@ def _publish_due(folder: Folder) -> Job:
     return Job(name="publish", seconds=_PUBLISH_EVERY, run=folder.services.stage.publish_due)
 
 
+def _keep_uses(folder: Folder) -> Job:
+    return Job(name="key-uses", seconds=_USES_EVERY, run=folder.api_keys.keep_uses)
+
+
 def _watch(node: Node, metrics: Metrics) -> Job:
     """Return the job that tells when what expires does, and warns in the log, of each once."""
     said: set[str] | None = None
@@ -302,7 +308,8 @@ def _watch(node: Node, metrics: Metrics) -> Job:
             said = set()  # at the start, what is due is about to be signed
         elif isinstance(node, Folder):
             now = node.services.clock()
-            texts = {*expiry.warnings(found, now), *_of_delivery(node, now)}
+            keys = expiry.key_warnings(node.api_keys.all(), now)
+            texts = {*expiry.warnings(found, now), *_of_delivery(node, now), *keys}
             for text in sorted(texts - said):
                 logger.warning(text)
             said = texts

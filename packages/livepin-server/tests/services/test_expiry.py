@@ -3,7 +3,8 @@
 import datetime as dt
 
 import pytest
-from livepin_server.services.expiry import Expiry, delivery_warning, warnings
+from livepin_server.services.expiry import Expiry, delivery_warning, key_warnings, warnings
+from livepin_server.services.model import ApiKeyView, Role
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.timezone.utc)
 DAY, MINUTE = dt.timedelta(days=1), dt.timedelta(minutes=1)
@@ -70,3 +71,35 @@ def test_the_newest_of_each_account_and_stream_counts(services, add_domain, cloc
     ]  # fmt: skip
     assert found[1].issued == clock()
     assert found[1].expires == clock() + 14 * DAY
+
+
+def key(**members):
+    members = {"name": "ci", "account": None, "created": NOW - DAY, **members}
+    return ApiKeyView(id="0" * 12, role=Role.VIEWER, **members)
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ({}, None),
+        ({"expires": NOW + 14 * DAY}, None),
+        ({"expires": NOW + 14 * DAY - MINUTE}, "ci expires on 2026-12-07"),
+        ({"expires": NOW + DAY, "account": "acme"}, "ci of acme expires on 2026-11-24"),
+        ({"expires": NOW}, "ci expired on 2026-11-23"),
+        ({"expires": NOW, "revoked": NOW}, None),
+        ({"created": NOW - 90 * DAY + MINUTE}, None),
+        (
+            {"created": NOW - 90 * DAY},
+            "ci was not used since 2026-08-25: revoke it unless somebody needs it",
+        ),
+        ({"created": NOW - 90 * DAY, "revoked": NOW}, None),
+        ({"created": NOW - 900 * DAY, "last_used": NOW - 89 * DAY}, None),
+        ({"created": NOW - 900 * DAY, "rotated": NOW - 89 * DAY}, None),
+        (
+            {"created": NOW - 900 * DAY, "last_used": NOW - 91 * DAY},
+            "ci was not used since 2026-08-24: revoke it unless somebody needs it",
+        ),
+    ],
+)
+def test_a_key_is_spoken_of_before_it_expires_and_when_nobody_uses_it(members, text):
+    assert key_warnings([key(**members)], NOW) == ([f"the API key {text}"] if text else [])

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from .model import ApiKeyView
+
 SOON = timedelta(days=90)  # a root is signed by people, and delivery keys must reach every app
 _LATE = timedelta(hours=12)  # after a config was due to be signed again
 _AHEAD = timedelta(minutes=5)  # of the clock
+_KEY_SOON = timedelta(days=14)
+_UNUSED = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,24 @@ def delivery_warning(expires: datetime, now: datetime) -> str | None:
 def warnings(found: Iterable[Expiry], now: datetime) -> list[str]:
     """Return what there is to say of these."""
     return [text for each in found if (text := each.warning(now)) is not None]
+
+
+def key_warnings(keys: Iterable[ApiKeyView], now: datetime) -> list[str]:
+    """Return what there is to say of API keys: which expire, and which nobody uses."""
+    return [
+        f"the API key {key.name}{'' if key.account is None else f' of {key.account}'} {text}"
+        for key in keys
+        if key.revoked is None and (text := _of_key(key, now)) is not None
+    ]
+
+
+def _of_key(key: ApiKeyView, now: datetime) -> str | None:
+    if key.expires is not None and key.expires - now < _KEY_SOON:
+        return _said(key.expires, now)
+    since = max(each for each in (key.created, key.rotated, key.last_used) if each is not None)
+    if now - since < _UNUSED:
+        return None
+    return f"was not used since {since:%Y-%m-%d}: revoke it unless somebody needs it"
 
 
 def _said(expires: datetime, now: datetime) -> str:

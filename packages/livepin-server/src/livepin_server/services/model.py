@@ -27,13 +27,34 @@ class Role(str, Enum):
     PENTEST = "pentest"
 
 
+class Area(str, Enum):
+    """A part of the management API, to which the scopes of an API key may limit it."""
+
+    DOMAINS = "domains"
+    PINS = "pins"
+    STREAMS = "streams"
+    CONFIGS = "configs"
+    DELIVERY = "delivery"
+    AUDIT = "audit"
+    ROOT = "root"
+    KEYS = "keys"
+    ACCOUNTS = "accounts"
+    METRICS = "metrics"
+    PROBES = "probes"
+    SERVER = "server"
+
+
 class Principal(Struct, frozen=True, kw_only=True):
-    """Who calls: an API key. `account` limits it to one account; None is all of them."""
+    """Who calls: an API key. `account` limits it to one account; None is all of them.
+
+    `scopes` limit it to these areas; None is all of them.
+    """
 
     key_id: str
     name: str
     role: Role
     account: str | None = None
+    scopes: tuple[Area, ...] | None = None
 
 
 class How(Struct, frozen=True, kw_only=True):
@@ -65,13 +86,23 @@ class Intent(Struct, frozen=True, kw_only=True):
 
 
 class ApiKeyView(Struct, frozen=True, kw_only=True):
-    """An API key without its secret."""
+    """An API key without its secret.
+
+    `overlap_until` tells until when the secret of before its last rotation is taken, too.
+    """
 
     id: str
     name: str
     role: Role
     account: str | None
+    scopes: tuple[Area, ...] | None = None
+    expires: datetime | None = None
     created: datetime
+    created_by: str | None = None
+    rotated: datetime | None = None
+    overlap_until: datetime | None = None
+    last_used: datetime | None = None
+    last_used_from: str | None = None
     revoked: datetime | None = None
 
 

@@ -211,10 +211,24 @@ api_keys = Table(
     "api_keys",
     metadata,
     Column("id", text(16), primary_key=True),
-    Column("name", text(200), nullable=False, unique=True),
+    Column("name", text(200), nullable=False),
     Column("role", text(16), nullable=False),
-    Column("account", ForeignKey("accounts.name")),
+    Column("account", ForeignKey("accounts.name")),  # none: the whole server
     Column("digest", LargeBinary, nullable=False),
     Column("created", Moment, nullable=False),
     Column("revoked", Moment),
+    Column("scopes", text(200)),  # areas, with a space between them; none: all
+    Column("expires", Moment),
+    Column("created_by", text(200)),
+    Column("rotated", Moment),
+    Column("previous", LargeBinary),  # the digest of before the last rotation
+    Column("overlap_until", Moment),  # and until when it is taken
+    Column("last_used", Moment),
+    Column("last_used_from", text(64)),
 )
+_valid = api_keys.c.revoked.is_(None)
+Index("uq_api_keys_account_name", api_keys.c.account, api_keys.c.name, unique=True,
+      sqlite_where=_valid, postgresql_where=_valid)  # fmt: skip
+_of_server = api_keys.c.account.is_(None) & _valid
+Index("uq_api_keys_server_name", api_keys.c.name, unique=True,
+      sqlite_where=_of_server, postgresql_where=_of_server)  # fmt: skip
