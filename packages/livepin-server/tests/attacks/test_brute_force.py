@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import httpx
+from livepin_server.management.app import build_app
+from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.auth import FAILURES_AT_ONCE
 
 
@@ -33,6 +38,24 @@ def test_a_wrong_key_is_answered_the_same_whether_it_exists_or_not(start_server)
         for text in (f"lpk_{identity}_{'A' * 43}", f"lpk_000000000000_{'A' * 43}", "x")
     ]
     assert len({(each.status_code, each.content) for each in answers}) == 1
+
+
+def test_who_guesses_from_all_addresses_of_a_network_is_told_to_stop(services) -> None:
+    """One IPv6 host has a whole /64 to guess from; another network is not held to account."""
+    app = build_app(services, Metrics())
+
+    async def one(address: str) -> int:
+        transport = httpx.ASGITransport(app=app, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="https://x") as client:
+            headers = {"authorization": "Bearer lpk_000000000000_" + "A" * 43}
+            return (await client.get("/v1/whoami", headers=headers)).status_code
+
+    async def all_of_them() -> list[int]:
+        own = [await one(f"2001:db8:0:1::{number:x}") for number in range(25)]
+        return [*own, await one("2001:db8:0:2::1")]
+
+    most = int(FAILURES_AT_ONCE)
+    assert asyncio.run(all_of_them()) == [401] * most + [429] * (25 - most) + [401]
 
 
 def test_requests_without_end_are_limited_on_both_listeners(start_server) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 from livepin.documents import root
 from livepin.jose import PrivateKey, sign_general
-from livepin_server.management.app import build_app
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Intent
-from livepin_server.telemetry.metrics import Metrics
 
 INTENT = Intent(author="bob")
 
@@ -30,26 +27,6 @@ def two_accounts(server: Any) -> Any:
     """The running server, with the accounts `acme` and `beta`."""
     add_account(server.services, "beta")
     return server
-
-
-@pytest.fixture(scope="session")
-def fresh_send() -> Callable[..., list[httpx.Response]]:
-    """Send requests to a new application over `services`, on which nobody has failed yet."""
-
-    def one(
-        services: Services, method: str, path: str, all_headers: list[dict[str, str]]
-    ) -> list[httpx.Response]:
-        transport = httpx.ASGITransport(
-            app=cast("Any", build_app(services, Metrics())), raise_app_exceptions=False
-        )
-
-        async def send() -> list[httpx.Response]:
-            async with httpx.AsyncClient(transport=transport, base_url="https://x") as client:
-                return [await client.request(method, path, headers=h) for h in all_headers]
-
-        return asyncio.run(send())
-
-    return one
 
 
 @pytest.fixture(scope="session")

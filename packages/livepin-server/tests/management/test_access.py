@@ -1,131 +1,294 @@
-"""Who may do what: every route with every role, and the accounts of others."""
+"""Who may do what: every route with every key, and the accounts of others.
+
+The table says for each route what a key of each role is answered: one of the account `acme` that
+the path names, one of the other account `beta`, one for the whole server. What holds for all routes
+alike stands beside it: with scopes that hold none of the areas of a route a key is refused (403),
+whatever its role; without a valid key everybody is (401).
+"""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, cast
+
+import httpx
 import pytest
-from livepin_server.management import app, openapi
-from livepin_server.services.model import Intent, Role
+from litestar.routes import HTTPRoute
+from livepin_server.management.app import build_app, build_watching_app
+from livepin_server.services.model import Area, Intent, Role
+from livepin_server.telemetry.metrics import Metrics
+from livepin_server.web.auth import PUBLIC, areas_of
 
 INTENT = Intent(author="bob")
-
 DIGEST = "A" * 43
 PIN = {"sha256": f"sha256/{DIGEST}="}
 
-# Method, path, body; the role it needs, whether for the whole server; the answer to who may.
-ROUTES = [
-    ("GET", "/v1/whoami", None, "pentest", False, 200),
-    ("GET", "/v1/status", None, "viewer", False, 200),
-    ("GET", "/v1/accounts", None, "viewer", False, 200),
-    ("POST", "/v1/accounts/acme/prepare", {"root_keys": [{}]}, "admin", True, 422),
-    ("PUT", "/v1/accounts/acme/root", {"document": {}}, "admin", True, 422),
-    ("GET", "/v1/accounts/acme/delivery", None, "viewer", False, 200),
-    ("PUT", "/v1/accounts/acme/delivery", {"urls": ["ftp://x"]}, "admin", False, 422),
-    ("GET", "/v1/accounts/acme/domains", None, "viewer", False, 200),
-    ("POST", "/v1/accounts/acme/domains", {"pattern": "!", "pins": [PIN]}, "operator", False, 422),
-    ("GET", "/v1/accounts/acme/domains/x.example", None, "viewer", False, 404),
-    ("PATCH", "/v1/accounts/acme/domains/x/settings", {"mode": "off"}, "operator", False, 404),
-    ("DELETE", "/v1/accounts/acme/domains/x.example", None, "operator", False, 404),
-    ("PATCH", "/v1/accounts/acme/domains/x.example/settings", {"mode": "off"}, "operator", False,
-     404),
-    ("POST", "/v1/accounts/acme/domains/x.example/pins", {"pins": [PIN]}, "operator", False, 404),
-    ("DELETE", f"/v1/accounts/acme/domains/x.example/pins/{DIGEST}", None, "operator", False, 404),
-    ("PUT", "/v1/accounts/acme/domains/x.example/pin-set", {"name": None}, "operator", False, 404),
-    ("GET", "/v1/accounts/acme/pin-sets", None, "viewer", False, 200),
-    ("POST", "/v1/accounts/acme/pin-sets", {"name": "x", "pins": [{"sha256": "x"}]}, "operator",
-     False, 422),
-    ("GET", "/v1/accounts/acme/pin-sets/payments", None, "viewer", False, 404),
-    ("PUT", "/v1/accounts/acme/pin-sets/payments/pins", {"pins": [PIN]}, "operator", False, 404),
-    ("DELETE", "/v1/accounts/acme/pin-sets/payments", None, "operator", False, 404),
-    ("GET", "/v1/accounts/acme/streams", None, "viewer", False, 200),
-    ("POST", "/v1/accounts/acme/streams", {"name": "main"}, "admin", False, 409),
-    ("POST", "/v1/accounts/acme/streams/main/domains", {"pattern": "x.example", "source": "no"},
-     "operator", False, 404),
-    ("GET", "/v1/accounts/acme/stages", None, "viewer", False, 200),
-    ("GET", "/v1/accounts/acme/stages/open/trial", None, "viewer", False, 404),
-    ("POST", "/v1/accounts/acme/stages/open/publish", {}, "operator", False, 404),
-    ("DELETE", "/v1/accounts/acme/stages/7", None, "operator", False, 404),
-    ("GET", "/v1/accounts/acme/guards", None, "viewer", False, 200),
-    ("PUT", "/v1/accounts/acme/guards", {}, "admin", False, 409),
-    ("GET", "/v1/accounts/acme/configs", None, "viewer", False, 200),
-    ("GET", "/v1/accounts/acme/configs/latest", None, "viewer", False, 200),
-    ("POST", "/v1/accounts/acme/configs/latest/restore", {}, "operator", False, 422),
-    ("GET", "/v1/accounts/acme/bootstrap", None, "viewer", False, 200),
-    ("POST", "/v1/accounts/acme/probes", {"host": "!"}, "operator", False, 422),
-    ("GET", "/v1/api-keys", None, "admin", True, 200),
-    ("POST", "/v1/api-keys", {"name": "x", "role": "viewer", "account": "no"}, "admin", True, 404),
-    ("DELETE", "/v1/api-keys/nobody", None, "admin", True, 404),
-    ("GET", "/metrics", None, "viewer", True, 200),
-]  # fmt: skip
-PUBLIC = ["/healthz", "/readyz", "/openapi.json"]
-NAMES = [f"{method} {path}" for method, path, *_ in ROUTES]
-RANK = {"pentest": 0, "viewer": 1, "operator": 2, "admin": 3}
+# `~` is /v1/accounts/{account}. Then the answer to who may, and the areas of the route. Then four
+# letters each for a key of acme, of beta, for the whole server: what pentest, viewer, operator and
+# admin are answered. y: as who may; -: 403; 0: 404, the account does not exist.
+TABLE = """
+GET     /v1/whoami                        200  any                  yyyy  yyyy  yyyy
+GET     /v1/status                        200  server               -yyy  -yyy  -yyy
+GET     /v1/accounts                      200  accounts,server      -yyy  -yyy  -yyy
+POST    ~/prepare                         422  accounts             ----  ----  ---y
+PUT     ~/root                            422  accounts             ----  ----  ---y
+GET     ~/delivery                        200  delivery             -yyy  -000  -yyy
+PUT     ~/delivery                        422  delivery             ---y  ---0  ---y
+GET     ~/domains                         200  domains,pins,streams -yyy  -000  -yyy
+POST    ~/domains                         422  domains              --yy  --00  --yy
+GET     ~/domains/{pattern}               404  domains,pins,streams -yyy  -000  -yyy
+DELETE  ~/domains/{pattern}               404  domains              --yy  --00  --yy
+PATCH   ~/domains/{pattern}/settings      404  domains              --yy  --00  --yy
+PUT     ~/domains/{pattern}/pin-set       404  pins                 --yy  --00  --yy
+POST    ~/domains/{pattern}/pins          404  pins                 --yy  --00  --yy
+DELETE  ~/domains/{pattern}/pins/{digest} 404  pins                 --yy  --00  --yy
+GET     ~/pin-sets                        200  domains,pins,streams -yyy  -000  -yyy
+POST    ~/pin-sets                        422  pins                 --yy  --00  --yy
+GET     ~/pin-sets/{name}                 404  domains,pins,streams -yyy  -000  -yyy
+DELETE  ~/pin-sets/{name}                 404  pins                 --yy  --00  --yy
+PUT     ~/pin-sets/{name}/pins            404  pins                 --yy  --00  --yy
+GET     ~/streams                         200  streams              -yyy  -000  -yyy
+POST    ~/streams                         409  streams              ---y  ---0  ---y
+POST    ~/streams/{stream}/domains        404  streams              --yy  --00  --yy
+GET     ~/configs                         200  configs              -yyy  -000  -yyy
+GET     ~/configs/{version}               200  configs              -yyy  -000  -yyy
+POST    ~/configs/{version}/restore       422  configs              --yy  --00  --yy
+GET     ~/stages                          200  configs              -yyy  -000  -yyy
+GET     ~/stages/{number}/trial           404  configs              -yyy  -000  -yyy
+POST    ~/stages/{number}/publish         404  configs              --yy  --00  --yy
+DELETE  ~/stages/{number}                 404  configs              --yy  --00  --yy
+GET     ~/guards                          200  accounts             -yyy  -000  -yyy
+PUT     ~/guards                          409  accounts             ---y  ---0  ---y
+GET     ~/bootstrap                       200  configs              -yyy  -000  -yyy
+POST    ~/probes                          422  probes               --yy  --00  --yy
+GET     ~/api-keys                        200  keys                 ---y  ---0  ---y
+POST    ~/api-keys                        422  keys                 ---y  ---0  ---y
+GET     ~/api-keys/{key_id}               404  keys                 ---y  ---0  ---y
+DELETE  ~/api-keys/{key_id}               404  keys                 ---y  ---0  ---y
+POST    ~/api-keys/{key_id}/rotate        404  keys                 ---y  ---0  ---y
+GET     /v1/api-keys                      200  keys                 ----  ----  ---y
+POST    /v1/api-keys                      404  keys                 ----  ----  ---y
+GET     /v1/api-keys/{key_id}             404  keys                 ----  ----  ---y
+DELETE  /v1/api-keys/{key_id}             404  keys                 ----  ----  ---y
+POST    /v1/api-keys/{key_id}/rotate      404  keys                 ----  ----  ---y
+GET     /metrics                          200  metrics              ----  ----  -yyy
+"""
+# What a process that serves delivery alone answers in private.
+WATCHING_TABLE = """
+GET     /metrics                          200  metrics              ----  ----  -yyy
+"""
+BODIES = {
+    "POST ~/prepare": {"root_keys": [{}]},
+    "PUT ~/root": {"document": {}},
+    "PUT ~/delivery": {"urls": ["ftp://x"]},
+    "POST ~/domains": {"pattern": "!", "pins": [PIN]},
+    "PATCH ~/domains/{pattern}/settings": {"mode": "off"},
+    "PUT ~/domains/{pattern}/pin-set": {"name": None},
+    "POST ~/domains/{pattern}/pins": {"pins": [PIN]},
+    "POST ~/pin-sets": {"name": "x", "pins": [{"sha256": "x"}]},
+    "PUT ~/pin-sets/{name}/pins": {"pins": [PIN]},
+    "POST ~/streams": {"name": "main"},
+    "POST ~/streams/{stream}/domains": {"pattern": "x.example", "source": "no"},
+    "POST ~/configs/{version}/restore": {},
+    "POST ~/stages/{number}/publish": {},
+    "PUT ~/guards": {},
+    "POST ~/probes": {"host": "!"},
+    "POST ~/api-keys": {"name": "a/b", "role": "viewer"},
+    "POST ~/api-keys/{key_id}/rotate": {},
+    "POST /v1/api-keys": {"name": "x", "role": "viewer", "account": "no"},
+    "POST /v1/api-keys/{key_id}/rotate": {},
+}
+VALUES = {
+    "account": "acme", "pattern": "x.example", "digest": DIGEST, "name": "payments",
+    "stream": "main", "version": "latest", "key_id": "nobody", "number": "open",
+}  # fmt: skip
+ACCOUNTS = ("acme", "beta", None)
+_NETWORKS = itertools.count()
+ROLES = (Role.PENTEST, Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 
 
-def may(role: str, needed: str) -> bool:
-    """The rule, once more: an admin may what an operator may, an operator what a viewer may."""
-    return RANK[role] >= RANK[needed]
+class Row:
+    """A line of a table."""
+
+    def __init__(self, line: str) -> None:
+        self.method, short, status, areas, *self.letters = line.split()
+        self.template = short.replace("~", "/v1/accounts/{account}")
+        self.path = self.template.format(**VALUES)
+        self.body = BODIES.get(f"{self.method} {short}")
+        self.status = int(status)
+        self.areas = tuple(Area) if areas == "any" else tuple(map(Area, areas.split(",")))
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.template}"
+
+    def expected(self) -> Iterator[tuple[Role, str | None, str]]:
+        """Return what the table says, key by key."""
+        for account, letters in zip(ACCOUNTS, self.letters, strict=True):
+            for role, letter in zip(ROLES, letters, strict=True):
+                yield role, account, letter
+
+    def path_of(self, account: str) -> str:
+        """Return the path with another account in it."""
+        return self.template.format(**VALUES | {"account": account})
+
+
+ROWS = [Row(line) for line in TABLE.strip().splitlines()]
+WATCHING_ROWS = [Row(line) for line in WATCHING_TABLE.strip().splitlines()]
+
+
+class Keys:
+    """API keys of every kind, each made when it is first asked for."""
+
+    def __init__(self, services: Any) -> None:
+        self._services = services
+        self._made: dict[Any, str] = {}
+
+    def key(self, role: Role, account: str | None, scopes: tuple[Area, ...] | None = None) -> str:
+        """Return the text of a key."""
+        kind = (role, account, scopes)
+        if kind not in self._made:
+            name = f"key {len(self._made)}"
+            self._made[kind] = self._services.api_keys.create(
+                name, role, account, INTENT, scopes=scopes
+            )[1]
+        return self._made[kind]
+
+    def of(self, row: Row) -> Iterator[tuple[str, str, str]]:
+        """Return what each key is called, its text, and the letter of what it is answered."""
+        for role, account, letter in row.expected():
+            called = f"{role.value} of {account or 'the server'}"
+            yield called, self.key(role, account), letter
+            may_have = [each for each in Area if account is None or each is not Area.METRICS]
+            for area in set(row.areas).intersection(may_have):
+                yield f"{called} for {area.value}", self.key(role, account, (area,)), letter
+            others = tuple(each for each in may_have if each not in row.areas)
+            if others:
+                yield f"{called} for other areas", self.key(role, account, others), "-"
+
+    def invalid(self) -> dict[str, str]:
+        """Return keys that were valid once, of those who might do everything."""
+        found, api_keys = {}, self._services.api_keys
+        for account in ("acme", None):
+
+            def make(what: str, account: str | None = account, **members: Any) -> Any:
+                name = f"{what} of {account}"
+                return api_keys.create(name, Role.ADMIN, account, INTENT, **members)
+
+            soon = self._services.clock() + timedelta(minutes=1)
+            found[f"expired, {account}"] = make("expired", expires=soon)[1]
+            view, found[f"revoked, {account}"] = make("revoked")
+            api_keys.revoke(view.id, INTENT)
+            view, found[f"rotated at once, {account}"] = make("rotated")
+            api_keys.rotate(view.id, INTENT, overlap=timedelta())
+            view, found[f"rotated a minute ago, {account}"] = make("overlap")
+            api_keys.rotate(view.id, INTENT, overlap=timedelta(minutes=1))
+        self._services.clock.advance(minutes=1)
+        return found
 
 
 @pytest.fixture(scope="module")
-def keys(two_accounts) -> dict[tuple[str, str | None], str]:
-    """A key of each role, for the whole server and for each account."""
-    return {
-        (role.value, account): two_accounts.key(role.value, account)
-        for role in Role
-        for account in (None, "acme", "beta")
+def keys(two_accounts) -> Keys:
+    """Keys of every kind."""
+    return Keys(two_accounts.services)
+
+
+@pytest.fixture(scope="module")
+def invalid(keys) -> dict[str, str]:
+    """Keys that are valid no more."""
+    return keys.invalid()
+
+
+@pytest.fixture(scope="module")
+def management(two_accounts) -> Any:
+    """The management application."""
+    return build_app(two_accounts.services, Metrics())
+
+
+@pytest.fixture(scope="module")
+def watching(two_accounts) -> Any:
+    """The private application of a process that serves delivery alone."""
+    services = two_accounts.services
+    return build_watching_app(
+        services.api_keys, Metrics(), ask_database=two_accounts.folder.published.accounts
+    )
+
+
+def send(app: Any, requests: list[tuple[str, str, Any, dict[str, str]]]) -> list[httpx.Response]:
+    """Send requests to an application, one after the other, from an address of their own."""
+    address = f"2001:db8:0:{next(_NETWORKS):x}::1"
+    transport = httpx.ASGITransport(app=cast("Any", app), client=(address, 1))
+
+    async def all_of_them() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=transport, base_url="https://x") as client:
+            return [
+                await client.request(method, path, json=body, headers=headers)
+                for method, path, body, headers in requests
+            ]
+
+    return asyncio.run(all_of_them())
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def letter_of(row: Row, answer: httpx.Response) -> str:
+    """Return the letter of an answer; the answer itself where there is none for it."""
+    if answer.status_code >= 400:
+        assert answer.headers["content-type"] == "application/problem+json"
+        detail = answer.json()["detail"]
+        if answer.status_code == 403:
+            return "-"
+        if detail == "there is no account 'acme'":
+            return "0"
+    return "y" if answer.status_code == row.status else answer.text
+
+
+def check_keys(app: Any, keys: Keys, row: Row) -> None:
+    """Check that a route answers every key as the table says."""
+    tried = list(keys.of(row))
+    answers = send(app, [(row.method, row.path, row.body, bearer(key)) for _, key, _ in tried])
+    found = {tried[at][0]: letter_of(row, answer) for at, answer in enumerate(answers)}
+    assert found == {called: letter for called, _, letter in tried}
+
+
+def check_strangers(app: Any, valid: str, invalid: dict[str, str], row: Row) -> None:
+    """Check that a route answers nobody who has no valid key, and all of them alike."""
+    tried = [
+        {}, {"authorization": ""}, {"authorization": "Bearer"}, {"authorization": f"Basic {valid}"},
+        {"authorization": valid}, {"x-api-key": valid}, {"cookie": f"authorization=Bearer {valid}"},
+        bearer(f"{valid}x"), bearer(valid[:-1]), bearer("lpk_000000000000_" + "A" * 43),
+        bearer(f"{valid} {valid}"), bearer("x" * 300), *map(bearer, invalid.values()),
+    ]  # fmt: skip
+    assert len(tried) <= 20, "more wrong keys in a row are told to stop"
+    answers = send(app, [(row.method, row.path, row.body, headers) for headers in tried])
+    assert {(each.status_code, each.headers["www-authenticate"]) for each in answers} == {
+        (401, "Bearer")
+    }
+    assert {each.json()["detail"] for each in answers} == {
+        "expected Authorization: Bearer with a valid API key"
     }
 
 
-@pytest.mark.parametrize("account", [None, "acme", "beta"])
-@pytest.mark.parametrize("role", list(RANK))
-@pytest.mark.parametrize(("method", "path", "body", "needed", "wide", "allowed"), ROUTES, ids=NAMES)
-def test_each_route_is_open_to_its_role_and_account_alone(
-    two_accounts, assert_problem, keys, method, path, body, needed, wide, allowed, role, account
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_each_route_is_open_to_whom_the_table_says(management, keys, row: Row) -> None:
+    check_keys(management, keys, row)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_without_a_valid_key_no_route_is_open(management, keys, invalid, row: Row) -> None:
+    check_strangers(management, keys.key(Role.ADMIN, None), invalid, row)
+
+
+@pytest.mark.parametrize("row", WATCHING_ROWS, ids=str)
+def test_a_process_that_serves_delivery_alone_holds_to_the_same(
+    watching, keys, invalid, row: Row
 ) -> None:
-    key = keys[role, account]
-    answer = two_accounts.send(method, path, to="management", key=key, json=body)
-    if not may(role, needed) or (wide and account is not None):
-        assert_problem(answer, 403)
-    elif account == "beta" and "/acme/" in path:
-        found = assert_problem(answer, 404)
-        assert found["detail"] == "there is no account 'acme'"
-    else:
-        assert answer.status_code == allowed, answer.text
-        if allowed >= 400:
-            assert_problem(answer, allowed)
-
-
-@pytest.mark.parametrize(("method", "path"), [row[:2] for row in ROUTES], ids=NAMES)
-def test_without_a_valid_key_no_route_is_open(
-    two_accounts, fresh_send, assert_problem, method, path
-) -> None:
-    services = two_accounts.services
-    view, revoked = services.api_keys.create(
-        f"gone {method} {path}"[:200], Role.ADMIN, None, INTENT
-    )
-    services.api_keys.revoke(view.id, INTENT)
-    valid = two_accounts.key()
-    tried = (
-        "", "Bearer", "Bearer ", f"Bearer {revoked}", f"Basic {valid}", valid,
-        f"Bearer {valid}x", f"Bearer {valid[:-1]}", "Bearer lpk_000000000000_" + "A" * 43,
-        f"Bearer {valid} {valid}", "Bearer " + "x" * 300,
-    )  # fmt: skip
-    texts = set()
-    headers = [{}, *({"authorization": each} for each in tried)]
-    for answer in fresh_send(services, method, path, headers):
-        texts.add(assert_problem(answer, 401)["detail"])
-        assert answer.headers["www-authenticate"] == "Bearer"
-    assert texts == {"expected Authorization: Bearer with a valid API key"}
-
-
-@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "TRACE", "PROPFIND"])
-def test_other_methods_are_open_to_nobody(two_accounts, method: str) -> None:
-    for path in sorted({path for _, path, *_ in ROUTES}):
-        for key in (two_accounts.key(), None):
-            if (method, path) in {row[:2] for row in ROUTES}:
-                continue
-            answer = two_accounts.send(method, path, to="management", key=key)
-            assert answer.status_code in (401, 403, 405, 429), answer.text
+    check_keys(watching, keys, row)
+    check_strangers(watching, keys.key(Role.ADMIN, None), invalid, row)
 
 
 @pytest.mark.parametrize("path", PUBLIC)
@@ -133,70 +296,111 @@ def test_these_are_open_to_all(two_accounts, path: str) -> None:
     assert two_accounts.send("GET", path, to="management").status_code == 200
 
 
-def test_the_table_has_every_route() -> None:
-    found = openapi.document(app.ROUTES)["paths"]
-    described = {(m.upper(), path) for path, operations in found.items() for m in operations}
-    for method, path, *_ in ROUTES:
-        named = (
-            path.replace("/acme", "/{account}")
-            .replace("/x.example", "/{pattern}")
-            .replace(f"/{DIGEST}", "/{digest}")
-            .replace("/latest", "/{version}")
-            .replace("/nobody", "/{key_id}")
-            .replace("/payments", "/{name}")
-            .replace("/streams/main", "/streams/{stream}")
-            .replace("/stages/open", "/stages/{number}")
-            .replace("/stages/7", "/stages/{number}")
-        )
-        described.discard((method, named))
-    assert described == {("GET", "/healthz"), ("GET", "/readyz")}
+# -- the table is whole --------------------------------------------------------------------------
 
 
-def test_a_key_of_one_account_sees_no_other(two_accounts, keys) -> None:
+def routes_of(app: Any) -> dict[str, Any]:
+    """Return the handler of each method and path."""
+    return {
+        f"{method} {route.path_format}": handler
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for method in handler.http_methods
+        if method != "OPTIONS"
+    }
+
+
+@pytest.mark.parametrize(
+    ("named", "rows", "public"),
+    [("management", ROWS, PUBLIC), ("watching", WATCHING_ROWS, PUBLIC[:2])],
+)
+def test_every_route_has_a_row_a_role_and_areas(request, named, rows, public) -> None:
+    found = routes_of(request.getfixturevalue(named))
+    for path in public:
+        assert "role" not in found.pop(f"GET {path}").opt
+    assert sorted(found) == sorted(map(str, rows))
+    for row in rows:
+        handler = found[str(row)]
+        assert isinstance(handler.opt["role"], Role)
+        assert areas_of(handler) == row.areas
+        assert all(isinstance(area, Area) for area in areas_of(handler))
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "TRACE", "PROPFIND"])
+def test_other_methods_are_open_to_nobody(two_accounts, method: str) -> None:
+    for path in sorted({row.path for row in ROWS}):
+        for key in (two_accounts.key(), None):
+            answer = two_accounts.send(method, path, to="management", key=key)
+            assert answer.status_code in (401, 403, 405, 429), answer.text
+
+
+# -- other accounts ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "0" in row.letters[1]], ids=str)
+def test_an_account_of_others_is_answered_as_one_that_there_is_not(
+    management, keys, row: Row
+) -> None:
+    key = bearer(keys.key(Role.ADMIN, "beta"))
+    paths = [row.path_of(name) for name in ("acme", "none")]
+    theirs, nobodys = send(management, [(row.method, path, row.body, key) for path in paths])
+    assert theirs.content.replace(b"acme", b"none") == nobodys.content
+    assert theirs.headers == nobodys.headers
+    assert theirs.status_code == nobodys.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "{}"), ("DELETE", "{}"), ("POST", "{}/rotate")]
+)
+def test_a_key_of_others_is_answered_as_one_that_there_is_not(
+    management, two_accounts, keys, method: str, path: str
+) -> None:
+    api_keys, own = two_accounts.services.api_keys, bearer(keys.key(Role.ADMIN, "beta"))
+    for account in ("acme", None):
+        named = f"of others {method} {account}"
+        view, text = api_keys.create(named, Role.VIEWER, account, INTENT)
+        for theirs, nobodys in ((view.id, "0" * 12), (named, named[::-1])):
+            paths = ["/v1/accounts/beta/api-keys/" + path.format(k) for k in (theirs, nobodys)]
+            first, second = send(management, [(method, each, {}, own) for each in paths])
+            assert first.content.replace(theirs.encode(), nobodys.encode()) == second.content
+            assert first.status_code == second.status_code == 404
+        assert api_keys.verify(text).name == named
+
+
+def test_a_name_that_another_account_has_is_free(management, two_accounts, keys) -> None:
+    """Else the refusal would tell what others call their keys."""
+    body = {"name": "nightly", "role": "viewer"}
     for account in ("acme", "beta"):
-        key = keys["viewer", account]
-        found = two_accounts.send("GET", "/v1/accounts", to="management", key=key).json()
-        assert [each["name"] for each in found] == [account]
-        whoami = two_accounts.send("GET", "/v1/whoami", to="management", key=key).json()
-        assert (whoami["role"], whoami["account"]) == ("viewer", account)
-
-
-def test_the_status_does_not_tell_one_account_of_another(two_accounts, keys) -> None:
-    for account, count in (("acme", 1), ("beta", 1), (None, 2)):
-        key = keys["viewer", account]
-        found = two_accounts.send("GET", "/v1/status", to="management", key=key).json()
-        assert found["accounts"] == count
-        assert ("acme" in str(found["warnings"])) == (account != "beta")
+        key = bearer(keys.key(Role.ADMIN, account))
+        path = f"/v1/accounts/{account}/api-keys"
+        made, again = send(management, [("POST", path, body, key)] * 2)
+        assert (made.status_code, again.status_code) == (201, 409)
 
 
 @pytest.mark.parametrize("name", ["ACME", "acme%00", "acme%2F..%2Fbeta", "%2e%2e", "acme "])
 def test_another_spelling_of_an_account_is_no_way_in(two_accounts, keys, name: str) -> None:
     path = f"/v1/accounts/{name}/domains"
     for account in ("acme", "beta"):
-        key = keys["admin", account]
+        key = keys.key(Role.ADMIN, account)
         assert two_accounts.send("GET", path, to="management", key=key).status_code == 404
 
 
-def test_a_revoked_key_ends_at_once(two_accounts, fresh_send, assert_problem) -> None:
-    view, text = two_accounts.services.api_keys.create("short", Role.VIEWER, None, INTENT)
-    assert two_accounts.send("GET", "/v1/whoami", to="management", key=text).status_code == 200
-    path = f"/v1/api-keys/{view.id}"
-    admin = two_accounts.key()
-    assert two_accounts.send("DELETE", path, to="management", key=admin).status_code == 200
-    headers = [{"authorization": f"Bearer {text}"}]
-    (answer,) = fresh_send(two_accounts.services, "GET", "/v1/whoami", headers)
-    assert_problem(answer, 401)
+def test_a_key_of_one_account_sees_no_other(two_accounts, keys) -> None:
+    for account in ("acme", "beta"):
+        key = keys.key(Role.ADMIN, account)
+        found = two_accounts.send("GET", "/v1/accounts", to="management", key=key).json()
+        assert [each["name"] for each in found] == [account]
+        path = f"/v1/accounts/{account}/api-keys"
+        listed = two_accounts.send("GET", path, to="management", key=key).json()
+        assert {each["account"] for each in listed} == {account}
+        whoami = two_accounts.send("GET", "/v1/whoami", to="management", key=key).json()
+        assert (whoami["role"], whoami["account"]) == ("admin", account)
 
 
-def test_an_operator_key_is_made_shown_once_and_used(two_accounts) -> None:
-    admin = two_accounts.key()
-    body = {"name": "ci", "role": "operator", "account": "acme"}
-    made = two_accounts.send("POST", "/v1/api-keys", to="management", key=admin, json=body).json()
-    listed = two_accounts.send("GET", "/v1/api-keys", to="management", key=admin)
-    assert made["key"] not in listed.text
-    assert made["key"].split("_", 2)[2] not in listed.text
-    assert made["view"] in listed.json()
-    whoami = two_accounts.send("GET", "/v1/whoami", to="management", key=made["key"]).json()
-    assert whoami == {
-        "key_id": made["view"]["id"], "name": "ci", "role": "operator", "account": "acme",
-    }  # fmt: skip
+def test_the_status_does_not_tell_one_account_of_another(two_accounts, keys) -> None:
+    for account, count in (("acme", 1), ("beta", 1), (None, 2)):
+        key = keys.key(Role.VIEWER, account)
+        found = two_accounts.send("GET", "/v1/status", to="management", key=key).json()
+        assert found["accounts"] == count
+        assert ("acme" in str(found["warnings"])) == (account != "beta")

@@ -24,7 +24,7 @@ TAKING = [
 NAMES = [f"{method} {path}" for method, path, _ in TAKING]
 VALUES = {
     "account": "acme", "pattern": "x.example", "digest": "A" * 43, "version": "1",
-    "name": "payments", "stream": "main", "number": "open",
+    "name": "payments", "stream": "main", "number": "open", "key_id": "nobody",
 }  # fmt: skip
 
 texts = st.text(max_size=30) | st.sampled_from(

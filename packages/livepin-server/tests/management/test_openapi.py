@@ -45,7 +45,10 @@ def test_each_operation_says_what_it_does_and_needs(method, path, operation) -> 
     if path in ("/healthz", "/readyz"):
         assert (operation["security"], operation["description"]) == ([], "Open to all.")
     else:
-        said = r"Needs an API key( for the whole server)? with the role (\w+)\."
+        said = (
+            r"Needs an API key( for the whole server)? with the role (\w+)"
+            r"(, whatever its scopes|; if it has scopes, ([a-z, ]+) among them)\."
+        )
         found = re.fullmatch(said, operation["description"])
         assert found[2] in ("pentest", "viewer", "operator", "admin")
         assert "401" in operation["responses"]

@@ -1,11 +1,11 @@
-"""Accounts, API keys, and who is asking."""
+"""Accounts, and who is asking."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from litestar import Request, delete, get, post, put
+from litestar import Request, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from livepin.jose import b64url_encode
@@ -13,19 +13,10 @@ from livepin.jose import b64url_encode
 from livepin_server.services.changes import SetDelivery
 from livepin_server.services.composition import Services
 from livepin_server.services.delivery_settings import DeliverySettings
-from livepin_server.services.model import (
-    AccountView,
-    ApiKeyView,
-    How,
-    Principal,
-    Role,
-    Staged,
-)
+from livepin_server.services.model import AccountView, Area, How, Principal, Role, Staged
 
 from .asking import answered, intent
 from .shapes import (
-    ApiKeyMade,
-    NewApiKey,
     NewDelivery,
     PrepareAccount,
     Publications,
@@ -37,13 +28,13 @@ from .shapes import (
 _Request = Request[Principal, Any, Any]
 
 
-@get("/v1/whoami", role=Role.PENTEST, sync_to_thread=False)
+@get("/v1/whoami", role=Role.PENTEST, area=tuple(Area), sync_to_thread=False)
 def whoami(request: _Request) -> Principal:
     """Return the caller."""
     return request.user
 
 
-@get("/v1/accounts", role=Role.VIEWER, sync_to_thread=True)
+@get("/v1/accounts", role=Role.VIEWER, area=(Area.ACCOUNTS, Area.SERVER), sync_to_thread=True)
 def list_accounts(services: NamedDependency[Services], request: _Request) -> list[AccountView]:
     """Return the accounts that the caller may see."""
     only = request.user.account
@@ -53,6 +44,7 @@ def list_accounts(services: NamedDependency[Services], request: _Request) -> lis
 @post(
     "/v1/accounts/{account:str}/prepare",
     role=Role.ADMIN,
+    area=Area.ACCOUNTS,
     server_wide=True,
     status_code=200,
     sync_to_thread=True,
@@ -70,7 +62,13 @@ def prepare_account(
     return RootPayload(payload=b64url_encode(payload).decode())
 
 
-@put("/v1/accounts/{account:str}/root", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
+@put(
+    "/v1/accounts/{account:str}/root",
+    role=Role.ADMIN,
+    area=Area.ACCOUNTS,
+    server_wide=True,
+    sync_to_thread=True,
+)
 def create_account(
     services: NamedDependency[Services],
     request: _Request,
@@ -83,13 +81,17 @@ def create_account(
     return Published(publication=publication)
 
 
-@get("/v1/accounts/{account:str}/delivery", role=Role.VIEWER, sync_to_thread=True)
+@get(
+    "/v1/accounts/{account:str}/delivery", role=Role.VIEWER, area=Area.DELIVERY, sync_to_thread=True
+)
 def show_delivery(services: NamedDependency[Services], account: FromPath[str]) -> DeliverySettings:
     """Return where the documents of an account are delivered."""
     return services.publisher.delivery(account)
 
 
-@put("/v1/accounts/{account:str}/delivery", role=Role.ADMIN, sync_to_thread=True)
+@put(
+    "/v1/accounts/{account:str}/delivery", role=Role.ADMIN, area=Area.DELIVERY, sync_to_thread=True
+)
 def set_delivery(
     services: NamedDependency[Services],
     request: _Request,
@@ -105,35 +107,6 @@ def set_delivery(
     )
 
 
-@get("/v1/api-keys", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
-def list_api_keys(services: NamedDependency[Services]) -> list[ApiKeyView]:
-    """Return all API keys, without secrets."""
-    return services.api_keys.all()
-
-
-@post("/v1/api-keys", role=Role.ADMIN, server_wide=True, sync_to_thread=True)
-def create_api_key(
-    services: NamedDependency[Services], request: _Request, data: JSONBody[NewApiKey]
-) -> ApiKeyMade:
-    """Make an API key."""
-    view, text = services.api_keys.create(data.name, data.role, data.account, intent(request))
-    return ApiKeyMade(view=view, key=text)
-
-
-@delete(
-    "/v1/api-keys/{key_id:str}",
-    role=Role.ADMIN,
-    server_wide=True,
-    status_code=200,
-    sync_to_thread=True,
-)
-def revoke_api_key(
-    services: NamedDependency[Services], request: _Request, key_id: FromPath[str]
-) -> ApiKeyView:
-    """Make an API key invalid from now on."""
-    return services.api_keys.revoke(key_id, intent(request))
-
-
 HANDLERS = [
     whoami,
     show_delivery,
@@ -141,7 +114,4 @@ HANDLERS = [
     list_accounts,
     prepare_account,
     create_account,
-    list_api_keys,
-    create_api_key,
-    revoke_api_key,
 ]

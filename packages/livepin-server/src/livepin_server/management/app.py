@@ -1,4 +1,4 @@
-"""The management application: every route in one list, one role each."""
+"""The management application: every route in one list, each with a role and an area."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from livepin_server.web.limits import RateLimit
 from livepin_server.web.litestar_problems import HANDLERS as PROBLEM_HANDLERS
 
 from . import accounts, configs, domains, openapi, pin_sets, server, stage, streams
+from . import api_keys as keys
 from .asking import how
 
 ROUTES = [
     *accounts.HANDLERS,
+    *keys.HANDLERS,
     *domains.HANDLERS,
     *pin_sets.HANDLERS,
     *streams.HANDLERS,

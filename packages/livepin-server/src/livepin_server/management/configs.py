@@ -14,7 +14,7 @@ from livepin.jose import parse_compact
 from livepin_server.errors import InvalidError
 from livepin_server.services.changes import RestoreConfig
 from livepin_server.services.composition import Services
-from livepin_server.services.model import How, Principal, Role, Staged
+from livepin_server.services.model import Area, How, Principal, Role, Staged
 from livepin_server.services.publishing.stage import only
 
 from .asking import Stream, answered, intent, tagged
@@ -24,7 +24,7 @@ _Request = Request[Principal, Any, Any]
 _BASE = "/v1/accounts/{account:str}"
 
 
-@get(_BASE + "/configs", role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE + "/configs", role=Role.VIEWER, area=Area.CONFIGS, sync_to_thread=True)
 def list_configs(
     services: NamedDependency[Services],
     account: FromPath[str],
@@ -35,7 +35,7 @@ def list_configs(
     return Publications(items=services.publisher.history(account, stream, limit=limit))
 
 
-@get(_BASE + "/configs/{version:str}", role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE + "/configs/{version:str}", role=Role.VIEWER, area=Area.CONFIGS, sync_to_thread=True)
 def show_config(
     services: NamedDependency[Services],
     account: FromPath[str],
@@ -53,6 +53,7 @@ def show_config(
 @post(
     _BASE + "/configs/{version:str}/restore",
     role=Role.OPERATOR,
+    area=Area.CONFIGS,
     status_code=200,
     sync_to_thread=True,
 )
@@ -73,7 +74,7 @@ def restore_config(
     )
 
 
-@get(_BASE + "/bootstrap", role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE + "/bootstrap", role=Role.VIEWER, area=Area.CONFIGS, sync_to_thread=True)
 def bootstrap(
     services: NamedDependency[Services], account: FromPath[str], stream: Stream = "main"
 ) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from litestar.params import FromPath, JSONBody
 from livepin_server.errors import InvalidError
 from livepin_server.services.composition import Services
 from livepin_server.services.model import (
+    Area,
     DomainSettings,
     DomainView,
     How,
@@ -27,9 +28,11 @@ from .shapes import AddDomain, AddPins, ChangeDomain, DomainChanged, FollowPinSe
 
 _Request = Request[Principal, Any, Any]
 _BASE = "/v1/accounts/{account:str}/domains"
+# What anybody has to see who changes one of these.
+SHOWN = (Area.DOMAINS, Area.PINS, Area.STREAMS)
 
 
-@get(_BASE, role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE, role=Role.VIEWER, area=SHOWN, sync_to_thread=True)
 def list_domains(
     services: NamedDependency[Services],
     account: FromPath[str],
@@ -40,7 +43,7 @@ def list_domains(
     return services.domains.all(account, stream, staged=staged)
 
 
-@post(_BASE, role=Role.OPERATOR, sync_to_thread=True)
+@post(_BASE, role=Role.OPERATOR, area=Area.DOMAINS, sync_to_thread=True)
 def add_domain(
     services: NamedDependency[Services],
     request: _Request,
@@ -58,7 +61,7 @@ def add_domain(
     )
 
 
-@get(_BASE + "/{pattern:str}", role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE + "/{pattern:str}", role=Role.VIEWER, area=SHOWN, sync_to_thread=True)
 def show_domain(
     services: NamedDependency[Services],
     account: FromPath[str],
@@ -71,7 +74,9 @@ def show_domain(
     return tagged(services.domains.show(account, pattern, stream, staged=staged), version)
 
 
-@patch(_BASE + "/{pattern:str}/settings", role=Role.OPERATOR, sync_to_thread=True)
+@patch(
+    _BASE + "/{pattern:str}/settings", role=Role.OPERATOR, area=Area.DOMAINS, sync_to_thread=True
+)
 def change_domain(
     services: NamedDependency[Services],
     request: _Request,
@@ -93,7 +98,7 @@ def change_domain(
     )
 
 
-@put(_BASE + "/{pattern:str}/pin-set", role=Role.OPERATOR, sync_to_thread=True)
+@put(_BASE + "/{pattern:str}/pin-set", role=Role.OPERATOR, area=Area.PINS, sync_to_thread=True)
 def follow_pin_set(
     services: NamedDependency[Services],
     request: _Request,
@@ -114,7 +119,13 @@ def follow_pin_set(
     )
 
 
-@delete(_BASE + "/{pattern:str}", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
+@delete(
+    _BASE + "/{pattern:str}",
+    role=Role.OPERATOR,
+    area=Area.DOMAINS,
+    status_code=200,
+    sync_to_thread=True,
+)
 def remove_domain(
     services: NamedDependency[Services],
     request: _Request,
@@ -131,7 +142,7 @@ def remove_domain(
     )
 
 
-@post(_BASE + "/{pattern:str}/pins", role=Role.OPERATOR, sync_to_thread=True)
+@post(_BASE + "/{pattern:str}/pins", role=Role.OPERATOR, area=Area.PINS, sync_to_thread=True)
 def add_pins(
     services: NamedDependency[Services],
     request: _Request,
@@ -155,6 +166,7 @@ def add_pins(
 @delete(
     _BASE + "/{pattern:str}/pins/{digest:str}",
     role=Role.OPERATOR,
+    area=Area.PINS,
     status_code=200,
     sync_to_thread=True,
 )

@@ -18,7 +18,9 @@ from litestar.types import ControllerRouterHandler
 from litestar.utils.sync import AsyncCallable
 
 from livepin_server import __version__
-from livepin_server.services.model import Role
+from livepin_server.services.model import Area, Role
+from livepin_server.services.rights import named
+from livepin_server.web.auth import areas_of
 from livepin_server.web.problems import CONTENT_TYPE, Problem
 
 from .asking import how
@@ -28,19 +30,19 @@ Private API of a Livepin server; the commands speak it. Paths under /v1 only eve
 
 Each request names an API key: `Authorization: Bearer lpk_...`. A key has one role, for one account
 or for the whole server. An admin may do what an operator may, an operator what a viewer may;
-`pentest` stands beside them. An account that a key is not for does not exist, as far as the key can
-tell (404).
+`pentest` stands beside them. A key may have scopes: then it reaches only the operations that need
+one of these. An account that a key is not for does not exist, as far as the key can tell (404).
 
 Each error is a problem (RFC 9457). A refused request has changed nothing. Every change of pins is
 published before it is answered: `publication` names the config version that carries it. With
 `stage` or `at` it is kept for later instead, and answered with 202."""
 
-_KEY_DESCRIPTION = "An API key, made by `POST /v1/api-keys` or `livepin init`."
+_KEY_DESCRIPTION = "An API key, made by `livepin api-key create` or `livepin init`."
 
 _PROBLEMS = {
     "400": "The request is malformed; `detail` says where.",
-    "401": "The API key is missing, unknown or revoked.",
-    "403": "The role of the API key does not reach.",
+    "401": "The API key is missing, unknown, expired, rotated or revoked.",
+    "403": "The role or the scopes of the API key do not reach, or it cannot give what is asked.",
     "404": "What the path names is not there, or not for this API key.",
     "408": "The body did not arrive in time.",
     "409": "It is there already, or its state does not allow this; `hint` says what to do.",
@@ -146,8 +148,12 @@ def _written(handler: HTTPRouteHandler) -> Callable[..., Any]:
 
 
 def _needs(handler: HTTPRouteHandler) -> str:
-    scope = " for the whole server" if handler.opt.get("server_wide") else ""
-    return f"Needs an API key{scope} with the role {handler.opt['role'].value}."
+    whole = " for the whole server" if handler.opt.get("server_wide") else ""
+    needed = f"Needs an API key{whole} with the role {handler.opt['role'].value}"
+    areas = areas_of(handler)
+    if {*areas} == {*Area}:
+        return f"{needed}, whatever its scopes."
+    return f"{needed}; if it has scopes, {named(areas)} among them."
 
 
 def _refusals(operation: dict[str, Any], handler: HTTPRouteHandler, *, public: bool) -> list[str]:

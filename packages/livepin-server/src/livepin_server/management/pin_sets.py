@@ -9,16 +9,25 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from livepin_server.services.composition import Services
-from livepin_server.services.model import How, NewPinSet, PinSetView, Principal, Role, Staged
+from livepin_server.services.model import (
+    Area,
+    How,
+    NewPinSet,
+    PinSetView,
+    Principal,
+    Role,
+    Staged,
+)
 
 from .asking import AsStaged, Reason, Stream, answered, intent, tagged
+from .domains import SHOWN
 from .shapes import AddPinSet, PinSetChanged, Published, ReplacePins
 
 _Request = Request[Principal, Any, Any]
 _BASE = "/v1/accounts/{account:str}/pin-sets"
 
 
-@get(_BASE, role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE, role=Role.VIEWER, area=SHOWN, sync_to_thread=True)
 def list_pin_sets(
     services: NamedDependency[Services],
     account: FromPath[str],
@@ -29,7 +38,7 @@ def list_pin_sets(
     return services.pin_sets.all(account, stream, staged=staged)
 
 
-@post(_BASE, role=Role.OPERATOR, sync_to_thread=True)
+@post(_BASE, role=Role.OPERATOR, area=Area.PINS, sync_to_thread=True)
 def add_pin_set(
     services: NamedDependency[Services],
     request: _Request,
@@ -47,7 +56,7 @@ def add_pin_set(
     )
 
 
-@get(_BASE + "/{name:str}", role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE + "/{name:str}", role=Role.VIEWER, area=SHOWN, sync_to_thread=True)
 def show_pin_set(
     services: NamedDependency[Services],
     account: FromPath[str],
@@ -60,7 +69,7 @@ def show_pin_set(
     return tagged(services.pin_sets.show(account, name, stream, staged=staged), version)
 
 
-@put(_BASE + "/{name:str}/pins", role=Role.OPERATOR, sync_to_thread=True)
+@put(_BASE + "/{name:str}/pins", role=Role.OPERATOR, area=Area.PINS, sync_to_thread=True)
 def replace_pins(
     services: NamedDependency[Services],
     request: _Request,
@@ -84,7 +93,9 @@ def replace_pins(
     )
 
 
-@delete(_BASE + "/{name:str}", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
+@delete(
+    _BASE + "/{name:str}", role=Role.OPERATOR, area=Area.PINS, status_code=200, sync_to_thread=True
+)
 def remove_pin_set(
     services: NamedDependency[Services],
     request: _Request,

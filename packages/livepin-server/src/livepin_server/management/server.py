@@ -17,8 +17,10 @@ from livepin_server.errors import InvalidError
 from livepin_server.probing.child import probe_in_child
 from livepin_server.probing.probe import Observation, Target
 from livepin_server.services import expiry
+from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.composition import Services
-from livepin_server.services.model import Principal, Role
+from livepin_server.services.model import ApiKeyView, Area, Principal, Role
+from livepin_server.services.rights import may
 from livepin_server.telemetry.metrics import CONTENT_TYPE, Metrics
 
 from .shapes import ProbeTarget, Status
@@ -26,7 +28,7 @@ from .shapes import ProbeTarget, Status
 _Request = Request[Principal, Any, Any]
 
 
-@get("/v1/status", role=Role.VIEWER, sync_to_thread=True)
+@get("/v1/status", role=Role.VIEWER, area=Area.SERVER, sync_to_thread=True)
 def status(
     services: NamedDependency[Services],
     delivery_expires: NamedDependency[datetime | None],
@@ -44,12 +46,22 @@ def status(
     if delivery_expires is not None:
         of_delivery = expiry.delivery_warning(delivery_expires, now)
         warnings += [] if of_delivery is None else [of_delivery]
+    warnings += expiry.key_warnings(_keys_to_warn_of(services.api_keys, request.user), now)
     return Status(version=__version__, accounts=len(accounts), warnings=warnings)
+
+
+def _keys_to_warn_of(api_keys: ApiKeys, caller: Principal) -> list[ApiKeyView]:
+    """Return the keys that a caller may see: at least the one that he uses."""
+    found = api_keys.all(caller.account)
+    if may(caller, Role.ADMIN, Area.KEYS):
+        return found
+    return [key for key in found if key.id == caller.key_id]
 
 
 @post(
     "/v1/accounts/{account:str}/probes",
     role=Role.OPERATOR,
+    area=Area.PROBES,
     status_code=200,
 )
 async def probe(
@@ -66,7 +78,14 @@ async def probe(
         return await probe_in_child(target)
 
 
-@get("/metrics", role=Role.VIEWER, server_wide=True, include_in_schema=False, sync_to_thread=False)
+@get(
+    "/metrics",
+    role=Role.VIEWER,
+    area=Area.METRICS,
+    server_wide=True,
+    include_in_schema=False,
+    sync_to_thread=False,
+)
 def metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     """Return the metrics for Prometheus."""
     return Response(metrics.text(), media_type=CONTENT_TYPE)

@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, structs
 
+from livepin_server.services.api_keys import LONGEST_OVERLAP, OVERLAP
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.guard_settings import GuardSettings
 from livepin_server.services.model import (
     MOST_PINS,
     ApiKeyView,
+    Area,
     DomainSettings,
     DomainTaken,
     DomainView,
+    Moment,
     Name,
     NewDomain,
     NewPin,
@@ -26,6 +29,8 @@ from livepin_server.services.model import (
     StreamView,
     Text,
 )
+
+_LONGEST_OVERLAP = int(LONGEST_OVERLAP.total_seconds())
 
 
 class AddDomain(NewDomain, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,16 +150,31 @@ class SignedRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     document: dict[str, Any]
 
 
-class NewApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An API key to make."""
+class AccountApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An API key to make for an account, and why. Without `scopes` it reaches all its role may."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     role: Role
+    scopes: Annotated[list[Area], Meta(min_length=1, max_length=len(Area))] | None = None
+    expires: Moment | None = None
+    reason: Text = ""
+
+
+class NewApiKey(AccountApiKey, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An API key to make, for an account or for the whole server, and why."""
+
     account: Name | None = None
 
 
+class RotateApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """For how many seconds the secret of until now is to be taken yet, and why."""
+
+    overlap: Annotated[int, Meta(ge=0, le=_LONGEST_OVERLAP)] = int(OVERLAP.total_seconds())
+    reason: Text = ""
+
+
 class ApiKeyMade(Struct, frozen=True, kw_only=True):
-    """A new API key; `key` is shown this once."""
+    """An API key with its new text `key`, which is shown this once."""
 
     view: ApiKeyView
     key: str

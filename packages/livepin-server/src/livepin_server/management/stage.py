@@ -12,7 +12,7 @@ from livepin_server.errors import InvalidError
 from livepin_server.services.changes import SetGuards
 from livepin_server.services.composition import Services
 from livepin_server.services.guard_settings import GuardSettings
-from livepin_server.services.model import How, Principal, Role, Staged, StageView
+from livepin_server.services.model import Area, How, Principal, Role, Staged, StageView
 from livepin_server.services.publishing.stage import Trial
 
 from .asking import Reason, answered, intent
@@ -22,13 +22,13 @@ _Request = Request[Principal, Any, Any]
 _BASE = "/v1/accounts/{account:str}/stages"
 
 
-@get(_BASE, role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE, role=Role.VIEWER, area=Area.CONFIGS, sync_to_thread=True)
 def list_stages(services: NamedDependency[Services], account: FromPath[str]) -> list[StageView]:
     """Return the stages of an account: the open one first, then by their time."""
     return services.stage.all(account)
 
 
-@get(_BASE + "/{number:str}/trial", role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE + "/{number:str}/trial", role=Role.VIEWER, area=Area.CONFIGS, sync_to_thread=True)
 def try_stage(
     services: NamedDependency[Services],
     request: _Request,
@@ -39,7 +39,13 @@ def try_stage(
     return services.stage.try_out(account, _number(number), intent(request))
 
 
-@post(_BASE + "/{number:str}/publish", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
+@post(
+    _BASE + "/{number:str}/publish",
+    role=Role.OPERATOR,
+    area=Area.CONFIGS,
+    status_code=200,
+    sync_to_thread=True,
+)
 def publish_stage(
     services: NamedDependency[Services],
     request: _Request,
@@ -64,7 +70,13 @@ def publish_stage(
     return Outcome(items=done)
 
 
-@delete(_BASE + "/{number:str}", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
+@delete(
+    _BASE + "/{number:str}",
+    role=Role.OPERATOR,
+    area=Area.CONFIGS,
+    status_code=200,
+    sync_to_thread=True,
+)
 def discard_stage(
     services: NamedDependency[Services],
     request: _Request,
@@ -77,13 +89,13 @@ def discard_stage(
     return services.stage.discard(account, _number(number), intent(request, reason, how))
 
 
-@get("/v1/accounts/{account:str}/guards", role=Role.VIEWER, sync_to_thread=True)
+@get("/v1/accounts/{account:str}/guards", role=Role.VIEWER, area=Area.ACCOUNTS, sync_to_thread=True)
 def show_guards(services: NamedDependency[Services], account: FromPath[str]) -> GuardSettings:
     """Return what the publishes of an account are measured by."""
     return services.stage.guards(account)
 
 
-@put("/v1/accounts/{account:str}/guards", role=Role.ADMIN, sync_to_thread=True)
+@put("/v1/accounts/{account:str}/guards", role=Role.ADMIN, area=Area.ACCOUNTS, sync_to_thread=True)
 def set_guards(
     services: NamedDependency[Services],
     request: _Request,

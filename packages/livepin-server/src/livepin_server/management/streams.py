@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody
 
 from livepin_server.services.composition import Services
 from livepin_server.services.model import (
+    Area,
     DomainTaken,
     How,
     NewStream,
@@ -26,13 +27,13 @@ _Request = Request[Principal, Any, Any]
 _BASE = "/v1/accounts/{account:str}/streams"
 
 
-@get(_BASE, role=Role.VIEWER, sync_to_thread=True)
+@get(_BASE, role=Role.VIEWER, area=Area.STREAMS, sync_to_thread=True)
 def list_streams(services: NamedDependency[Services], account: FromPath[str]) -> list[StreamView]:
     """Return the streams of an account, each with its newest config version."""
     return services.streams.all(account)
 
 
-@post(_BASE, role=Role.ADMIN, sync_to_thread=True)
+@post(_BASE, role=Role.ADMIN, area=Area.STREAMS, sync_to_thread=True)
 def add_stream(
     services: NamedDependency[Services],
     request: _Request,
@@ -48,7 +49,13 @@ def add_stream(
     )
 
 
-@post(_BASE + "/{stream:str}/domains", role=Role.OPERATOR, status_code=200, sync_to_thread=True)
+@post(
+    _BASE + "/{stream:str}/domains",
+    role=Role.OPERATOR,
+    area=Area.STREAMS,
+    status_code=200,
+    sync_to_thread=True,
+)
 def take_domain(
     services: NamedDependency[Services],
     request: _Request,

@@ -166,11 +166,14 @@ def _is_address(host: str) -> bool:
 
 def _log(scope: HTTPScope, status: int | None, seconds: float) -> None:
     """Log an answer; never a header or a query, so never a key."""
+    user, client = scope.get("user"), scope["client"]
     extra = {
         "method": scope["method"],
         "path": scope["path"],
         "status": status,
-        "caller": getattr(scope.get("user"), "name", None),
+        "caller": getattr(user, "name", None),
+        "key_id": getattr(user, "key_id", None),
+        "address": client[0] if client else None,
         "ms": round(seconds * 1000, 1),
     }
     logger.info("request", extra=extra)

@@ -1,4 +1,4 @@
-"""Who calls the management API, and whether they may: API keys, roles, accounts."""
+"""Who calls the management API, and whether they may: API keys, roles, scopes, accounts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from litestar.types import ASGIApp
 
 from livepin_server.errors import ForbiddenError
 from livepin_server.services.api_keys import ApiKeys
-from livepin_server.services.model import Principal, Role
+from livepin_server.services.model import Area, Principal, Role
 from livepin_server.services.nearest import not_found
+from livepin_server.services.rights import RANK, named, reaches
 
 from .limits import RateLimit, origin
 
 PUBLIC = ("/healthz", "/readyz", "/openapi.json")
 
-_RANK = {Role.PENTEST: 0, Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
 _LONGEST = 256
 
 # Guessing 256 bits is hopeless. Who tries is told to stop. A right key is always taken: else
@@ -48,15 +48,15 @@ class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
-        """Return the principal; the same answer for no key, a wrong one, and a revoked one."""
-        address = origin(connection.client.host) if connection.client else ""
+        """Return the principal; the same answer for no key, a wrong one, and one that ended."""
+        address = connection.client.host if connection.client else ""
         scheme, _, text = connection.headers.get("authorization", "").partition(" ")
         try:
             if scheme.lower() != "bearer" or len(text) > _LONGEST:
                 raise ForbiddenError("an API key is needed")
-            principal = await asyncio.to_thread(self._api_keys.verify, text.strip())
+            principal = await asyncio.to_thread(self._api_keys.verify, text.strip(), address)
         except ForbiddenError as exc:
-            if not self._failures.allow(address):
+            if not self._failures.allow(origin(address)):
                 raise TooManyFailuresError(self._failures.pause) from exc
             raise NotAuthorizedException(
                 "expected Authorization: Bearer with a valid API key",
@@ -66,21 +66,29 @@ class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
 
 
 def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Refuse a caller whose role or account is not that of the route.
+    """Refuse a caller whose role, scopes or account are not those of the route.
 
-    A route without a role is open to nobody. Other accounts do not exist, as far as the caller
-    can tell.
+    A route without a role is open to nobody, one without an area to no key with scopes. Other
+    accounts do not exist, as far as the caller can tell.
     """
     if connection.scope["path"] in PUBLIC:
         return
-    needed = handler.opt.get("role")
+    needed, areas = handler.opt.get("role"), areas_of(handler)
     principal: Principal = connection.user
-    if not isinstance(needed, Role) or _RANK[principal.role] < _RANK[needed]:
+    if not isinstance(needed, Role) or RANK[principal.role] < RANK[needed]:
         raise PermissionDeniedException(
             f"expected the role {getattr(needed, 'value', 'none')}, found {principal.role.value}"
         )
+    if not reaches(principal, areas):
+        raise PermissionDeniedException(f"expected an API key with the scope {named(areas)}")
     if handler.opt.get("server_wide") and principal.account is not None:
         raise PermissionDeniedException("expected an API key for the whole server")
     account = connection.path_params.get("account")
     if account is not None and principal.account not in (None, account):
         raise not_found("account", account, [principal.account])
+
+
+def areas_of(handler: BaseRouteHandler) -> tuple[Area, ...]:
+    """Return the areas of a route: a key with scopes needs one of them."""
+    found = handler.opt.get("area", ())
+    return (found,) if isinstance(found, Area) else tuple(found)
