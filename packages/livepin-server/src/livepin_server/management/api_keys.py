@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody
 from livepin_server.services.composition import Services
 from livepin_server.services.model import ApiKeyView, Area, Principal, Role
 
-from .domains import Reason, intent
+from .asking import Reason, intent
 from .shapes import AccountApiKey, ApiKeyMade, NewApiKey, RotateApiKey
 
 _Request = Request[Principal, Any, Any]
