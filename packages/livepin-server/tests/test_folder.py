@@ -381,3 +381,39 @@ def test_delivery_keys_are_renewed_in_every_account_or_in_none(data_folder, cloc
         assert opened.identity.pins == before
         assert opened.services.publisher.delivery("acme").pins == pin_texts(before)
         assert opened.services.publisher.version("acme", "main")[0].version == 1
+
+
+# -- API keys ------------------------------------------------------------------------------------
+
+
+def test_the_last_uses_of_keys_are_kept_when_a_folder_is_closed(data_folder, open_folder, clock):
+    key = (data_folder / "operator.key").read_text().strip()
+    with open_folder(data_folder) as opened:
+        opened.services.api_keys.verify(key, "192.0.2.7")
+    with open_folder(data_folder) as opened:
+        (operator,) = opened.services.api_keys.all()
+    assert (operator.last_used, operator.last_used_from) == (clock(), "192.0.2.7")
+
+
+def test_a_database_that_is_read_only_is_read_all_the_same(
+    data_folder, open_folder, pragma, caplog
+):
+    key = (data_folder / "operator.key").read_text().strip()
+    pragma("query_only=1")
+    with open_folder(data_folder) as opened:
+        assert opened.services.api_keys.verify(key, "192.0.2.7").name == "operator"
+    assert caplog.messages == ["the last uses of API keys are not kept: the database is read-only"]
+
+
+def test_a_new_operator_key_is_an_admin_of_everything_under_a_free_name(opened):
+    api_keys = opened.services.api_keys
+    before = (opened.data / "operator.key").read_text().strip()
+    for name in ("operator-2", "operator-3"):
+        assert folder.renew_operator_key(opened) == name
+        found = api_keys.verify((opened.data / "operator.key").read_text().strip())
+        assert (found.name, found.role, found.account, found.scopes) == (
+            name, Role.ADMIN, None, None,
+        )  # fmt: skip
+    assert api_keys.verify(before).name == "operator"
+    api_keys.revoke("operator", INTENT)
+    assert folder.renew_operator_key(opened) == "operator"

@@ -23,7 +23,9 @@ import pytest
 from livepin_server.bus.memory import Announcement
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.snapshot import Snapshot
-from livepin_server.serving import RUN_FILE, _Loader, _watch
+from livepin_server.services.api_keys import ApiKeys
+from livepin_server.services.model import Intent, Role
+from livepin_server.serving import RUN_FILE, _keep_uses, _Loader, _watch
 from livepin_server.storage.schema import keys
 from livepin_server.telemetry.metrics import Metrics
 from sqlalchemy import delete
@@ -136,6 +138,50 @@ def test_a_signal_ends_it_gracefully(start, number: int) -> None:
         "serving", "stopping",
     ]  # fmt: skip
     assert not [line for line in lines if line["level"] not in ("info", "debug")]
+
+
+@pytest.mark.parametrize(("number", "kept"), [(signal.SIGTERM, True), (signal.SIGKILL, False)])
+def test_the_last_use_of_a_key_is_kept_at_the_end_and_a_crash_loses_a_minute(
+    start, open_folder, number: int, kept: bool
+) -> None:
+    child = start()
+    where = child.wait()
+    key = (child.data / "operator.key").read_text().strip()
+    with child.connect(where["port"]) as sock:
+        sock.sendall(
+            b"GET /v1/whoami HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Authorization: Bearer %s\r\n\r\n" % key.encode()
+        )
+        assert read_rest(sock).startswith(b"HTTP/1.1 200 ")
+    child.end(number)
+    with open_folder(child.data) as opened:
+        (operator,) = opened.services.api_keys.all()
+    assert (operator.last_used_from == "127.0.0.1") is kept
+    assert (operator.last_used is not None) is kept
+
+
+def test_a_server_that_runs_keeps_the_last_uses_every_minute(opened, clock) -> None:
+    job = _keep_uses(opened)
+    assert job.seconds == 60
+    _, key = opened.services.api_keys.create("ci", Role.VIEWER, None, Intent(author="bob"))
+    opened.services.api_keys.verify(key, "192.0.2.7")
+    job.run()
+    fresh = ApiKeys(opened.services.database, clock=clock)
+    assert fresh.show("ci").last_used_from == "192.0.2.7"
+
+
+def test_a_key_that_ends_soon_is_spoken_of_in_the_log_once(opened, clock, caplog) -> None:
+    expires = clock() + timedelta(days=14)
+    opened.services.api_keys.create("ci", Role.VIEWER, None, Intent(author="bob"), expires=expires)
+    run = _watch(opened, Metrics()).run
+    run()
+    run()
+    assert caplog.messages == []
+    clock.advance(hours=1)
+    run()
+    clock.advance(hours=1)
+    run()
+    assert caplog.messages == ["the API key ci expires on 2026-12-07"]
 
 
 def test_a_second_server_on_the_same_folder_is_refused_by_name(start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import tempfile
@@ -21,7 +22,7 @@ from livepin_server import layout, lock
 from livepin_server import settings as settings_file
 from livepin_server.bus.memory import Bus, MemoryBus
 from livepin_server.custody import root_file, sealed, tls_identity
-from livepin_server.custody.files import write_secret
+from livepin_server.custody.files import replace_secret, write_secret
 from livepin_server.errors import CustodyError, ServiceError
 from livepin_server.probing.many import Lookout
 from livepin_server.services.api_keys import ApiKeys
@@ -168,6 +169,20 @@ def delivering(data: Path, environment: Mapping[str, str], *, clock: Clock) -> I
             api_keys=ApiKeys(database, clock=clock),
             bus=_bus(database),
         )
+
+
+def renew_operator_key(opened: Folder) -> str:
+    """Put a new admin key into `operator.key`, whatever is there; return what it is called.
+
+    Who can do this has the database and the master key, and needs no key of before.
+    """
+    api_keys = opened.services.api_keys
+    taken = {each.name for each in api_keys.all() if each.revoked is None}
+    names = itertools.chain(["operator"], (f"operator-{n}" for n in itertools.count(2)))
+    name = next(each for each in names if each not in taken)
+    _, text = api_keys.create(name, Role.ADMIN, None, Intent(author="livepin api-key recover"))
+    replace_secret(opened.data / layout.OPERATOR_KEY, text.encode() + b"\n")
+    return name
 
 
 def renew_identity(opened: Folder, *, clock: Clock) -> None:

@@ -82,6 +82,12 @@ def renew_delivery_keys(data: Path) -> None:
         folder.renew_identity(opened, clock=clock)
 
 
+def renew_operator_key(data: Path) -> str:
+    """Give the commands a new key while the server is stopped; return what it is called."""
+    with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
+        return folder.renew_operator_key(opened)
+
+
 def _run(node: Node, coroutine: Coroutine[Any, Any, None]) -> None:
     # Only now: the HTTP server's own set-up of logs happens on import.
     logs.configure(node.settings.log_level, node.settings.log_format)

@@ -18,6 +18,8 @@ COMMANDS = [
     "pinset use", "pinset remove", "stream add", "stream list", "stream move", "stream copy",
     "export", "doctor", "config show", "config log", "bootstrap",
     "delivery show", "delivery set", "delivery check", "delivery renew-keys",
+    "api-key create", "api-key list", "api-key show", "api-key rotate", "api-key revoke",
+    "api-key recover",
     "profile add", "profile list", "profile show", "profile use", "profile remove",
     "completion", "demo",
 ]  # fmt: skip

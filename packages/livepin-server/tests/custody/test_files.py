@@ -1,11 +1,11 @@
-"""Secret files: written whole or not at all, for the owner alone, never over another."""
+"""Secret files: written whole or not at all, for the owner alone, over another only if told to."""
 
 import os
 import resource
 import stat
 
 import pytest
-from livepin_server.custody.files import read_secret, write_secret
+from livepin_server.custody.files import read_secret, replace_secret, write_secret
 from livepin_server.errors import CustodyError
 
 
@@ -76,3 +76,49 @@ def test_a_secret_that_is_not_there_or_is_a_folder_is_named(tmp_path):
         read_secret(tmp_path / "gone", limit=10)
     with pytest.raises(CustodyError, match="Is a directory"):
         read_secret(tmp_path, limit=10)
+
+
+# -- in the place of another -----------------------------------------------------------------------
+
+
+def test_a_secret_is_replaced_for_its_owner_alone(tmp_path):
+    path = tmp_path / "key"
+    path.write_bytes(b"first")
+    path.chmod(0o644)
+    if os.geteuid() == 0:
+        os.chown(path, 1234, 2345)
+    replace_secret(path, b"second")
+    found = path.stat()
+    assert read_secret(path, limit=6) == b"second"
+    assert stat.S_IMODE(found.st_mode) == 0o600
+    if os.geteuid() == 0:
+        assert (found.st_uid, found.st_gid) == (1234, 2345)
+    assert [*tmp_path.iterdir()] == [tmp_path / "key"]
+
+
+def test_a_secret_that_is_not_there_is_written(tmp_path):
+    replace_secret(tmp_path / "key", b"first")
+    assert read_secret(tmp_path / "key", limit=6) == b"first"
+
+
+def test_what_a_link_leads_to_is_replaced(tmp_path):
+    (tmp_path / "real").write_bytes(b"first")
+    (tmp_path / "link").symlink_to("real")
+    replace_secret(tmp_path / "link", b"second")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"second"
+
+
+def test_a_full_disk_leaves_the_secret_that_is_there(tmp_path, small_files):
+    (tmp_path / "key").write_bytes(b"first")
+    with pytest.raises(CustodyError, match="File too large"):
+        replace_secret(tmp_path / "key", b"x" * 100)
+    assert (tmp_path / "key").read_bytes() == b"first"
+    assert [*tmp_path.iterdir()] == [tmp_path / "key"]
+
+
+def test_what_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
+    (tmp_path / "key").mkdir()
+    with pytest.raises(CustodyError, match=r"cannot write .*key: Is a directory"):
+        replace_secret(tmp_path / "key", b"secret")
+    assert [*tmp_path.iterdir()] == [tmp_path / "key"]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from livepin_server.custody.sealed import load_master_key
 from livepin_server.errors import UnavailableError
 from livepin_server.listener import available_port
 from livepin_server.services.changes import SetDelivery
-from livepin_server.services.model import DomainTaken, Intent, NewDomain, NewStream, Role
+from livepin_server.services.model import Area, DomainTaken, Intent, NewDomain, NewStream, Role
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import configs, keys
@@ -70,6 +71,30 @@ def test_a_key_revoked_on_one_is_refused_by_all(two_servers):
     assert second.send("GET", "/v1/whoami", to="management", key=key).status_code == 200
     first.services.api_keys.revoke(key.split("_")[1], INTENT)
     assert second.send("GET", "/v1/whoami", to="management", key=key).status_code == 401
+
+
+def test_a_key_rotated_on_one_is_refused_by_all(two_servers):
+    first, _ = two_servers
+    key = first.key("viewer")
+    _, newer = first.services.api_keys.rotate(key.split("_")[1], INTENT, overlap=timedelta())
+    statuses = [
+        server.send("GET", "/v1/whoami", to="management", key=each).status_code
+        for server in two_servers for each in (key, newer)
+    ]  # fmt: skip
+    assert statuses == [401, 200, 401, 200]
+
+
+def test_the_last_use_is_the_last_on_any_server(two_servers):
+    first, second = two_servers
+    key = first.key("viewer")
+    identity = key.split("_")[1]
+    first.services.api_keys.verify(key, "192.0.2.7")
+    second.services.clock.advance(minutes=5)
+    second.services.api_keys.verify(key, "192.0.2.8")
+    for server in (second, first):
+        server.services.api_keys.keep_uses()
+    for server in two_servers:
+        assert server.services.api_keys.show(identity).last_used_from == "192.0.2.8"
 
 
 PUBLISHING = """
@@ -210,6 +235,10 @@ def test_a_delivery_node_tells_its_metrics_in_private_to_who_has_a_key_to_look(
     assert ask("/metrics", "lpk_wrong").status_code == 401
     assert ask("/metrics", keys[Role.PENTEST, None][1]).status_code == 403
     assert ask("/metrics", keys[Role.VIEWER, "acme"][1]).status_code == 403
+    for scope, status in ((Area.METRICS, 200), (Area.SERVER, 403)):
+        named = f"for {scope.value}"
+        _, key = server.services.api_keys.create(named, Role.ADMIN, None, INTENT, scopes=[scope])
+        assert ask("/metrics", key).status_code == status
     server.services.api_keys.revoke(keys[Role.VIEWER, None][0].id, INTENT)
     assert ask("/metrics", keys[Role.VIEWER, None][1]).status_code == 401
     # Nothing else is there, and none of it faces the internet.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 from urllib.parse import quote
@@ -46,7 +46,7 @@ _KEPT = 202
 _PATIENCE = 10.0  # seconds to wait for another command on the same data folder
 _CODES = {400: USAGE, 422: USAGE, 413: USAGE, 429: UNREACHABLE, 503: UNREACHABLE}
 _HINTS = {
-    401: "is {} right, and not revoked?",
+    401: "is {} right, and neither expired nor revoked?",
     403: "it needs an API key with more rights: {}",
 }
 
@@ -157,9 +157,11 @@ class _UnconfirmedError(CommandError):
 
 
 class Api:
-    """The management API as the commands see it. `served` tells whether a server runs.
+    """The management API as the commands see it.
 
-    `seen` is the newest config version of what was read last, as its ETag says.
+    `served` tells whether a server runs, `key_file` where the key is kept that they use, if in a
+    file, `named` which account was said, and `seen` the newest config version of what was read
+    last, as its ETag says.
     """
 
     def __init__(
@@ -170,13 +172,16 @@ class Api:
         *,
         names: Names,
         served: str | None = None,
+        key_file: Path | None = None,
     ) -> None:
         self._send = send
         self._key = key
         self._account = account
         self._names = names
         self.changing: Changing | None = None
+        self.named = account
         self.served = served
+        self.key_file = key_file
         self.seen: str | None = None
 
     def call(
@@ -256,6 +261,12 @@ class Api:
         except ValueError as exc:
             raise self._stranger() from exc
 
+    @cached_property
+    def caller(self) -> dict[str, Any]:
+        """Whom the server takes these commands for: the API key that they use."""
+        found: dict[str, Any] = self.call("GET", "/v1/whoami")
+        return found
+
     @property
     def base(self) -> str:
         """The path of the account in use."""
@@ -263,7 +274,9 @@ class Api:
 
     @property
     def account(self) -> str:
-        """The account that was named, or the only one there is."""
+        """The account that was named, that of the key, or the only one there is."""
+        if self._account is None:
+            self._account = self.caller["account"]
         if self._account is None:
             names = [each["name"] for each in self.call("GET", "/v1/accounts")]
             if len(names) != 1:
@@ -345,7 +358,14 @@ def reaching(
     with ExitStack() as stack:
         if isinstance(meant, Server):
             client = stack.enter_context(_client(meant.url, meant.ca))
-            api = Api(client.request, meant.key, account, names=meant.names, served=meant.url)
+            api = Api(
+                client.request,
+                meant.key,
+                account,
+                names=meant.names,
+                served=meant.url,
+                key_file=meant.key_file,
+            )
         else:
             api = _of_server(meant, stack, account) or _in_here(meant, stack, account)
         api.changing = changing
@@ -389,11 +409,12 @@ def _of_server(folder: Folder, stack: ExitStack, account: str | None) -> Api | N
                 found = _wait_for_server(data)
         if found is None:
             return None
-        key = (data / OPERATOR_KEY).read_text().strip()
+        key_file = data / OPERATOR_KEY
+        key = key_file.read_text().strip()
     client = stack.enter_context(_client(found, str(data / TLS / "ca.pem")))
     # Wherever management listens, its certificate has this name.
     send = partial(client.request, extensions={"sni_hostname": "localhost"})
-    return Api(send, key, account, names=folder.names, served=found)
+    return Api(send, key, account, names=folder.names, served=found, key_file=key_file)
 
 
 def _wait_for_server(data: Path) -> str | None:
@@ -441,7 +462,7 @@ def _in_here(folder: Folder, stack: ExitStack, account: str | None) -> Api:
 
         return runner.run(one())
 
-    return Api(send, key, account, names=folder.names)
+    return Api(send, key, account, names=folder.names, key_file=folder.data / OPERATOR_KEY)
 
 
 def _client(url: str, ca: str | None) -> httpx.Client:

@@ -18,7 +18,19 @@ from livepin_server import __version__
 from livepin_server.errors import ServiceError, UnavailableError
 from livepin_server.lock import DataFolderBusyError
 
-from . import config, delivery, domain, guards, pin, pinset, profile, server, stage, stream
+from . import (
+    api_key,
+    config,
+    delivery,
+    domain,
+    guards,
+    pin,
+    pinset,
+    profile,
+    server,
+    stage,
+    stream,
+)
 from .api import Kept
 from .completion import EXAMPLES as COMPLETION_EXAMPLES
 from .completion import completion
@@ -81,6 +93,7 @@ app.command(stage.diff, help_epilogue=stage.DIFF_EXAMPLES)
 app.command(stage.publish, help_epilogue=stage.PUBLISH_EXAMPLES)
 app.command(stage.discard, help_epilogue=stage.DISCARD_EXAMPLES)
 app.command(guards.app)
+app.command(api_key.app)
 app.command(profile.app)
 app.command(export_, name="export", help_epilogue=EXPORT_EXAMPLES)
 app.command(doctor, help_epilogue=DOCTOR_EXAMPLES)

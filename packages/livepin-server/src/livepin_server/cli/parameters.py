@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -18,6 +19,13 @@ from livepin.pins import parse_fingerprint
 from .output import CommandError
 
 _LONGEST = 500  # characters of what people write into the history
+_LIFETIME = re.compile(r"([0-9]{1,4})([mhdw])\Z")
+_UNITS = {
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
 
 
 def short(_: Any, value: str) -> None:
@@ -91,8 +99,11 @@ def quoted(text: str) -> str:
     return shlex.quote(text)
 
 
-def moment(text: str | None, *, option: str) -> str | None:
-    """Return a day, which starts in UTC, or an RFC 3339 time as the management API takes it."""
+def moment(text: str | None, *, option: str, such_as: str | None = None) -> str | None:
+    """Return a day, which starts in UTC, or an RFC 3339 time as the management API takes it.
+
+    `such_as` is an example of what else is taken.
+    """
     if text is None:
         return None
     try:
@@ -101,11 +112,36 @@ def moment(text: str | None, *, option: str) -> str | None:
             found = found.replace(tzinfo=timezone.utc)
         if found.tzinfo is None:
             raise ValueError
-    except ValueError as exc:
+        return _written(found)
+    except (ValueError, OverflowError) as exc:
+        examples = "2027-01-31, or 2027-01-31T12:00:00Z"
         raise CommandError(
             f"{option}: expected a day or a time with its zone, found {text[:40]!r}",
-            hint="such as 2027-01-31, or 2027-01-31T12:00:00Z",
+            hint=f"such as {examples}" if such_as is None else f"such as {such_as}, {examples}",
         ) from exc
+
+
+def lifetime(text: str, *, option: str) -> timedelta:
+    """Return a length of time: 0, or a whole number of minutes, hours, days or weeks."""
+    if text == "0":
+        return timedelta()
+    match = _LIFETIME.match(text)
+    if match is None:
+        raise CommandError(
+            f"{option}: expected a length of time, found {text[:40]!r}",
+            hint="such as 30m, 24h, 90d or 12w",
+        )
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def expiry(text: str | None, *, option: str, now: datetime) -> str | None:
+    """Return when something is to end: after a length of time, on a day, or at a time."""
+    if text is not None and _LIFETIME.match(text):
+        return _written(now + lifetime(text, option=option))
+    return moment(text, option=option, such_as="90d")
+
+
+def _written(found: datetime) -> str:
     return found.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 

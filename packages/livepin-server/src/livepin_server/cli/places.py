@@ -46,6 +46,7 @@ class Server:
     names: Names = Names()
     account: str | None = None
     profile: str | None = None  # where it is one, and not the default
+    key_file: Path | None = None  # where the key is kept, if in a file
 
     @property
     def where(self) -> str:
@@ -222,4 +223,5 @@ def _of_profile(profiles: Profiles, name: str, profile: Profile) -> Server | Fol
         names=names,
         account=profile.account,
         profile=shown,
+        key_file=profiles.key_file(name),
     )

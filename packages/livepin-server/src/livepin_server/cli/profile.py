@@ -207,7 +207,8 @@ def _tried(meant: Server | Folder, account: str | None) -> dict[str, Any]:
     with reaching(meant) as api:
         caller: dict[str, Any] = api.call("GET", "/v1/whoami")
         if account is not None:
-            names = [each["name"] for each in api.call("GET", "/v1/accounts")]
+            own = caller["account"]
+            names = [own] if own else [each["name"] for each in api.call("GET", "/v1/accounts")]
             if account not in names:
                 raise CommandError(
                     f"there is no account {account!r}", hint=nearest("account", account, names)
@@ -219,7 +220,9 @@ def _may(caller: dict[str, Any]) -> str:
     where = "in every account" if caller["account"] is None else f"in {caller['account']}"
     what = _MAY.get(caller["role"])
     role = f"the key {caller['name']!r} has the role {caller['role']}"
-    return role if what is None else f"{role}: {what}, {where}"
+    scopes = caller["scopes"]
+    alone = "" if scopes is None else f", for {', '.join(scopes) or 'nothing'} alone"
+    return f"{role}{alone}" if what is None else f"{role}: {what}, {where}{alone}"
 
 
 def _where(profile: Profile) -> str:

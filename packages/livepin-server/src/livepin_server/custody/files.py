@@ -1,8 +1,10 @@
-"""Secret files: written whole, 0600, never over another."""
+"""Secret files: written whole, 0600, over another only where that is to be replaced."""
 
 from __future__ import annotations
 
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from livepin_server.errors import CustodyError
@@ -30,6 +32,41 @@ def write_secret(path: Path, data: bytes) -> None:
     except OSError as exc:
         path.unlink(missing_ok=True)  # half a key would be in the way of the next try
         raise CustodyError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def replace_secret(path: Path, data: bytes) -> None:
+    """Write a file of mode 0600 in the place of an older one, whole or not at all.
+
+    It belongs to the owner of the older one also where root writes it. Where that is a link, what
+    it leads to is replaced.
+
+    Raises:
+        CustodyError: it cannot be written; the older one is as it was.
+    """
+    path = path.resolve()
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    write_secret(beside, data)
+    try:
+        if os.name == "posix" and os.geteuid() == 0:
+            with suppress(FileNotFoundError):
+                older = path.stat()
+                os.chown(beside, older.st_uid, older.st_gid)
+        beside.replace(path)
+        _sync_folder(path.parent)
+    except OSError as exc:
+        beside.unlink(missing_ok=True)
+        raise CustodyError(f"cannot write {path}: {exc.strerror}") from exc
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new name in a folder on disk; not on Windows, which opens no folders."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_secret(path: Path, *, limit: int) -> bytes:

@@ -32,6 +32,7 @@ OVERLAP = timedelta(hours=24)
 
 _MOST = 1000  # valid keys of an account, or of the server
 _PRECISION = timedelta(minutes=1)  # of the last use
+_AHEAD = timedelta(hours=1)  # of the clocks of other processes
 _NO_OVERLAP: dict[str, Any] = {"previous": None, "overlap_until": None}
 
 
@@ -280,12 +281,12 @@ def _changed(connection: Connection, identity: str, **values: Any) -> Row[Any]:
 
 
 def _keep(connection: Connection, uses: dict[str, Use], now: datetime) -> None:
-    """Write down uses; a later one that another process wrote stays, unless it is still to come."""
+    """Write down uses. A later one of another process stays, unless a clock was wrong."""
     last = api_keys.c.last_used
     for identity, use in uses.items():
         connection.execute(
             update(api_keys)
             .where(api_keys.c.id == identity)
-            .where(or_(last.is_(None), last < use.moment, last > now))
+            .where(or_(last.is_(None), last < use.moment, last > now + _AHEAD))
             .values(last_used=use.moment, last_used_from=use.origin)
         )

@@ -77,7 +77,7 @@ def checked_scopes(scopes: Sequence[Area] | None, account: str | None) -> tuple[
         if area in _OF_SERVER and account is not None:
             raise InvalidError(
                 f"the {area.value} are those of the whole server, not of {account}",
-                hint="make a key for the whole server",
+                hint="a key for the whole server has them: --server",
             )
     return tuple(area for area in Area if area in scopes)
 
