@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ def cases() -> Iterator[Case]:
     """Give the cases."""
     yield from _json()
     yield from _numbers()
+    yield from _audit()
     yield from _critical()
     yield from _unknown()
     yield from _pins()
@@ -188,6 +190,35 @@ def _numbers() -> Iterator[Case]:
     }
     yield _member("account", "An account has a plain name", "account", names)
     yield _member("stream", "So has a stream", "stream", names)
+
+
+def _audit() -> Iterator[Case]:
+    head = b64url(hashlib.sha256(b"an entry").digest())
+    yield _taken(
+        "audit",
+        "The head of the audit log may be there, and changes nothing",
+        {
+            "a digest": (d.config(2, audit=head), {}),
+            "another one": (d.config(3, audit=b64url(bytes(32))), {}),
+            "absent again": (d.config(4), {}),
+            "as a critical member": (d.config(5, audit=head, critical=["audit"]), {}),
+        },
+    )
+    values = {
+        "empty": "",
+        "31 bytes": b64url(bytes(31)),
+        "33 bytes": b64url(bytes(33)),
+        "with padding": head + "=",
+        "base64": "+" + head[1:],
+        "in hexadecimal": hashlib.sha256(b"an entry").hexdigest(),
+        "bits left over": head[:-1] + "B",
+        "a line feed at the end": head + "\n",
+        "not ASCII": "é" + head[1:],
+        "a number": 1,
+        "a list": [head],
+        "null": None,
+    }
+    yield _member("audit-refused", "audit is base64url of 32 bytes", "audit", values)
 
 
 # -- critical and unknown members ----------------------------------------------------------------

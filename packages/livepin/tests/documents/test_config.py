@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from conftest import Account
 
 PEM = make_authority().pem
+HEAD = "A" * 42 + "E"
 
 
 def parse(members: Any) -> Config:
@@ -101,6 +102,24 @@ def test_a_config_survives_its_payload(account: Account) -> None:
     assert [d.mode for d in found.domains[:3]] == [Mode.REPORT, Mode.OFF, Mode.ENFORCE]
     assert found.domains[1].stale is Stale.REFUSE
     assert found.delivery.ca == PEM
+
+
+def test_the_head_of_an_audit_log_is_read_and_survives_its_payload(account: Account) -> None:
+    assert parse(account.config_members()).audit is None
+    assert "audit" not in json.loads(parse(account.config_members()).payload())
+    found = parse(account.config_members(audit=HEAD))
+    assert found.audit == bytes(31) + b"\1"
+    assert Config.parse(found.payload()) == found
+    assert json.loads(found.payload())["audit"] == HEAD
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", HEAD[:-1], HEAD + "A", "A" * 42 + "F", "+" + HEAD[1:], HEAD + "=", "é" + HEAD[1:], 1,
+     None, [HEAD]],
+)  # fmt: skip
+def test_what_is_no_head_is_refused(account: Account, value: Any) -> None:
+    assert "config.audit: expected " in refused(account.config_members(audit=value))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 from livepin import hostnames, jsontext
 from livepin.certificates import pem_to_ders
 from livepin.errors import MalformedError, VerificationError
+from livepin.jose import b64url_decode, b64url_encode
 from livepin.pins import Pin, PinSet, parse_sha256
 
 from .members import Members, seconds
@@ -28,7 +29,7 @@ STALE_GRACE = timedelta(days=7)
 _DAY = 24 * 3600
 _KNOWN = {
     "account", "stream", "root_version", "version", "issued", "expires", "refresh_interval",
-    "stale_grace", "pin_sets", "domains", "delivery", "critical",
+    "stale_grace", "pin_sets", "domains", "delivery", "audit", "critical",
 }  # fmt: skip
 _KNOWN_DOMAIN = {"pattern", "pin_set", "mode", "token", "stale", "critical"}
 _KNOWN_PIN = {"sha256", "not_before", "not_after", "critical"}
@@ -36,6 +37,7 @@ _KNOWN_DELIVERY = {"urls", "pins", "ca", "recovery_urls", "critical"}
 _URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?(/[!-~]*)?\Z")
 _MAX_URL = 2048
 _MAX_URLS = 16
+_DIGEST = 32  # bytes of a SHA-256
 
 
 class Mode(str, Enum):
@@ -80,7 +82,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A config document whose payload keeps rule 4."""
+    """A config document whose payload keeps rule 4.
+
+    `audit` is the head of the server's audit log, 32 bytes, or None; it means nothing to an app.
+    """
 
     account: str
     stream: str
@@ -93,6 +98,7 @@ class Config:
     domains: tuple[Domain, ...]
     refresh_interval: timedelta = REFRESH_INTERVAL
     stale_grace: timedelta = STALE_GRACE
+    audit: bytes | None = None
     _index: dict[str, Domain] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -119,6 +125,7 @@ class Config:
             pin_sets=pin_sets,
             domains=parse_domains(members, pin_sets),
             delivery=_delivery(members),
+            audit=_audit(members),
         )
 
     @staticmethod
@@ -132,21 +139,22 @@ class Config:
 
     def payload(self) -> bytes:
         """Return the payload to be signed."""
-        return jsontext.dump(
-            {
-                "account": self.account,
-                "stream": self.stream,
-                "root_version": self.root_version,
-                "version": self.version,
-                "issued": seconds(self.issued),
-                "expires": seconds(self.expires),
-                "refresh_interval": int(self.refresh_interval.total_seconds()),
-                "stale_grace": int(self.stale_grace.total_seconds()),
-                "pin_sets": pin_sets_json(self.pin_sets),
-                "domains": [domain_json(domain) for domain in self.domains],
-                "delivery": _delivery_json(self.delivery),
-            }
-        )
+        members: dict[str, Any] = {
+            "account": self.account,
+            "stream": self.stream,
+            "root_version": self.root_version,
+            "version": self.version,
+            "issued": seconds(self.issued),
+            "expires": seconds(self.expires),
+            "refresh_interval": int(self.refresh_interval.total_seconds()),
+            "stale_grace": int(self.stale_grace.total_seconds()),
+            "pin_sets": pin_sets_json(self.pin_sets),
+            "domains": [domain_json(domain) for domain in self.domains],
+            "delivery": _delivery_json(self.delivery),
+        }
+        if self.audit is not None:
+            members["audit"] = b64url_encode(self.audit).decode()
+        return jsontext.dump(members)
 
     def lookup(self, host: str) -> Domain | None:
         """Return the domain whose pattern is the longest to cover a normalised host, or None."""
@@ -313,6 +321,18 @@ def _delivery_json(delivery: Delivery) -> dict[str, Any]:
     }
     if delivery.ca is not None:
         found["ca"] = delivery.ca
+    return found
+
+
+def _audit(members: Members) -> bytes | None:
+    if not members.has("audit"):
+        return None
+    try:
+        found = b64url_decode(members.text("audit").encode("ascii", "replace"))
+    except MalformedError:
+        found = b""
+    if len(found) != _DIGEST:
+        raise members.refused("audit", "the base64url of a SHA-256")
     return found
 
 
