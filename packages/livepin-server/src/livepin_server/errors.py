@@ -51,3 +51,7 @@ class CustodyError(LivepinError):
 
 class SchemaError(LivepinError):
     """The database has another schema than this version needs."""
+
+
+class TamperedError(LivepinError):
+    """The audit log, or what seals it, is not what it was."""

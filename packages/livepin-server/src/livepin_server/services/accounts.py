@@ -23,6 +23,8 @@ from livepin_server.errors import ConflictError, InvalidError
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, keys, roots, streams
 
+from .audit import Audit, entry_of
+from .audit.entry import SERVER
 from .delivery_settings import DeliverySettings
 from .model import AccountView, Intent, Publication
 from .publishing.publisher import Publisher
@@ -48,6 +50,7 @@ class Accounts:
         self._publisher = publisher
         self._clock = clock
         self._delivery = delivery
+        self._audit = Audit(database)
 
     def prepare(
         self,
@@ -85,6 +88,15 @@ class Accounts:
             )
             for role, key in online.items():
                 self._keep(connection, account, role, key, now)
+            entry = entry_of(
+                intent,
+                account=SERVER,  # there is no such account yet, and may never be
+                action="account.prepare",
+                now=now,
+                target=account,
+                after={"root_keys": [*root.roles["root"].keys], "threshold": threshold},
+            )
+            self._audit.append(connection, entry)
 
         self._database.write(transaction)
         return root.payload()
@@ -115,6 +127,16 @@ class Accounts:
                     created=now,
                 )
             )
+            role = root.roles["root"]
+            entry = entry_of(
+                intent,
+                account=account,
+                action="account.create",
+                now=now,
+                target=account,
+                after={"root_keys": [*role.keys], "threshold": role.threshold},
+            )
+            self._audit.append(connection, entry)
             why = structs.replace(intent, reason=intent.reason or f"account {account} created")
             return self._publisher.issue(connection, account, "main", [], why, now=now)
 
@@ -125,7 +147,15 @@ class Accounts:
     def keep_root_key(self, account: str, key: PrivateKey, intent: Intent) -> None:
         """Keep a root key on the server, sealed: for trials, and flagged in every status."""
         now = self._clock()
-        self._database.write(lambda each: self._keep(each, account, "root", key, now))
+
+        def transaction(connection: Connection) -> None:
+            self._keep(connection, account, "root", key, now)
+            entry = entry_of(
+                intent, account=account, action="root-key.keep", now=now, target=key.public.kid
+            )
+            self._audit.append(connection, entry)
+
+        self._database.write(transaction)
 
     def all(self) -> list[AccountView]:
         """Return the accounts that have a root."""

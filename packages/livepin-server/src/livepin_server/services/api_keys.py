@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, insert, or_, select, update
 from sqlalchemy.engine import Row
 
@@ -22,6 +23,8 @@ from livepin_server.storage.schema import api_keys
 
 from . import api_key_text
 from .api_key_rows import digests, every, find, is_lasting, is_valid, scopes_of, unrevoked, view_of
+from .audit import Action, Audit, entry_of
+from .audit.entry import SERVER
 from .last_uses import LastUses, Use
 from .model import ApiKeyView, Area, Intent, Principal, Role
 from .publishing.published import require_account
@@ -43,6 +46,7 @@ class ApiKeys:
         self._database = database
         self._clock = clock
         self._uses = LastUses()
+        self._audit = Audit(database)
 
     def create(
         self,
@@ -72,7 +76,12 @@ class ApiKeys:
             created_by=intent.author,
         )
         secret = api_key_text.new_secret()
-        self._database.write(lambda each: _insert(each, made, sha256(secret).digest(), intent, now))
+
+        def transaction(connection: Connection) -> None:
+            _insert(connection, made, sha256(secret).digest(), intent, now)
+            self._tell(connection, "api-key.create", None, made, intent, now)
+
+        self._database.write(transaction)
         return made, api_key_text.written(made.id, secret)
 
     def verify(self, text: str, origin: str = "") -> Principal:
@@ -150,7 +159,9 @@ class ApiKeys:
             former = (
                 {"previous": row.digest, "overlap_until": now + overlap} if overlap else _NO_OVERLAP
             )
-            return _changed(connection, row.id, digest=digest, rotated=now, **former)
+            done = _changed(connection, row.id, digest=digest, rotated=now, **former)
+            self._tell(connection, "api-key.rotate", view_of(row), view_of(done), intent, now)
+            return done
 
         row = self._database.write(transaction)
         return self._view(row), api_key_text.written(row.id, secret)
@@ -172,9 +183,34 @@ class ApiKeys:
                     "this is the last admin key of the server that neither ends nor has scopes",
                     hint="make another one first",
                 )
-            return _changed(connection, row.id, revoked=now)
+            done = _changed(connection, row.id, revoked=now)
+            self._tell(connection, "api-key.revoke", view_of(row), None, intent, now)
+            return done
 
         return self._view(self._database.write(transaction))
+
+    def _tell(
+        self,
+        connection: Connection,
+        action: Action,
+        before: ApiKeyView | None,
+        after: ApiKeyView | None,
+        intent: Intent,
+        now: datetime,
+    ) -> None:
+        """Tell the log of a key: that of its account, or of the server where it is for all."""
+        key = after or before
+        assert key is not None
+        entry = entry_of(
+            intent,
+            account=key.account or SERVER,
+            action=action,
+            now=now,
+            target=key.id,
+            before=None if before is None else msgspec.to_builtins(before),
+            after=None if after is None else msgspec.to_builtins(after),
+        )
+        self._audit.append(connection, entry)
 
     def keep_uses(self) -> None:
         """Write down the last uses that are not yet.

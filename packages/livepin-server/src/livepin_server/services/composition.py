@@ -12,6 +12,7 @@ from livepin_server.storage.database import Database
 
 from .accounts import Accounts
 from .api_keys import ApiKeys
+from .audit import Audit
 from .delivery_settings import DeliverySettings
 from .domains import Domains
 from .pin_sets import PinSets
@@ -31,6 +32,7 @@ class Services:
     stage: Stage
     publisher: Publisher
     api_keys: ApiKeys
+    audit: Audit
     bus: Bus
     database: Database
     clock: Callable[[], datetime]
@@ -56,6 +58,7 @@ def compose(
         stage=stage,
         publisher=publisher,
         api_keys=ApiKeys(database, clock=clock),
+        audit=Audit(database),
         bus=bus,
         database=database,
         clock=clock,

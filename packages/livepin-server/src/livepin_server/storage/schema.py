@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Dialect,
     ForeignKey,
     ForeignKeyConstraint,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
 )
 
 
@@ -232,3 +234,22 @@ Index("uq_api_keys_account_name", api_keys.c.account, api_keys.c.name, unique=Tr
 _of_server = api_keys.c.account.is_(None) & _valid
 Index("uq_api_keys_server_name", api_keys.c.name, unique=True,
       sqlite_where=_of_server, postgresql_where=_of_server)  # fmt: skip
+
+# Entries are never changed: triggers that the migrations made refuse it. No foreign key: what was
+# done to an account that never came to be is in the log, too.
+audit = Table(
+    "audit",
+    metadata,
+    Column("account", text(63), primary_key=True),  # empty for the server itself
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Index("ix_audit_digest", "digest"),
+)
+
+
+@event.listens_for(audit, "after_drop")
+def _drop_functions(_: Table, connection: Connection, **__: Any) -> None:
+    """Drop what the triggers called: on PostgreSQL it does not go with the table."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("DROP FUNCTION IF EXISTS audit_refuse, audit_require_next")

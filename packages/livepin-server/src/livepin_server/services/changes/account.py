@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import select, update
 
 from livepin_server.errors import ConflictError
+from livepin_server.services.audit import Action
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.guard_settings import GuardSettings
 from livepin_server.services.model import Role
@@ -25,6 +26,7 @@ class SetDelivery(Change, frozen=True, kw_only=True, tag="set-delivery"):
     """
 
     needs: ClassVar[Role] = Role.ADMIN
+    action: ClassVar[Action] = "delivery.set"
     settings: DeliverySettings
 
     def apply(self, at: Applying) -> dict[str, list[str]]:
@@ -45,6 +47,7 @@ class SetGuards(Change, frozen=True, kw_only=True, tag="set-guards"):
     """
 
     needs: ClassVar[Role] = Role.ADMIN
+    action: ClassVar[Action] = "guards.set"
     guards: GuardSettings
 
     def apply(self, at: Applying) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from msgspec import Struct
 from sqlalchemy import Connection
 
+from livepin_server.services.audit import Action
 from livepin_server.services.model import Role
 from livepin_server.services.publishing.published import require_stream
 
@@ -30,10 +31,12 @@ class Applying:
 class Change(Struct, frozen=True, kw_only=True, tag_field="change", forbid_unknown_fields=True):
     """A change of one account. Each kind is a struct with its own tag, so that it can be kept.
 
-    `needs` is the role of who makes it, or publishes it from the stage.
+    `needs` is the role of who makes it, or publishes it from the stage; `action` what the audit
+    log calls it.
     """
 
     needs: ClassVar[Role] = Role.OPERATOR
+    action: ClassVar[Action] = "config.publish"
 
     def apply(self, at: Applying) -> dict[str, list[str]]:
         """Change the rows; return by stream what was changed, in lines for people.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from livepin.documents import Config, Domain, config
 from livepin.jose import parse_compact
@@ -11,6 +11,7 @@ from sqlalchemy import delete, insert, select
 
 from livepin_server.errors import ConflictError, NotFoundError
 from livepin_server.services import rows
+from livepin_server.services.audit import Action
 from livepin_server.services.model import NewPin
 from livepin_server.services.naming import is_shared
 from livepin_server.storage.schema import configs, domains, pin_sets, pins
@@ -33,6 +34,7 @@ class RestoreConfig(Change, frozen=True, kw_only=True, tag="restore-config"):
         NotFoundError: no such version of the stream. ConflictError: all of it is so already.
     """
 
+    action: ClassVar[Action] = "config.restore"
     version: int
     stream: str = "main"
 

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Row
 
 from livepin_server.errors import ConflictError, InvalidError
 from livepin_server.services import rows
+from livepin_server.services.audit import Action
 from livepin_server.services.model import DomainTaken, NewStream, Role
 from livepin_server.services.naming import is_shared
 from livepin_server.services.publishing.published import require_account
@@ -32,6 +33,7 @@ class AddStream(Change, frozen=True, kw_only=True, tag="add-stream"):
     """
 
     needs: ClassVar[Role] = Role.ADMIN
+    action: ClassVar[Action] = "stream.add"
     new: NewStream
 
     def apply(self, at: Applying) -> dict[str, list[str]]:

@@ -1,7 +1,7 @@
 """`Publisher`: every change of pins becomes a new, immutable, signed config version.
 
-Rows, version number, signature, check and record are one transaction; the announcement comes
-after the commit. A document is never changed, only followed by another.
+Rows, version number, entry in the audit log, signature, check and record are one transaction; the
+announcement comes after the commit. A document is never changed, only followed by another.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from livepin_server.errors import (
 )
 from livepin_server.probing.probe import Observation, Target
 from livepin_server.services import rows
+from livepin_server.services.audit import Action, Audit, Entry, entry_of
 from livepin_server.services.changes import Applying, Change, SetDelivery
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.expiry import Expiry
@@ -70,6 +71,7 @@ class Draft:
 
     change: Difference
     changed: list[str]
+    action: Action
     endpoints: dict[str, Target] = field(default_factory=dict)  # before the change
     findings: Findings = field(default_factory=Findings)
 
@@ -114,6 +116,7 @@ class Publisher:
         self._bus = bus
         self._clock = clock
         self._lifetime = lifetime
+        self._audit = Audit(database)
 
     def publish(
         self,
@@ -174,7 +177,7 @@ class Publisher:
     def set_delivery_of_all(
         self, change: Callable[[DeliverySettings], DeliverySettings], intent: Intent
     ) -> list[Publication]:
-        """Change where documents are delivered in every account, or in none."""
+        """Change where documents are delivered in every account, or in none: for new keys."""
         now = self._clock()
 
         def transaction(connection: Connection) -> list[Publication]:
@@ -184,7 +187,8 @@ class Publisher:
                 before = msgspec.json.decode(row.delivery, type=DeliverySettings)
                 changes = [SetDelivery(settings=change(before))]
                 drafts = self._drafts(connection, row.name, changes, intent, now)
-                done += [self._keep(connection, row.name, each, intent) for each in drafts]
+                renewed = [replace(each, action="delivery.renew-keys") for each in drafts]
+                done += [self._keep(connection, row.name, each, intent) for each in renewed]
             return done
 
         publications = self._database.write(transaction)
@@ -206,14 +210,18 @@ class Publisher:
         changed: dict[str, list[str]] = {}
         try:
             for change in changes:
-                for stream, lines in change.apply(at).items():
+                done = change.apply(at)
+                for stream, lines in done.items():
                     changed.setdefault(stream, []).extend(lines)
+                if not done:  # no config tells of it
+                    self._tell(connection, account, change, intent, now)
         except ServiceError:
             require_expected(connection, account, None, intent.how.expected)
             raise
         require_expected(connection, account, list(changed), intent.how.expected)
+        action = _action(changes)
         drafts = [
-            self._draft(connection, account, stream, lines, now)
+            self._draft(connection, account, stream, lines, now, action)
             for stream, lines in changed.items()
         ]
         return [
@@ -304,7 +312,7 @@ class Publisher:
                 raise _DoneMeanwhileError
 
         intent = Intent(author="livepin", reason="re-signed at half its lifetime")
-        return self.republish(account, stream, intent, claim=claim)
+        return self.republish(account, stream, intent, action="config.resign", claim=claim)
 
     def republish(
         self,
@@ -313,6 +321,7 @@ class Publisher:
         intent: Intent,
         changed: Sequence[str] = (),
         *,
+        action: Action = "config.publish",
         claim: Claim = lambda *_: None,
     ) -> Publication:
         """Publish what the rows of a stream say, which nobody has changed, as a new version.
@@ -324,7 +333,8 @@ class Publisher:
         def transaction(connection: Connection) -> Publication:
             require_stream(connection, account, stream)
             claim(connection, now)
-            return self.issue(connection, account, stream, list(changed), intent, now=now)
+            lines = list(changed)
+            return self.issue(connection, account, stream, lines, intent, now=now, action=action)
 
         publication = self._database.write(transaction)
         self.announce(publication)
@@ -339,16 +349,23 @@ class Publisher:
         intent: Intent,
         *,
         now: datetime,
+        action: Action = "config.publish",
     ) -> Publication:
         """Publish what the rows of a stream say, inside the caller's transaction.
 
         Who calls it announces what it returns, after the commit.
         """
-        draft = self._draft(connection, account, stream, changed, now)
+        draft = self._draft(connection, account, stream, changed, now, action)
         return self._keep(connection, account, draft, intent)
 
     def _draft(
-        self, connection: Connection, account: str, stream: str, changed: list[str], now: datetime
+        self,
+        connection: Connection,
+        account: str,
+        stream: str,
+        changed: list[str],
+        now: datetime,
+        action: Action,
     ) -> Draft:
         """Take the next version number, and return the config that the rows say."""
         version = connection.execute(
@@ -368,13 +385,17 @@ class Publisher:
         )
         found = newest(connection, account, stream)
         before = _config(found[0].document) if found else None
-        return Draft(change=difference(before, after), changed=changed)
+        change = difference(before, after)
+        if action == "config.restore":
+            changed = [*changed, *change.lines()]
+        return Draft(change=change, changed=changed, action=action)
 
     def _keep(
         self, connection: Connection, account: str, draft: Draft, intent: Intent
     ) -> Publication:
         """Sign, check and keep a draft."""
-        document = draft.change.new
+        entry = _entry(account, draft, intent)
+        document = replace(draft.change.new, audit=self._audit.append(connection, entry))
         signer = self._signer(connection, account, self.newest_root(connection, account))
         raw = sign_compact(document.payload(), typ=config.TYP, signer=signer)
         check(connection, account, document.stream, raw)
@@ -394,6 +415,19 @@ class Publisher:
         publication = Publication(**row, changed=draft.changed, warnings=warnings)
         self._bus.enclose(connection, _announcement(publication))
         return publication
+
+    def _tell(
+        self, connection: Connection, account: str, change: Change, intent: Intent, now: datetime
+    ) -> None:
+        """Tell the audit log of a change that no config tells of."""
+        entry = entry_of(
+            intent,
+            account=account,
+            action=change.action,
+            now=now,
+            after=msgspec.to_builtins(change),
+        )
+        self._audit.append(connection, entry)
 
     def newest_root(self, connection: Connection, account: str) -> Root:
         """Return the newest root of an account."""
@@ -489,6 +523,29 @@ class Publisher:
             f"the server holds no config key that root {root.version} of {account} names",
             hint="publish a new root that names the server's keys",
         )
+
+
+def _action(changes: Sequence[Change]) -> Action:
+    """Return what it is called to make these changes."""
+    kinds = {each.action for each in changes}
+    return kinds.pop() if len(kinds) == 1 else "config.publish"
+
+
+def _entry(account: str, draft: Draft, intent: Intent) -> Entry:
+    """Return what the audit log says of a draft."""
+    old, new = draft.change.old, draft.change.new
+    after = {"version": new.version, "root_version": new.root_version, "changed": draft.changed}
+    overruled = _overruled(draft.findings)
+    return entry_of(
+        intent,
+        account=account,
+        action=draft.action,
+        now=new.issued,
+        target=new.stream,
+        before=None if old is None else {"version": old.version, **draft.change.before},
+        after={**after, **({"overruled": overruled} if overruled else {}), **draft.change.after},
+        config=new.version,
+    )
 
 
 def require_reason(intent: Intent) -> None:

@@ -1,0 +1,11 @@
+"""The audit log: what was done, by whom, from where and why, in chains that show every change.
+
+Each account has a chain of entries, and the server has one. Use cases append to them within their
+own write transactions. `entry` says what an entry is, `chain` how one follows from another, `seals`
+what the heads in signed configs prove; `log` alone knows the database.
+"""
+
+from .entry import Action, Entry, entry_of
+from .log import Audit
+
+__all__ = ["Action", "Audit", "Entry", "entry_of"]
