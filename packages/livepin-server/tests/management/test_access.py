@@ -62,6 +62,11 @@ POST    ~/stages/{number}/publish         404  configs              --yy  --00  
 DELETE  ~/stages/{number}                 404  configs              --yy  --00  --yy
 GET     ~/guards                          200  accounts             -yyy  -000  -yyy
 PUT     ~/guards                          409  accounts             ---y  ---0  ---y
+GET     ~/audit                           200  audit                -yyy  -000  -yyy
+GET     ~/audit/entries                   200  audit                -yyy  -000  -yyy
+GET     ~/audit/signed                    200  audit                -yyy  -000  -yyy
+GET     /v1/audit                         200  audit                ----  ----  -yyy
+GET     /v1/audit/entries                 200  audit                ----  ----  -yyy
 GET     ~/bootstrap                       200  configs              -yyy  -000  -yyy
 POST    ~/probes                          422  probes               --yy  --00  --yy
 GET     ~/api-keys                        200  keys                 ---y  ---0  ---y

@@ -231,6 +231,10 @@ class Api:
             warn(text)
         return found
 
+    def fetch(self, path: str, **query: Any) -> bytes:
+        """Return an answer that is no JSON value, as it is."""
+        return self._answer("GET", path, None, query).content
+
     def _answer(
         self,
         method: str,

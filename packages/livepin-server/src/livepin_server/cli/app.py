@@ -20,6 +20,7 @@ from livepin_server.lock import DataFolderBusyError
 
 from . import (
     api_key,
+    audit,
     config,
     delivery,
     domain,
@@ -88,6 +89,7 @@ app.command(pinset.app)
 app.command(stream.app)
 app.command(config.app)
 app.command(config.bootstrap, help_epilogue=config.EXAMPLES)
+app.command(audit.app)
 app.command(delivery.app)
 app.command(stage.diff, help_epilogue=stage.DIFF_EXAMPLES)
 app.command(stage.publish, help_epilogue=stage.PUBLISH_EXAMPLES)

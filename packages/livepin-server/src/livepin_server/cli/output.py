@@ -210,9 +210,9 @@ def days_until(moment: datetime) -> int:
     return (moment - datetime.now(timezone.utc)).days
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number of things in words."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def counted(number: int, what: str, more: str | None = None) -> str:
+    """Return a number of things in words; `more` is what several are called."""
+    return f"{number} {what}" if number == 1 else f"{number} {more or f'{what}s'}"
 
 
 def some(names: Sequence[str]) -> str:

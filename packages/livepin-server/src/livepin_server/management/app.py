@@ -13,8 +13,9 @@ from litestar.exceptions import PermissionDeniedException
 from litestar.middleware import DefineMiddleware
 
 from livepin_server.services.api_keys import ApiKeys
+from livepin_server.services.audit import SERVER, entry_of
 from livepin_server.services.composition import Services
-from livepin_server.services.model import Staged
+from livepin_server.services.model import Intent, Staged
 from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.auth import (
     FAILURES_AT_ONCE,
@@ -22,10 +23,11 @@ from livepin_server.web.auth import (
     ApiKeyMiddleware,
     guard,
 )
+from livepin_server.web.blocked import BlockedAddresses
 from livepin_server.web.limits import RateLimit
 from livepin_server.web.litestar_problems import HANDLERS as PROBLEM_HANDLERS
 
-from . import accounts, configs, domains, openapi, pin_sets, server, stage, streams
+from . import accounts, audit, configs, domains, openapi, pin_sets, server, stage, streams
 from . import api_keys as keys
 from .asking import how
 
@@ -37,6 +39,7 @@ ROUTES = [
     *streams.HANDLERS,
     *stage.HANDLERS,
     *configs.HANDLERS,
+    *audit.HANDLERS,
     *server.HANDLERS,
 ]
 
@@ -66,6 +69,7 @@ def build_app(
             "schema": lambda: openapi.document(ROUTES),
             "how": how,
         },
+        BlockedAddresses(lambda address: _tell_blocked(services, address)),
     )
 
 
@@ -77,12 +81,24 @@ def build_watching_app(
     return _app(server.WATCHING, api_keys, given)
 
 
-def _app(routes: list[Any], api_keys: ApiKeys, given: dict[str, Callable[..., Any]]) -> Litestar:
+def _tell_blocked(services: Services, address: str) -> None:
+    who = Intent(author="", origin=address, reason="too many wrong API keys")
+    now = services.clock()
+    services.audit.record(entry_of(who, account=SERVER, action="login.blocked", now=now))
+
+
+def _app(
+    routes: list[Any],
+    api_keys: ApiKeys,
+    given: dict[str, Callable[..., Any]],
+    blocked: BlockedAddresses | None = None,
+) -> Litestar:
     failures = RateLimit(FAILURES_PER_SECOND, FAILURES_AT_ONCE)
+    keys = DefineMiddleware(ApiKeyMiddleware, api_keys=api_keys, failures=failures, blocked=blocked)
     return Litestar(
         routes,
         dependencies={name: Provide(give, sync_to_thread=False) for name, give in given.items()},
-        middleware=[DefineMiddleware(ApiKeyMiddleware, api_keys=api_keys, failures=failures)],
+        middleware=[keys],
         guards=[guard],
         before_request=_refuse_browsers,
         after_request=_mark_staged,

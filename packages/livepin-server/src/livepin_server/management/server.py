@@ -18,11 +18,13 @@ from livepin_server.probing.child import probe_in_child
 from livepin_server.probing.probe import Observation, Target
 from livepin_server.services import expiry
 from livepin_server.services.api_keys import ApiKeys
+from livepin_server.services.audit import entry_of
 from livepin_server.services.composition import Services
 from livepin_server.services.model import ApiKeyView, Area, Principal, Role
 from livepin_server.services.rights import may
 from livepin_server.telemetry.metrics import CONTENT_TYPE, Metrics
 
+from .asking import intent
 from .shapes import ProbeTarget, Status
 
 _Request = Request[Principal, Any, Any]
@@ -43,6 +45,7 @@ def status(
     found = services.publisher.expiries()
     warnings += expiry.warnings((each for each in found if only in (None, each.account)), now)
     warnings += [text for each in accounts for text in services.stage.warnings(each.name)]
+    warnings += services.audit.warnings(only)
     if delivery_expires is not None:
         of_delivery = expiry.delivery_warning(delivery_expires, now)
         warnings += [] if of_delivery is None else [of_delivery]
@@ -65,6 +68,8 @@ def _keys_to_warn_of(api_keys: ApiKeys, caller: Principal) -> list[ApiKeyView]:
     status_code=200,
 )
 async def probe(
+    services: NamedDependency[Services],
+    request: _Request,
     probes: NamedDependency[asyncio.Semaphore],
     account: FromPath[str],
     data: JSONBody[ProbeTarget],
@@ -74,6 +79,15 @@ async def probe(
         target = Target(**{n: getattr(data, n) for n in ProbeTarget.__struct_fields__}).checked()
     except ValueError as exc:
         raise InvalidError(str(exc)) from exc
+    entry = entry_of(
+        intent(request),
+        account=account,
+        action="probe",
+        now=services.clock(),
+        target=target.host,
+        after={"port": target.port, "connect": target.connect},
+    )
+    await asyncio.to_thread(services.audit.record, entry)
     async with probes:
         return await probe_in_child(target)
 

@@ -23,8 +23,8 @@ from livepin_server.errors import ConflictError, InvalidError
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, keys, roots, streams
 
-from .audit import Audit, entry_of
-from .audit.entry import SERVER
+from .audit import SERVER, entry_of
+from .audit.log import Audit
 from .delivery_settings import DeliverySettings
 from .model import AccountView, Intent, Publication
 from .publishing.publisher import Publisher

@@ -23,8 +23,8 @@ from livepin_server.storage.schema import api_keys
 
 from . import api_key_text
 from .api_key_rows import digests, every, find, is_lasting, is_valid, scopes_of, unrevoked, view_of
-from .audit import Action, Audit, entry_of
-from .audit.entry import SERVER
+from .audit import SERVER, Action, entry_of
+from .audit.log import Audit
 from .last_uses import LastUses, Use
 from .model import ApiKeyView, Area, Intent, Principal, Role
 from .publishing.published import require_account

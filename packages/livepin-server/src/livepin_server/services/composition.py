@@ -12,7 +12,7 @@ from livepin_server.storage.database import Database
 
 from .accounts import Accounts
 from .api_keys import ApiKeys
-from .audit import Audit
+from .audit.log import Audit
 from .delivery_settings import DeliverySettings
 from .domains import Domains
 from .pin_sets import PinSets

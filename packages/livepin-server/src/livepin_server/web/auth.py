@@ -17,6 +17,7 @@ from livepin_server.services.model import Area, Principal, Role
 from livepin_server.services.nearest import not_found
 from livepin_server.services.rights import RANK, named, reaches
 
+from .blocked import BlockedAddresses
 from .limits import RateLimit, origin
 
 PUBLIC = ("/healthz", "/readyz", "/openapi.json")
@@ -39,11 +40,18 @@ class TooManyFailuresError(Exception):
 class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
     """Takes the caller from `Authorization: Bearer lpk_...`."""
 
-    def __init__(self, app: ASGIApp, api_keys: ApiKeys, failures: RateLimit) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        api_keys: ApiKeys,
+        failures: RateLimit,
+        blocked: BlockedAddresses | None,
+    ) -> None:
         # No method is excepted, OPTIONS neither: the guard needs to know who calls.
         super().__init__(app, exclude=[f"^{path}$" for path in PUBLIC], exclude_http_methods=())
         self._api_keys = api_keys
         self._failures = failures
+        self._blocked = blocked
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
@@ -57,6 +65,8 @@ class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
             principal = await asyncio.to_thread(self._api_keys.verify, text.strip(), address)
         except ForbiddenError as exc:
             if not self._failures.allow(origin(address)):
+                if self._blocked is not None and connection.client:
+                    await asyncio.to_thread(self._blocked.blocked, connection.client.host)
                 raise TooManyFailuresError(self._failures.pause) from exc
             raise NotAuthorizedException(
                 "expected Authorization: Bearer with a valid API key",

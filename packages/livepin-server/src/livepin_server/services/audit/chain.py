@@ -20,7 +20,8 @@ from msgspec import Struct
 from livepin_server.errors import TamperedError
 
 FIRST = bytes(32)  # stands before the first entry
-LONGEST_LINE = 64 * 1024  # bytes; an entry has at most a third of it
+LONGEST_LINE = 64 * 1024  # bytes; an entry has at most half of it
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 _TAG = b"livepin audit log\n"  # no other digest of Livepin's is taken over this
 
@@ -62,13 +63,12 @@ class Seal:
     version: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proven:
-    """The newest entry that a seal proves, and with it every one before."""
+class Proven(Struct, frozen=True, kw_only=True):
+    """An entry that a seal proves, and with it every one before."""
 
-    number: int
+    entry: int
     moment: datetime
-    where: str
+    by: str
 
 
 class _Known(Struct, frozen=True):
@@ -102,13 +102,14 @@ class Walk:
         self.account = account
         self.number = 0
         self.head = text(FIRST)
-        self.proven: Proven | None = None
-        self.sealed = 0  # entries that a config seals
+        self.proven: list[Proven] = []  # by seals from elsewhere
+        self.kept: Proven | None = None  # by the newest config that the server keeps
+        self.configs = 0  # that the server keeps, and that were met
         self.servers: dict[str, int] = {}  # heads of the server's log, by the last entry with each
         self._digest = FIRST
         self._kept = kept
         self._next: Seal | None = None  # of those kept
-        self._seals: dict[int | str, list[Seal]] = {}
+        self._seals: dict[int | str | None, list[Seal]] = {}
         for each in seals:
             self._seals.setdefault(each.version or each.head, []).append(each)
 
@@ -127,18 +128,17 @@ class Walk:
         self.number, self.head, self._digest = found.number, head, after
         if known.server is not None:
             self.servers[known.server] = found.number
-        seals = self._seals.pop(head, [])
-        if known.config is not None:
-            seals += self._seals.pop(known.config, [])
-            seals += [] if self._kept is None else [self._kept_one(known.config)]
-            self.sealed += bool(seals)
-        for seal in seals:
-            self._prove(seal, known.moment)
+        for place in (head, known.config):
+            for seal in self._seals.pop(place, ()):
+                self.proven.append(self._proven(seal, known.moment))
+        if known.config is not None and self._kept is not None:
+            self.kept = self._proven(self._next_kept(known.config), known.moment)
+            self.configs += 1
 
     def is_behind(self) -> bool:
-        """Tell whether the server keeps a config beyond the entries so far.
+        """Tell whether the server keeps a config that none of the entries so far has published.
 
-        It may have come in meanwhile: then its entry has, too.
+        It may have come in meanwhile; then its entry has, too.
         """
         return self._peek() is not None
 
@@ -149,8 +149,7 @@ class Walk:
             TamperedError: a seal was not met.
         """
         left = [each for found in self._seals.values() for each in found]
-        kept = self._peek()
-        for seal in [*left, *([] if kept is None else [kept])]:
+        for seal in [*left, *([] if self._next is None else [self._next])]:
             raise TamperedError(
                 f"{seal.where} carries a head that is not in the log of {name(self.account)}, "
                 f"which ends at entry {self.number}",
@@ -179,7 +178,7 @@ class Walk:
         number = self.number + 1
         try:
             known = _known_of.decode(entry)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except UNREADABLE as exc:
             raise TamperedError(f"entry {number} says nothing that can be read: {exc}") from exc
         if self.account is None:
             self.account = known.account
@@ -195,8 +194,8 @@ class Walk:
             self._next = next(self._kept, None)
         return self._next
 
-    def _kept_one(self, version: int) -> Seal:
-        """Return the seal of the config that an entry published: the next one that is kept."""
+    def _next_kept(self, version: int) -> Seal:
+        """Return the seal of the config that an entry published: it is the next one."""
         seal, self._next = self._peek(), None
         if seal is None or seal.version != version:
             found = "no newer config" if seal is None else f"config {seal.version} next"
@@ -206,14 +205,29 @@ class Walk:
             )
         return seal
 
-    def _prove(self, seal: Seal, moment: datetime) -> None:
+    def _proven(self, seal: Seal, moment: datetime) -> Proven:
         if seal.head != self.head:
             raise TamperedError(
                 f"entry {self.number} published config {seal.version}, but its digest is not the "
                 f"head that {seal.where} carries",
                 hint="it was written anew, or one before it was; keep that config: it is signed",
             )
-        self.proven = Proven(number=self.number, moment=moment, where=seal.where)
+        return Proven(entry=self.number, moment=moment, by=seal.where)
+
+
+def account_of(data: bytes) -> str:
+    """Return whose log a line is of; nothing vouches for it yet.
+
+    Raises:
+        TamperedError: it is none.
+    """
+    try:
+        return _known_of.decode(_line_of.decode(data).entry).account
+    except UNREADABLE as exc:
+        raise TamperedError(
+            f"expected a line of an audit log, found none: {exc}",
+            hint="expected what livepin audit export gives",
+        ) from exc
 
 
 def name(account: str | None) -> str:
@@ -226,7 +240,7 @@ def _line(data: bytes, number: int) -> Line:
         raise TamperedError(f"entry {number} is cut off", hint="is the export whole?")
     try:
         return _line_of.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise TamperedError(
             f"expected entry {number}, found a line that is none: {exc}",
             hint="each must be as it was exported: other tools write the same in other bytes",

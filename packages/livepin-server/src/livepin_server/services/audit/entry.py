@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
+from livepin import jsontext
 from msgspec import Struct
 
 from livepin_server.services.model import Intent
@@ -106,8 +107,8 @@ def entry_of(
 
 
 def encode(entry: Entry) -> bytes:
-    """Return the bytes of an entry: one line of JSON."""
-    return msgspec.json.encode(entry)
+    """Return the bytes of an entry: JSON in ASCII, on one line, that no terminal would obey."""
+    return _json(msgspec.to_builtins(entry)).replace(b"\x7f", b"\\u007f")
 
 
 def decode(data: bytes) -> Entry:
@@ -121,7 +122,7 @@ def _sound(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
         return {_sound(name): _sound(each) for name, each in value.items()}
-    return [_sound(each) for each in value] if isinstance(value, list) else value
+    return [_sound(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _bounded(name: str, value: Any) -> Any:
@@ -158,4 +159,4 @@ def _cut(value: Any) -> Cut:
 
 
 def _json(value: Any) -> bytes:
-    return msgspec.json.encode(value)
+    return jsontext.dump(value)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from datetime import datetime, timezone
 
-import msgspec
-from livepin.errors import LivepinError
+from livepin.errors import MalformedError
 from msgspec import Struct, structs
 from sqlalchemy import Connection, func, insert, select
 
-from livepin_server.errors import ConflictError
+from livepin_server.errors import NotFoundError
 from livepin_server.services.nearest import not_found
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, audit, configs, roots
@@ -129,14 +128,14 @@ class Audit:
         """Return the lines of the entries after a number, as many as may be given out at a time.
 
         Raises:
-            ConflictError: the log ends before that number.
+            NotFoundError: no such account, or the log ends before that number.
         """
         with self._database.reading() as connection:
             _require(connection, account)
             after = max(after, _first_since(connection, account, since) - 1)
             if after > (newest := _newest(connection, account)[0]):
-                raise ConflictError(
-                    f"expected entries up to {after} at least, the log ends at entry {newest}",
+                raise NotFoundError(
+                    f"there is no entry {after}: the log ends at entry {newest}",
                     hint="entries were cut off, or this is another server: livepin audit verify",
                 )
             previous = _digest_of(connection, account, after)
@@ -234,7 +233,7 @@ def _has_head(connection: Connection, account: str) -> bool:
         return True
     try:
         head = head_of(raw)
-    except (LivepinError, msgspec.DecodeError, UnicodeError):
+    except MalformedError:
         return False
     place = audit.c.account == account, audit.c.digest == head
     return head is None or connection.scalar(select(audit.c.number).where(*place)) is not None

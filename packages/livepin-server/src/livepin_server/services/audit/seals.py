@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from livepin.bootstrap import Bootstrap
 from livepin.documents import Root, config
-from livepin.errors import LivepinError
-from livepin.jose import b64url_decode, parse_compact
+from livepin.errors import LivepinError, MalformedError
+from livepin.jose import Jws, b64url_decode, parse_compact
 from livepin.trust import TrustedState
 from msgspec import Struct
 
 from livepin_server.errors import TamperedError
 
-from .chain import Seal
+from .chain import UNREADABLE, Seal
 
 
 class _Config(Struct, frozen=True):
@@ -30,13 +30,13 @@ _config_of = msgspec.json.Decoder(_Config)
 
 
 def head_of(raw: bytes) -> bytes | None:
-    """Return the head in a signed config, whose signature is not verified.
+    """Return the head in a config, whose signature is not looked at.
 
     Raises:
-        MalformedError, msgspec.DecodeError: it is no config.
+        MalformedError: it is no config.
     """
-    found = _config_of.decode(parse_compact(raw, typ=config.TYP).payload)
-    return None if found.audit is None else b64url_decode(found.audit.encode())
+    _, found = _parsed(raw, "the document")
+    return None if found.audit is None else b64url_decode(found.audit.encode("ascii", "replace"))
 
 
 class Roots:
@@ -51,6 +51,7 @@ class Roots:
         """Add the root of a bootstrap, and those that came after it.
 
         Raises:
+            MalformedError: it is of another account.
             TamperedError: one is not signed as it must be, or is known with other content.
         """
         try:
@@ -59,50 +60,40 @@ class Roots:
                 state = state.advance_root(raw)
         except LivepinError as exc:
             raise TamperedError(
-                f"the roots of {where} do not hold: {exc}",
-                hint="is it whole? else they were exchanged: keep it, and ask who holds the root "
-                "key",
+                f"root and config of {where} do not hold: {exc}",
+                hint="if it is whole, it was changed: ask who holds the root key",
             ) from exc
         self._require_one_account(state.account, where)
         for root in state.roots:
             version = root.document.version
             if self._payloads.setdefault(version, root.payload) != root.payload:
                 raise TamperedError(
-                    f"root {version} of {where} is another one than was known",
-                    hint="one of them is not the account's: ask who holds the root key",
+                    f"root {version} of {where} is not the one that was known before",
+                    hint="one of the two is not the account's: ask who holds the root key",
                 )
             self._roots[version] = root.document
 
     def seal(self, raw: bytes, *, where: str) -> Seal | None:
         """Return the seal that a signed config is, or None if it carries no head.
 
-        `{version}` in `where` becomes that of the config.
-
         Raises:
-            TamperedError: it is no config, or not signed by a key that its root names.
+            MalformedError: it is no config, of another account, or its root is not here.
+            TamperedError: it is not signed by a key that its root names.
         """
-        try:
-            jws = parse_compact(raw, typ=config.TYP)
-            found = _config_of.decode(jws.payload)
-        except (LivepinError, msgspec.DecodeError, UnicodeError) as exc:
-            raise TamperedError(
-                f"{where.format(version='?')} is no signed config: {exc}",
-                hint="as it is delivered: one line of three parts",
-            ) from exc
-        where = where.format(version=found.version)
+        jws, found = _parsed(raw, where)
         self._require_one_account(found.account, where)
         root = self._roots.get(found.root_version)
         if root is None:
-            raise TamperedError(
-                f"{where} names root {found.root_version}, which is not here",
-                hint="give a bootstrap with that root, or verify where the server answers",
+            raise MalformedError(
+                f"{where} is signed under root {found.root_version}, which is not here",
+                hint="give a bootstrap with that root, too: --bootstrap FILE",
             )
         (signature,) = jws.signatures
         key = root.roles["config"].keys.get(signature.kid)
         if key is None or not signature.verified_by(key):
             raise TamperedError(
                 f"{where} is not signed by a key that root {found.root_version} names",
-                hint="it was changed, or it is not from this server",
+                hint="it was changed, or it is not from this account's server",
             )
         if found.audit is None:
             return None
@@ -112,7 +103,43 @@ class Roots:
         if self.account is None:
             self.account = account
         if account != self.account:
-            raise TamperedError(
+            raise MalformedError(
                 f"{where} is of the account {account}, not of {self.account}",
-                hint="--account, or another file",
+                hint="name another file, or another --account",
             )
+
+
+def kept(roots: Roots, configs: Iterable[tuple[int, bytes]]) -> Iterator[Seal]:
+    """Give the seals of the configs that the server keeps, by version.
+
+    Those from before there was a log carry no head; from the first that does, all do.
+
+    Raises:
+        TamperedError: one is not what it was.
+    """
+    begun = False
+    for version, raw in configs:
+        where = f"the server's config {version}"
+        try:
+            seal = roots.seal(raw, where=where)
+        except MalformedError as exc:
+            raise TamperedError(f"{where} does not hold: {exc}") from exc
+        if seal is None and begun:
+            raise TamperedError(
+                f"{where} carries no head, though an older one does",
+                hint="this server's software did not publish it",
+            )
+        if seal is not None:
+            begun = True
+            yield seal
+
+
+def _parsed(raw: bytes, where: str) -> tuple[Jws, _Config]:
+    try:
+        jws = parse_compact(raw, typ=config.TYP)
+        return jws, _config_of.decode(jws.payload)
+    except (MalformedError, *UNREADABLE) as exc:
+        raise MalformedError(
+            f"{where} is no signed config: {exc}",
+            hint="expected it as it is delivered: one line of three parts",
+        ) from exc

@@ -34,7 +34,8 @@ from livepin_server.errors import (
 )
 from livepin_server.probing.probe import Observation, Target
 from livepin_server.services import rows
-from livepin_server.services.audit import Action, Audit, Entry, entry_of
+from livepin_server.services.audit import Action, Entry, entry_of
+from livepin_server.services.audit.log import Audit
 from livepin_server.services.changes import Applying, Change, SetDelivery
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.expiry import Expiry

@@ -27,6 +27,8 @@ from livepin_server.errors import (
     ServiceError,
     UnavailableError,
 )
+from livepin_server.services.audit import Action, entry_of
+from livepin_server.services.audit.log import Audit
 from livepin_server.services.changes import Applying, Change, decode, encode
 from livepin_server.services.guard_settings import GuardSettings, guard_settings
 from livepin_server.services.model import (
@@ -71,6 +73,7 @@ class Stage:
     def __init__(
         self, database: Database, publisher: Publisher, *, clock: Callable[[], datetime]
     ) -> None:
+        self._audit = Audit(database)
         self._database = database
         self._publisher = publisher
         self._clock = clock
@@ -194,7 +197,12 @@ class Stage:
         """Forget a stage and its changes; nothing was published."""
         view, _ = self._load(account, number)
         _require_seen(view, intent.how.expected)
-        self._database.write(lambda connection: _take_down(connection, account, view))
+
+        def transaction(connection: Connection) -> None:
+            _take_down(connection, account, view)
+            self._tell(connection, "stage.discard", view, intent, {"changed": _lines(view)})
+
+        self._database.write(transaction)
         return view
 
     def publish_due(self) -> list[Publication]:
@@ -255,6 +263,8 @@ class Stage:
                 )
             )
             _touch(connection, account, number)
+            view = _view(connection, _require(connection, account, number))
+            self._tell(connection, "stage.add", view, intent, {"changed": changed, "at": at})
             return Staged(
                 stage=number,
                 changed=changed,
@@ -278,6 +288,9 @@ class Stage:
                 self._check_person(connection, account, view, intent, approve=True)
                 values["approved_by"] = intent.author
             _update(connection, account, view, values)
+            action: Action = "stage.approve" if approve else "stage.schedule"
+            told = {"at": intent.how.at, "changed": _lines(view)}
+            self._tell(connection, action, view, intent, told)
             return _view(connection, _require(connection, account, view.number))
 
         return self._database.write(transaction)
@@ -304,11 +317,33 @@ class Stage:
 
     def _keep_failure(self, row: Row[Any], failure: str) -> None:
         this = (stages.c.account == row.account, stages.c.number == row.number)
-        self._database.write(
-            lambda connection: connection.execute(
-                update(stages).where(*this).values(failure=failure)
-            )
+        intent = Intent(author="livepin", reason="its time had come")
+
+        def transaction(connection: Connection) -> None:
+            connection.execute(update(stages).where(*this).values(failure=failure))
+            view = _view(connection, _require(connection, row.account, row.number))
+            self._tell(connection, "stage.fail", view, intent, {"failure": failure})
+
+        self._database.write(transaction)
+
+    def _tell(
+        self,
+        connection: Connection,
+        action: Action,
+        view: StageView,
+        intent: Intent,
+        after: dict[str, Any],
+    ) -> None:
+        """Tell the audit log of a stage."""
+        entry = entry_of(
+            intent,
+            account=view.account,
+            action=action,
+            now=self._clock(),
+            target=str(view.number),
+            after=after,
         )
+        self._audit.append(connection, entry)
 
     def _replay(
         self, connection: Connection, account: str, changes: Sequence[Change], author: str
@@ -482,6 +517,10 @@ def _require_soon(at: datetime | None, now: datetime) -> None:
             f"expected a time within a year from now, found {at:%Y-%m-%d %H:%M} UTC",
             hint="such as --at 2027-01-31T12:00:00Z",
         )
+
+
+def _lines(view: StageView) -> list[str]:
+    return [line for each in view.changes for line in each.changed]
 
 
 def _reasons(view: StageView) -> str:
