@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from livepin.testing import RecordingServer
 from livepin_server.cli.app import main
-from livepin_server.cli.output import counted, plain, put, working
+from livepin_server.cli.output import counted, plain, put, show_json, working
 
 PIN = "sha256/" + "A" * 43 + "="
 LIVEPIN = [sys.executable, "-m", "livepin"]
@@ -132,6 +133,15 @@ def test_colours_can_be_turned_off(data, environment) -> None:
     assert code == 3
     assert "there is no domain 'nowhere.test'" in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", shown)
+
+
+def test_json_holds_nothing_that_a_terminal_would_obey(capsys) -> None:
+    value = {"a": "ü\x1b[2J\x9b\x7f\u202e\U000e0001 😀\n", "b\u2028": None}
+    show_json(value)
+    out = capsys.readouterr().out
+    assert json.loads(out) == value
+    assert "ü" in out
+    assert [c for c in out if not c.isprintable() and c != "\n"] == []
 
 
 def test_no_colours_and_no_control_characters_in_a_pipe(shell, data) -> None:

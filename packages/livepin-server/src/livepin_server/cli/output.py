@@ -61,8 +61,9 @@ def err() -> Terminal:
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON."""
-    write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    """Print a value as JSON, without a character that a terminal would obey."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    write("".join(c if c.isprintable() or c == "\n" else _in_json(c) for c in text))
 
 
 def write(text: str) -> None:
@@ -193,6 +194,11 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _in_json(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def day(text: str | None) -> str:

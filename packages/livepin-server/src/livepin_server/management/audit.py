@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
+import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, Parameter
 
+from livepin_server.errors import InvalidError
 from livepin_server.services.audit import SERVER
 from livepin_server.services.audit.log import LogPage, Signed, Wanted
 from livepin_server.services.composition import Services
@@ -18,9 +21,11 @@ _OF_SERVER = "/v1/audit"
 _LINES = "application/jsonl"
 
 _Number = Annotated[int, Parameter(ge=0, le=2**53 - 1)]
+_Before = Annotated[int | None, Parameter(ge=0, le=2**53 - 1)]
 _Limit = Annotated[int, Parameter(ge=1, le=1000)]
 _Action = Annotated[str, Parameter(max_length=64)]
 _Author = Annotated[str | None, Parameter(max_length=200)]
+_Since = Annotated[str | None, Parameter(max_length=40)]
 
 
 @get(_OF_ACCOUNT, role=Role.VIEWER, area=Area.AUDIT, sync_to_thread=True)
@@ -28,13 +33,13 @@ def list_entries(
     services: NamedDependency[Services],
     account: FromPath[str],
     limit: _Limit = 50,
-    before: _Number | None = None,
+    before: _Before = None,
     action: _Action = "",
     author: _Author = None,
-    since: Moment | None = None,
+    since: _Since = None,
 ) -> LogPage:
     """Return entries of an account's audit log, the newest first; `action` is how it begins."""
-    wanted = Wanted(action=action, author=author, since=since)
+    wanted = Wanted(action=action, author=author, since=_moment(since))
     return services.audit.log(account, wanted, limit=limit, before=before)
 
 
@@ -49,10 +54,12 @@ def export_entries(
     services: NamedDependency[Services],
     account: FromPath[str],
     after: _Number = 0,
-    since: Moment | None = None,
+    since: _Since = None,
 ) -> Response[bytes]:
     """Return the entries after a number as JSON lines, exactly as they are kept."""
-    return Response(services.audit.export(account, after=after, since=since), media_type=_LINES)
+    return Response(
+        services.audit.export(account, after=after, since=_moment(since)), media_type=_LINES
+    )
 
 
 @get(_OF_ACCOUNT + "/signed", role=Role.VIEWER, area=Area.AUDIT, sync_to_thread=True)
@@ -67,13 +74,13 @@ def list_signed(
 def list_server_entries(
     services: NamedDependency[Services],
     limit: _Limit = 50,
-    before: _Number | None = None,
+    before: _Before = None,
     action: _Action = "",
     author: _Author = None,
-    since: Moment | None = None,
+    since: _Since = None,
 ) -> LogPage:
     """Return entries of the server's own audit log, the newest first."""
-    wanted = Wanted(action=action, author=author, since=since)
+    wanted = Wanted(action=action, author=author, since=_moment(since))
     return services.audit.log(SERVER, wanted, limit=limit, before=before)
 
 
@@ -86,10 +93,22 @@ def list_server_entries(
     sync_to_thread=True,
 )
 def export_server_entries(
-    services: NamedDependency[Services], after: _Number = 0, since: Moment | None = None
+    services: NamedDependency[Services], after: _Number = 0, since: _Since = None
 ) -> Response[bytes]:
     """Return the entries of the server's own log after a number as JSON lines."""
-    return Response(services.audit.export(SERVER, after=after, since=since), media_type=_LINES)
+    return Response(
+        services.audit.export(SERVER, after=after, since=_moment(since)), media_type=_LINES
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return msgspec.convert(text, type=Moment | None)
+    except msgspec.ValidationError as exc:
+        raise InvalidError(
+            f"since: expected a time with its zone, found {text!r}",
+            hint="such as 2027-01-31T12:00:00Z",
+        ) from exc
 
 
 HANDLERS = [

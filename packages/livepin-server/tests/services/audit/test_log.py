@@ -294,6 +294,7 @@ def test_an_export_begins_with_the_first_entry_of_a_day(services, record, rows, 
     assert first(clock() - dt.timedelta(days=1)) == known + 3
     assert first(clock() - dt.timedelta(days=1), after=known + 3) == known + 4
     assert first(clock() - dt.timedelta(days=90)) == 1
+    assert first(dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=23)))) == 1
     assert first(clock() + dt.timedelta(seconds=1)) is None
 
 

@@ -1,0 +1,265 @@
+"""Every route that changes something leaves an entry; and the routes that give the log out."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from livepin.bootstrap import Bootstrap
+from livepin.documents import root
+from livepin.jose import PrivateKey, b64url_decode, sign_general
+from livepin.testing import RecordingServer, make_chain
+from livepin_server.management import app, openapi
+from livepin_server.services.audit.chain import Walk
+from livepin_server.services.audit.seals import Roots, kept
+
+DOMAINS = "/v1/accounts/acme/domains"
+SETS = "/v1/accounts/acme/pin-sets"
+STREAMS = "/v1/accounts/acme/streams"
+
+
+def pin(number: int = 1) -> dict[str, str]:
+    """A pin to add, another for each number."""
+    return {"sha256": "sha256/" + base64.b64encode(bytes([number]) * 32).decode()}
+
+
+@pytest.fixture(scope="module")
+def call(server):
+    """Call the API as an admin of the whole server."""
+    key = server.key()
+
+    def one(method: str, path: str, body: object = None, status: int = 200):
+        answer = server.send(method, path, to="management", key=key, json=body)
+        assert answer.status_code == status, answer.text
+        lines = answer.headers["content-type"].startswith("application/jsonl")
+        return answer.content if lines else answer.json()
+
+    one.server, one.key = server, key
+    return one
+
+
+def newest(call, path: str) -> int:
+    """Return the number of the newest entry of a log."""
+    items = call("GET", f"{path}?limit=1")["items"]
+    return items[0]["number"] if items else 0
+
+
+# -- every route that changes something ----------------------------------------------------------
+
+
+def add_domain(call, host="a.example.com", number=1):
+    return call("POST", DOMAINS, {"pattern": host, "pins": [pin(number)], "reason": "why"}, 201)
+
+
+def prepared(call, name):
+    """Return the root of a new account, signed."""
+    key = PrivateKey.generate()
+    body = {"root_keys": [dict(key.public.jwk())]}
+    payload = call("POST", f"/v1/accounts/{name}/prepare", body)["payload"]
+    return json.loads(sign_general(b64url_decode(payload.encode()), typ=root.TYP, signers=[key]))
+
+
+def make_key(call, **members):
+    body = {"name": f"key {newest(call, '/v1/audit')}", "role": "viewer", **members}
+    return call("POST", "/v1/api-keys", body, 201)
+
+
+def change_settings(call):
+    add_domain(call, "settings.example.com")
+    call("PATCH", f"{DOMAINS}/settings.example.com/settings", {"mode": "report"})
+
+
+def remove_domain(call):
+    add_domain(call, "gone.example.com")
+    call("DELETE", f"{DOMAINS}/gone.example.com?reason=gone")
+
+
+def follow(call):
+    add_domain(call, "follows.example.com")
+    call("POST", SETS, {"name": "followed", "pins": [pin(7)]}, 201)
+    call("PUT", f"{DOMAINS}/follows.example.com/pin-set", {"name": "followed"})
+
+
+def add_pins(call):
+    add_domain(call, "more.example.com")
+    call("POST", f"{DOMAINS}/more.example.com/pins", {"pins": [pin(2)]}, 201)
+
+
+def remove_pin(call):
+    add_domain(call, "less.example.com")
+    call("POST", f"{DOMAINS}/less.example.com/pins", {"pins": [pin(2)]}, 201)
+    digest = base64.urlsafe_b64encode(bytes([2]) * 32).decode().rstrip("=")
+    call("DELETE", f"{DOMAINS}/less.example.com/pins/{digest}")
+
+
+def replace_pins(call):
+    call("POST", SETS, {"name": "replaced", "pins": [pin(1)]}, 201)
+    call("PUT", f"{SETS}/replaced/pins", {"pins": [pin(2)]})
+
+
+def remove_set(call):
+    call("POST", SETS, {"name": "removed", "pins": [pin(1)]}, 201)
+    call("DELETE", f"{SETS}/removed")
+
+
+def take(call):
+    add_domain(call, "taken.example.com")
+    call("POST", STREAMS, {"name": "taker"}, 201)
+    remove = f"{DOMAINS}/taken.example.com?stream=taker"
+    call("DELETE", remove)
+    call("POST", f"{STREAMS}/taker/domains", {"pattern": "taken.example.com", "source": "main"})
+
+
+def probe(call):
+    with RecordingServer(make_chain("127.0.0.1")) as endpoint:
+        call("POST", "/v1/accounts/acme/probes", {"host": "127.0.0.1", "port": endpoint.port})
+
+
+OF_SERVER, OF_ACCOUNT = "/v1/audit", "/v1/accounts/acme/audit"
+# Each route that may change something, how to have it do so, and the action that is told where.
+ROUTES = {
+    ("POST", "/v1/accounts/{account}/prepare"):
+        (lambda call: prepared(call, "prepared"), OF_SERVER, "account.prepare"),
+    ("PUT", "/v1/accounts/{account}/root"):
+        (lambda call: call("PUT", "/v1/accounts/beta/root", {"document": prepared(call, "beta")}),
+         "/v1/accounts/beta/audit", "account.create"),
+    ("PUT", "/v1/accounts/{account}/delivery"):
+        (lambda call: call("PUT", "/v1/accounts/acme/delivery", {"refresh_interval": 60}),
+         OF_ACCOUNT, "delivery.set"),
+    ("POST", "/v1/accounts/{account}/domains"): (add_domain, OF_ACCOUNT, "config.publish"),
+    ("PATCH", "/v1/accounts/{account}/domains/{pattern}/settings"):
+        (change_settings, OF_ACCOUNT, "config.publish"),
+    ("DELETE", "/v1/accounts/{account}/domains/{pattern}"):
+        (remove_domain, OF_ACCOUNT, "config.publish"),
+    ("PUT", "/v1/accounts/{account}/domains/{pattern}/pin-set"):
+        (follow, OF_ACCOUNT, "config.publish"),
+    ("POST", "/v1/accounts/{account}/domains/{pattern}/pins"):
+        (add_pins, OF_ACCOUNT, "config.publish"),
+    ("DELETE", "/v1/accounts/{account}/domains/{pattern}/pins/{digest}"):
+        (remove_pin, OF_ACCOUNT, "config.publish"),
+    ("POST", "/v1/accounts/{account}/pin-sets"):
+        (lambda call: call("POST", SETS, {"name": "added", "pins": [pin(3)]}, 201),
+         OF_ACCOUNT, "config.publish"),
+    ("PUT", "/v1/accounts/{account}/pin-sets/{name}/pins"):
+        (replace_pins, OF_ACCOUNT, "config.publish"),
+    ("DELETE", "/v1/accounts/{account}/pin-sets/{name}"):
+        (remove_set, OF_ACCOUNT, "config.publish"),
+    ("POST", "/v1/accounts/{account}/streams"):
+        (lambda call: call("POST", STREAMS, {"name": "canary"}, 201), OF_ACCOUNT, "stream.add"),
+    ("POST", "/v1/accounts/{account}/streams/{stream}/domains"):
+        (take, OF_ACCOUNT, "config.publish"),
+    ("POST", "/v1/accounts/{account}/probes"): (probe, OF_ACCOUNT, "probe"),
+    ("POST", "/v1/api-keys"): (make_key, OF_SERVER, "api-key.create"),
+    ("DELETE", "/v1/api-keys/{key_id}"):
+        (lambda call: call("DELETE", f"/v1/api-keys/{make_key(call)['view']['id']}"),
+         OF_SERVER, "api-key.revoke"),
+}  # fmt: skip
+NAMES = [f"{method} {path}" for method, path in ROUTES]
+
+
+def test_the_table_has_every_route_that_may_change_something() -> None:
+    paths = openapi.document(app.ROUTES)["paths"]
+    found = {(method.upper(), path) for path, operations in paths.items() for method in operations}
+    assert {each for each in found if each[0] != "GET"} == set(ROUTES)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=NAMES)
+def test_a_route_that_changes_something_leaves_an_entry(call, route) -> None:
+    change, log, action = ROUTES[route]
+    before = 0 if "beta" in log else newest(call, log)
+    change(call)
+    items = call("GET", f"{log}?limit=100&action={action}")["items"]
+    last = items[0]
+    assert last["number"] > before
+    entry = last["entry"]
+    assert (entry["action"], entry["origin"]) == (action, "127.0.0.1")
+    assert entry["key_id"] == call.key.split("_")[1]
+    assert entry["author"].startswith("admin ")
+    if action == "config.publish":
+        assert entry["after"]["changed"]
+        assert entry["config"] == entry["after"]["version"]
+    assert "lpk_" not in json.dumps(items)
+
+
+def test_what_is_refused_leaves_none(call) -> None:
+    before = newest(call, OF_ACCOUNT), newest(call, OF_SERVER)
+    call("POST", DOMAINS, {"pattern": "!", "pins": [pin()]}, 422)
+    call("POST", "/v1/accounts/acme/probes", {"host": "!"}, 422)
+    call("POST", "/v1/accounts/nobody/probes", {"host": "127.0.0.1"}, 404)
+    call("DELETE", "/v1/api-keys/nobody", status=404)
+    assert (newest(call, OF_ACCOUNT), newest(call, OF_SERVER)) == before
+
+
+def test_a_key_for_an_account_is_told_of_there(call) -> None:
+    made = make_key(call, account="acme")["view"]
+    (found,) = call("GET", f"{OF_ACCOUNT}?action=api-key&limit=1")["items"]
+    assert found["entry"]["target"] == made["id"]
+
+
+# -- the log given out ---------------------------------------------------------------------------
+
+
+def test_all_that_was_done_here_can_be_verified_over_the_api(call) -> None:
+    first = call("GET", f"{OF_ACCOUNT}/signed")
+    documents = [(each["version"], each["document"].encode()) for each in first["configs"]]
+    roots = Roots()
+    start = Bootstrap(root=first["roots"][0].encode(), config=documents[0][1])
+    roots.add(start, where="the server")
+    walk = Walk("acme", kept=kept(roots, documents))
+    for line in call("GET", f"{OF_ACCOUNT}/entries").splitlines(keepends=True):
+        walk.take(line)
+    assert not walk.is_behind()
+    walk.end()
+    assert walk.configs == len(documents) > 5
+    after = documents[-1][0]
+    assert call("GET", f"{OF_ACCOUNT}/signed?after={after}") == {"roots": [], "configs": []}
+
+
+def test_the_log_goes_on_page_by_page(call) -> None:
+    whole = call("GET", f"{OF_ACCOUNT}?limit=1000")
+    assert whole["before"] is None
+    found, page = [], {"before": None, "items": []}
+    while not found or page["before"] is not None:
+        before = "" if page["before"] is None else f"&before={page['before']}"
+        page = call("GET", f"{OF_ACCOUNT}?limit=7{before}")
+        assert len(page["items"]) <= 7
+        found += page["items"]
+    assert found == whole["items"]
+
+
+def test_an_export_beyond_the_end_is_refused(call) -> None:
+    end = newest(call, OF_ACCOUNT)
+    assert call("GET", f"{OF_ACCOUNT}/entries?after={end}") == b""
+    problem = call("GET", f"{OF_ACCOUNT}/entries?after={end + 1}", status=404)
+    assert problem["detail"] == f"there is no entry {end + 1}: the log ends at entry {end}"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "before=-1", f"before={2**53}", "since=yesterday",
+     "since=2026-11-23T12:00:00", f"action={'a' * 65}", f"author={'a' * 201}"],
+)  # fmt: skip
+def test_a_query_out_of_bounds_is_refused(call, query) -> None:
+    for path in (OF_ACCOUNT, OF_SERVER):
+        status = 422 if query.startswith("since") else 400
+        assert call("GET", f"{path}?{query}", status=status)["detail"]
+
+
+def test_a_key_of_an_account_sees_that_accounts_log_alone(call) -> None:
+    server = call.server
+    for role in ("viewer", "admin"):
+        key = server.key(role, "acme")
+        for path, status in (
+            (OF_ACCOUNT, 200), (f"{OF_ACCOUNT}/entries", 200), (f"{OF_ACCOUNT}/signed", 200),
+            ("/v1/accounts/nobody/audit", 404), ("/v1/accounts/beta/audit/entries", 404),
+            (OF_SERVER, 403), (f"{OF_SERVER}/entries", 403),
+        ):  # fmt: skip
+            answer = server.send("GET", path, to="management", key=key)
+            assert answer.status_code == status, (path, answer.text)
+
+
+def test_no_route_changes_the_log(call) -> None:
+    paths = openapi.document(app.ROUTES)["paths"]
+    assert {m for path in paths for m in paths[path] if "/audit" in path} == {"get"}
+    call("DELETE", OF_ACCOUNT, status=405)
