@@ -16,7 +16,7 @@ COMMANDS = [
     "domain set-token", "domain set-stale", "pin add", "pin remove",
     "pin list", "pin new-backup", "pinset add", "pinset update", "pinset list", "pinset show",
     "pinset use", "pinset remove", "stream add", "stream list", "stream move", "stream copy",
-    "export", "doctor", "config show", "config log", "bootstrap",
+    "export", "doctor", "config show", "config log", "config diff", "bootstrap",
     "delivery show", "delivery set", "delivery check", "delivery renew-keys",
     "api-key create", "api-key list", "api-key show", "api-key rotate", "api-key revoke",
     "api-key recover",

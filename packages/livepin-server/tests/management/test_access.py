@@ -55,6 +55,7 @@ POST    ~/streams                         409  streams              ---y  ---0  
 POST    ~/streams/{stream}/domains        404  streams              --yy  --00  --yy
 GET     ~/configs                         200  configs              -yyy  -000  -yyy
 GET     ~/configs/{version}               200  configs              -yyy  -000  -yyy
+GET     ~/configs/{version}/diff/{other}  200  configs              -yyy  -000  -yyy
 POST    ~/configs/{version}/restore       422  configs              --yy  --00  --yy
 GET     ~/stages                          200  configs              -yyy  -000  -yyy
 GET     ~/stages/{number}/trial           404  configs              -yyy  -000  -yyy
@@ -109,6 +110,7 @@ BODIES = {
 VALUES = {
     "account": "acme", "pattern": "x.example", "digest": DIGEST, "name": "payments",
     "stream": "main", "version": "latest", "key_id": "nobody", "number": "open",
+    "other": "latest",
 }  # fmt: skip
 ACCOUNTS = ("acme", "beta", None)
 _NETWORKS = itertools.count()

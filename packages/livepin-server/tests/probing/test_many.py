@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from livepin_server.probing.many import DEADLINE, Lookout
+from livepin_server.probing.many import Lookout
 from livepin_server.probing.probe import Observation, Target
 
 UNSEEN = "it was not seen in time"
@@ -70,31 +70,39 @@ def test_nothing_to_look_at_starts_no_child() -> None:
     assert Lookout(command=["/nonexistent"]).look([]) == {}
 
 
-def test_what_was_seen_before_time_was_up_comes_back(
+def test_an_endpoint_that_hangs_does_not_hide_the_others(
     tls_endpoint, hanging, chain, authority
 ) -> None:
-    good, started = tls_endpoint(chain).target(ca=authority.pem), time.monotonic()
-    found = Lookout(seconds=DEADLINE).look([hanging.target(), good])
-    assert errors(found[hanging.target()]) in ([UNSEEN], [f"{hanging.target().connect} did not "
-                                                          "answer in time"])  # fmt: skip
+    good, silent = tls_endpoint(chain).target(ca=authority.pem), hanging.target()
+    found = Lookout(seconds=SLOW).look([silent, good])
+    assert errors(found[silent]) == [f"{silent.connect} did not answer in time"]
     assert [each.verified for each in found[good]] == [True]
-    assert time.monotonic() - started < SLOW
     assert children() == set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_child_that_ends_or_stops_keeps_nobody_waiting(
-    tls_endpoint, hanging, chain, authority, number
-) -> None:
-    good = tls_endpoint(chain)
-    lookout, targets = Lookout(seconds=5.0), [good.target(ca=authority.pem), hanging.target()]
+def test_a_child_that_is_killed_keeps_nobody_waiting(hanging) -> None:
     with ThreadPoolExecutor(1) as pool:
-        looking = pool.submit(lookout.look, targets)
+        looking = pool.submit(Lookout(seconds=SLOW).look, [hanging.target()])
         wait(lambda: hanging.connections)
-        os.kill(children().pop(), number)
+        os.kill(children().pop(), signal.SIGKILL)
         found = looking.result(SLOW)
-    assert errors(found[targets[1]]) == [UNSEEN]
+    assert errors(found[hanging.target()]) == [UNSEEN]
     assert children() == set()
+
+
+LINE = '[0, {"host": "api.example.test", "port": 443, "error": "no answer"}]'
+
+
+@pytest.mark.parametrize("then", ["exec sleep 600", "kill -STOP $$"])
+def test_what_came_before_time_was_up_counts(then: str) -> None:
+    """The child does not end by itself: it hangs, or somebody has stopped it."""
+    first, second = Target(host="api.example.test"), Target(host="other.example.test")
+    started = time.monotonic()
+    lookout = Lookout(command=["/bin/sh", "-c", f"echo '{LINE}'; {then}"], seconds=2.0)
+    found = lookout.look([first, second])
+    assert 2 <= time.monotonic() - started < SLOW
+    assert errors(found[first]) == ["no answer"]
+    assert errors(found[second]) == [UNSEEN]
 
 
 def test_few_children_run_at_once_and_who_waits_too_long_is_told(hanging) -> None:
@@ -170,8 +178,7 @@ def test_without_a_process_to_be_had_nothing_was_seen() -> None:
     assert errors(Lookout(command=["/nonexistent"]).look([target])[target]) == [UNSEEN]
 
 
-def test_what_a_child_says_until_it_breaks_off_counts() -> None:
+def test_what_came_before_it_broke_off_counts() -> None:
     target = Target(host="api.example.test")
-    line = '[0, {"host": "api.example.test", "port": 443, "error": "no answer"}]'
-    found = Lookout(command=["/bin/echo", f"{line}\n[0, "], seconds=SLOW).look([target])
+    found = Lookout(command=["/bin/echo", f"{LINE}\n[0, "], seconds=SLOW).look([target])
     assert errors(found[target]) == ["no answer"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,8 @@ from livepin.errors import LivepinError
 from livepin_server.services.naming import is_shared
 
 from .api import Changing, Common, connected
+from .config_diff import EXAMPLES as DIFF_EXAMPLES
+from .config_diff import diff, require_version
 from .output import CommandError, day, minute, replace, say, show_json, table, warn, write
 from .parameters import Reason, Stream
 
@@ -40,11 +41,7 @@ def show(
     common: Common = _DEFAULTS,
 ) -> None:
     """Show one config version."""
-    if version != "latest" and not (version.isascii() and version.isdecimal()):
-        raise CommandError(
-            f"expected a version number or latest, found {version[:40]!r}",
-            hint=_meant(version) or f"livepin config log{common.again} shows which there are",
-        )
+    require_version(version, common)
     with connected(common) as api:
         found = api.call("GET", f"{api.base}/configs/{version}", stream=stream)
     if common.json:
@@ -132,6 +129,9 @@ def restore(
     say(f"config version {new} has the domains and pins of version {version}.", "green")
 
 
+app.command(diff, help_epilogue=DIFF_EXAMPLES)
+
+
 def bootstrap(
     *,
     out: Annotated[
@@ -160,10 +160,6 @@ def bootstrap(
         show_json({"bootstrap": text, "version": version})
     else:
         write(text)
-
-
-def _meant(version: str) -> str | None:
-    return "did you mean latest?" if get_close_matches(version, ["latest"]) else None
 
 
 def _rows(domain: dict[str, Any], pin_sets: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -15,6 +15,7 @@ from livepin_server.errors import InvalidError
 from livepin_server.services.changes import RestoreConfig
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, How, Principal, Role, Staged
+from livepin_server.services.publishing.comparing import Comparison, compare
 from livepin_server.services.publishing.stage import only
 
 from .asking import Stream, answered, intent, tagged
@@ -43,11 +44,28 @@ def show_config(
     stream: Stream = "main",
 ) -> Response[ConfigShown]:
     """Return one config version, or the `latest`."""
-    number = None if version == "latest" else _number(version)
-    publication, raw = services.publisher.version(account, stream, number)
+    publication, raw = services.publisher.version(account, stream, _number(version))
     payload = msgspec.json.decode(parse_compact(raw, typ=config.TYP).payload, type=dict[str, Any])
     shown = ConfigShown(publication=publication, payload=payload, document=raw.decode("ascii"))
     return tagged(shown, publication.version)
+
+
+@get(
+    _BASE + "/configs/{version:str}/diff/{other:str}",
+    role=Role.VIEWER,
+    area=Area.CONFIGS,
+    sync_to_thread=True,
+)
+def diff_configs(
+    services: NamedDependency[Services],
+    account: FromPath[str],
+    version: FromPath[str],
+    other: FromPath[str],
+    stream: Stream = "main",
+) -> Comparison:
+    """Return what another config version of the stream, or the `latest`, says otherwise."""
+    first, second = _number(version), _number(other)
+    return compare(services.publisher, services.database, account, stream, first, second)
 
 
 @post(
@@ -67,7 +85,10 @@ def restore_config(
     stream: Stream = "main",
 ) -> Published | Staged:
     """Publish the domains and pins of an old version as a new one. Delivery stays as it is."""
-    change = RestoreConfig(version=_number(version), stream=stream)
+    number = _number(version)
+    if number is None:
+        raise InvalidError("expected the version to go back to, found the latest")
+    change = RestoreConfig(version=number, stream=stream)
     return answered(
         only(services.stage.make(account, change, intent(request, data.reason, how))),
         lambda done: Published(publication=done),
@@ -83,10 +104,13 @@ def bootstrap(
     return msgspec.json.decode(found.to_json(), type=dict[str, Any])
 
 
-def _number(version: str) -> int:
+def _number(version: str) -> int | None:
+    """Return the number of a version, None for the latest."""
+    if version == "latest":
+        return None
     if not (version.isascii() and version.isdecimal() and len(version) <= 16):
         raise InvalidError(f"expected a version number or latest, found {version[:40]!r}")
     return int(version)
 
 
-HANDLERS = [list_configs, show_config, restore_config, bootstrap]
+HANDLERS = [list_configs, show_config, diff_configs, restore_config, bootstrap]

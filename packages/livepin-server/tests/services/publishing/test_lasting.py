@@ -93,12 +93,16 @@ def test_pins_that_end_soon_without_another_are_warned_of(make_config, judged, p
         assert said == ([text] if warned else [])
 
 
-def test_a_pin_that_takes_over_in_time_leaves_no_gap(make_config, judged, pin, codes) -> None:
-    ends = pin(1, None, TOMORROW)
-    for start, warned in ((TOMORROW, False), (TOMORROW + timedelta(seconds=1), True)):
-        after = make_config({API: [pin(2, start), ends]})
-        found = judged(make_config({API: [1]}), after, {API: [[1]]})
-        assert codes(found) == ({"warnings": ["pins-end"]} if warned else {})
+@pytest.mark.parametrize(
+    ("start", "warned"),
+    [(TOMORROW, "served-pin-ends"), (TOMORROW + timedelta(seconds=1), "pins-end")],
+)
+def test_a_pin_that_takes_over_in_time_leaves_no_gap(
+    make_config, judged, pin, codes, start, warned
+) -> None:
+    after = make_config({API: [pin(2, start), pin(1, None, TOMORROW)]})
+    found = judged(make_config({API: [1]}), after, {API: [[1]]})
+    assert codes(found) == {"warnings": [warned]}
 
 
 moments = st.none() | st.integers(-3, 5).map(lambda days: NOW + timedelta(days=days))
@@ -110,7 +114,7 @@ any_pins = st.lists(
 @settings(deadline=None, max_examples=200)
 @given(any_pins)
 def test_the_end_is_the_first_moment_without_a_pin(pins) -> None:
-    end = Counting(NOW).end(pins)
+    end = Counting(NOW).of(pins).end
     limits = {each for pin in pins.pins for each in (pin.not_before, pin.not_after) if each}
     later = sorted(each for each in limits | {NOW} if each >= NOW)
     # Between two limits nothing changes, so that these moments are all there are.
@@ -178,6 +182,18 @@ def test_the_rows_tell_which_pins_are_backups(
     after = make_config({API: [1, 2] if len(marks) != 1 else [1]})
     found = judged(make_config(), after, {API: served} if served else {}, views=views)
     assert warned(found) == expected
+
+
+def test_what_the_rows_tell_of_a_set_holds_for_all_that_follow_it(
+    make_config, judged, pin_text
+) -> None:
+    hosts = {f"host-{n}.example.com": "payments" for n in range(3)}
+    after = make_config(hosts, {"payments": [1, 2]})
+    for backup in (True, False):
+        views = {"payments": [view(pin_text(1)), view(pin_text(2), backup=backup)]}
+        found = judged(make_config(), after, {host: [[1]] for host in hosts}, views=views)
+        without = [each.domain for each in found.warnings if each.code == "no-backup-pin"]
+        assert without == ([] if backup else [*hosts])
 
 
 def test_a_backup_that_has_ended_is_none(make_config, judged, pin) -> None:

@@ -156,9 +156,11 @@ def test_the_new_pins_start_tomorrow(make_config, publish, codes, api) -> None:
     found = publish(before, make_config({API: late}))
     assert [each.code for each in found.standing(forced=True)] == ["no-pin-in-force"]
     assert "2026-11-24 12:00 UTC" in found.refused[0].message
-    # Beside the pin of today they are what limits in time are for.
+    # Beside the pin of today they are what limits in time are for; when it ends, he is told.
     planned = [Pin(api.pin.sha256, None, tomorrow + timedelta(hours=1)), Pin(b"n" * 32, tomorrow)]
-    assert codes(publish(before, make_config({API: planned}))) == {}
+    found = publish(before, make_config({API: planned}))
+    assert codes(found) == {"warnings": ["served-pin-ends"]}
+    assert "from 2026-11-24 13:00 UTC on" in found.warnings[0].message
 
 
 def test_a_host_is_enforced_that_was_only_reported(make_config, publish, codes, api) -> None:

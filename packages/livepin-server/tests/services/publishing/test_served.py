@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import msgspec
 import pytest
@@ -117,6 +117,54 @@ def test_a_host_below_a_wildcard_goes_back_to_the_wildcards_pins(make_config, ju
     assert (only.code, only.domain) == ("drops-served-pin", API)
     assert f"which {ANY} would not pin any more" in only.message
     assert judged(before, make_config(), {}).refused == []  # apps no longer pin it
+
+
+# -- the end of what matches ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("days", [1, 30])
+def test_until_when_the_key_that_is_served_gets_apps_in_is_said(
+    make_config, judged, pin, pin_text, codes, days
+) -> None:
+    """It is the slow way to drop the pin that is served: a backup is left, and nobody serves it."""
+    end = NOW + timedelta(days=days)
+    before = make_config({API: [LEAF, OTHER]})
+    found = judged(before, make_config({API: [pin(LEAF, None, end), OTHER]}), {API: [CHAIN]})
+    assert codes(found) == {"warnings": ["served-pin-ends"]}
+    assert found.warnings[0].message == (
+        f"no pin of {API} matches what {API} serves at this moment, {pin_text(LEAF)}, from "
+        f"{end:%Y-%m-%d} 12:00 UTC on: apps are refused then"
+    )
+    assert found.warnings[0].hint == (
+        f"change the certificate before then, and see: livepin domain check {API}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "others"),
+    [
+        (None, NOW + timedelta(days=31), [OTHER]),
+        (None, None, [OTHER]),
+        (None, NOW + timedelta(days=1), [OTHER, INTERMEDIATE]),  # it matches what is served, too
+        (NOW, None, [OTHER]),
+    ],
+)
+def test_what_goes_on_to_match_is_nothing_to_say(
+    make_config, judged, pin, codes, start, end, others
+) -> None:
+    after = make_config({API: [pin(LEAF, start, end), *others]})
+    assert codes(judged(make_config({API: [LEAF, *others]}), after, {API: [CHAIN]})) == {}
+
+
+def test_of_several_addresses_the_first_whose_key_ends_is_named(
+    make_config, judged, pin, pin_text, codes
+) -> None:
+    end = NOW + timedelta(days=2)
+    after = make_config({API: [OTHER, pin(LEAF, None, end), pin(5, None, end)]})
+    seen = {API: [[6], [OTHER], CHAIN, [5]]}
+    found = judged(make_config({API: [OTHER, LEAF, 5]}), after, seen)
+    assert codes(found)["warnings"][:2] == ["not-matched-everywhere", "served-pin-ends"]
+    assert pin_text(LEAF) in found.warnings[1].message
 
 
 # -- several addresses ----------------------------------------------------------------------------

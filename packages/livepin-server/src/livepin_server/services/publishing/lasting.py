@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from livepin.documents import Domain
@@ -14,7 +15,19 @@ from .cases import Case, command
 from .difference import Difference
 from .findings import Finding
 
-_SOON = timedelta(days=30)
+SOON = timedelta(days=30)  # what ends before is worth a word
+
+
+@dataclass(frozen=True, slots=True)
+class InTime:
+    """The pins of a set as `sha256/BASE64`: those that count now, and those that may yet, in order.
+
+    `end` is the first moment from now on at which none counts, None if there is no such moment.
+    """
+
+    now: frozenset[str]
+    from_now: tuple[str, ...]
+    end: datetime | None
 
 
 class Counting:
@@ -22,20 +35,16 @@ class Counting:
 
     def __init__(self, now: datetime) -> None:
         self.now = now
-        self._texts: dict[int, frozenset[str]] = {}
-        self._ends: dict[int, datetime | None] = {}
+        self._read: dict[int, InTime] = {}
 
-    def texts(self, pins: PinSet) -> frozenset[str]:
-        """Return the pins that count now, as `sha256/BASE64`."""
-        if id(pins) not in self._texts:
-            self._texts[id(pins)] = frozenset(pins.texts(now=self.now))
-        return self._texts[id(pins)]
-
-    def end(self, pins: PinSet) -> datetime | None:
-        """Return the first moment from now on at which no pin counts, None if there is none."""
-        if id(pins) not in self._ends:
-            self._ends[id(pins)] = _gap(pins, self.now)
-        return self._ends[id(pins)]
+    def of(self, pins: PinSet) -> InTime:
+        """Return what a pin set holds."""
+        found = self._read.get(id(pins))
+        if found is None:
+            texts = frozenset(pins.texts(now=self.now))
+            found = InTime(texts, tuple(_from(pins, self.now)), end_of(pins, self.now))
+            self._read[id(pins)] = found
+        return found
 
 
 class Lasting:
@@ -50,15 +59,16 @@ class Lasting:
         self._change = change
         self._counting = counting
         self._views = views
+        self._marked: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
 
     def refusals(self, case: Case) -> Iterator[Finding]:
         """A domain that is enforced without a pin that counts now shuts out every app."""
         domain = case.enforced
-        if domain is None or self._counting.texts(domain.pins):
+        if domain is None or self._counting.of(domain.pins).now:
             return
         limits = [pin.not_before for pin in domain.pins.pins if pin.sha256 is not None]
         starts = [each for each in limits if each is not None and each > self._counting.now]
-        when = f"the next one does from {_minute(min(starts))} on" if starts else "all have ended"
+        when = f"the next one does from {minute(min(starts))} on" if starts else "all have ended"
         add = command("pin add", self._change, domain.pattern, "PIN")
         yield Finding(
             code="no-pin-in-force",
@@ -70,9 +80,9 @@ class Lasting:
     def warnings(self, case: Case, used: Iterable[str]) -> Iterator[Finding]:
         """What becomes of apps when the key in `used` is lost, or the last pin has ended."""
         domain = case.enforced
-        if domain is None or not self._counting.texts(domain.pins):
+        if domain is None or not self._counting.of(domain.pins).now:
             return
-        if not self._backups(domain, set(used)):
+        if not self._has_backup(domain, set(used)):
             yield Finding(
                 code="no-backup-pin",
                 domain=case.pattern,
@@ -80,39 +90,51 @@ class Lasting:
                 "until they get another config",
                 hint=command("pin new-backup", self._change, domain.pattern, "--out", "backup.key"),
             )
-        end = self._counting.end(domain.pins)
-        if end is not None and end <= self._counting.now + _SOON:
+        end = self._counting.of(domain.pins).end
+        if end is not None and end <= self._counting.now + SOON:
             add = command("pin add", self._change, domain.pattern, "PIN")
             yield Finding(
                 code="pins-end",
                 domain=case.pattern,
-                message=f"no pin of {domain.pattern} counts from {_minute(end)} on: apps are "
+                message=f"no pin of {domain.pattern} counts from {minute(end)} on: apps are "
                 "refused then",
                 hint=f"pin the next key in time: {add}",
             )
 
-    def _backups(self, domain: Domain, used: set[str]) -> set[str]:
-        """Return the pins by which apps get in when the key in use is lost.
+    def _has_backup(self, domain: Domain, used: set[str]) -> bool:
+        """Tell whether apps get in by another pin when the key in use is lost.
 
         Where nobody saw which one that is, it is the first that is not marked as a backup.
         """
-        now = self._counting.now
-        usable = [
-            str(pin)
-            for pin in domain.pins.pins
-            if pin.sha256 is not None and (pin.not_after is None or now < pin.not_after)
-        ]
+        pins = self._counting.of(domain.pins).from_now
         if self._views is None:
-            return {*usable} - (used or {usable[0]})
-        views = self._views.get(domain.pin_set, ())
-        marked = {each.sha256 for each in views if each.backup}
-        roots = {each.sha256 for each in views if each.level == "root"}
-        used = used or {next((pin for pin in usable if pin not in marked), usable[0])}
+            used = used or {pins[0]}
+            return any(pin not in used for pin in pins)
+        marked, roots = self._marks(domain.pin_set)
+        used = used or {next((pin for pin in pins if pin not in marked), pins[0])}
         # Of managed roots, each other one is a way on.
-        return ({*usable} - used) & (marked | roots if used <= roots else marked)
+        ways = roots if used <= roots else frozenset()
+        return any(pin not in used and (pin in marked or pin in ways) for pin in pins)
+
+    def _marks(self, pin_set: str) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the pins of a set that are marked as backups, and those of roots."""
+        if pin_set not in self._marked:
+            views = (self._views or {}).get(pin_set, ())
+            self._marked[pin_set] = (
+                frozenset(each.sha256 for each in views if each.backup),
+                frozenset(each.sha256 for each in views if each.level == "root"),
+            )
+        return self._marked[pin_set]
 
 
-def _gap(pins: PinSet, now: datetime) -> datetime | None:
+def _from(pins: PinSet, now: datetime) -> Iterator[str]:
+    for pin in pins.pins:
+        if pin.sha256 is not None and (pin.not_after is None or now < pin.not_after):
+            yield str(pin)
+
+
+def end_of(pins: PinSet, now: datetime) -> datetime | None:
+    """Return the first moment from `now` on at which no pin counts, None if there is none."""
     if pins.unlimited:
         return None
     known = (pin for pin in pins.pins if pin.sha256 is not None)
@@ -126,5 +148,6 @@ def _gap(pins: PinSet, now: datetime) -> datetime | None:
     return at
 
 
-def _minute(moment: datetime) -> str:
+def minute(moment: datetime) -> str:
+    """Return a moment as people write it."""
     return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from livepin.documents import Domain
+from livepin.pins import PinSet
 
 from livepin_server.probing.probe import Observation, Target
 
 from .cases import Case, command
 from .difference import Difference
 from .findings import Finding
-from .lasting import Counting
+from .lasting import SOON, Counting, end_of, minute
 
 MOST_LOOKED_AT = 200  # endpoints, for one change
 _LONGEST = 200  # characters of why an endpoint was not seen
@@ -54,6 +55,7 @@ class Served:
             yield self._not_seen(case)
         elif refused and refused != seen:
             yield self._not_everywhere(case, domain, refused)
+        yield from self._ends(case, domain, seen)
 
     def used(self, case: Case) -> set[str]:
         """Return the pins by which apps get in at this moment."""
@@ -68,14 +70,14 @@ class Served:
         return [each for each in found if each.verified and each.chain]
 
     def _matched(self, domain: Domain, seen: Observation) -> str | None:
-        pins = self._counting.texts(domain.pins)
+        pins = self._counting.of(domain.pins).now
         return next((key for key in _keys(seen) if key in pins), None)
 
     def _only_widens(self, case: Case, domain: Domain) -> bool:
         """Tell whether each pin that apps accept now is kept: then the change shuts out nobody."""
         if case.was is None or not case.was_enforced:
             return False
-        return self._counting.texts(case.was.pins) <= self._counting.texts(domain.pins)
+        return self._counting.of(case.was.pins).now <= self._counting.of(domain.pins).now
 
     def _dropped(
         self, case: Case, domain: Domain, seen: Sequence[Observation]
@@ -87,7 +89,7 @@ class Served:
         """
         if case.was is None:
             return None
-        lost = self._counting.texts(case.was.pins) - self._counting.texts(domain.pins)
+        lost = self._counting.of(case.was.pins).now - self._counting.of(domain.pins).now
         found = []
         for each in seen:
             keys = _keys(each)
@@ -141,6 +143,26 @@ class Served:
             "apps that get there are refused",
             hint=self._pin_it(domain, leaf),
         )
+
+    def _ends(self, case: Case, domain: Domain, seen: Sequence[Observation]) -> Iterator[Finding]:
+        """Say until when apps get in by what is served now, where another key would have to be."""
+        counting = self._counting
+        soon, last = counting.now + SOON, counting.of(domain.pins).end
+        if domain.pins.timeless or (last is not None and last <= soon):
+            return  # no pin ends, or all do, which is said already
+        for each in seen:
+            keys = set(_keys(each)) & counting.of(domain.pins).now
+            end = end_of(PinSet(tuple(p for p in domain.pins.pins if str(p) in keys)), counting.now)
+            if keys and end is not None and end <= soon:
+                check = command("domain check", self._change, each.host)
+                yield Finding(
+                    code="served-pin-ends",
+                    domain=case.pattern,
+                    message=f"no pin of {domain.pattern} matches what {each.host} serves at this "
+                    f"moment, {_keys(each)[0]}, from {minute(end)} on: apps are refused then",
+                    hint=f"change the certificate before then, and see: {check}",
+                )
+                return
 
     def _not_seen(self, case: Case) -> Finding:
         if case.target is None:
