@@ -43,7 +43,7 @@ def app(attacked, open_folder, new_pin, intent, tmp_path):
         path.write_bytes(services.publisher.bootstrap("acme", "main").to_json())
         services.domains.add_pins("acme", "api.example.com", [new_pin(2)], "main", MALLORY)
         services.api_keys.create("back door", Role.ADMIN, None, MALLORY)
-        services.publisher.publish("acme", "main", lambda *_: [], intent)
+        services.publisher.republish("acme", "main", intent)
     return path
 
 

@@ -17,6 +17,8 @@ from livepin_server.services.audit.seals import Roots, kept
 DOMAINS = "/v1/accounts/acme/domains"
 SETS = "/v1/accounts/acme/pin-sets"
 STREAMS = "/v1/accounts/acme/streams"
+STAGES = "/v1/accounts/acme/stages"
+KEYS = "/v1/accounts/acme/api-keys"
 
 
 def pin(number: int = 1) -> dict[str, str]:
@@ -111,6 +113,29 @@ def take(call):
     call("POST", f"{STREAMS}/taker/domains", {"pattern": "taken.example.com", "source": "main"})
 
 
+def restore(call):
+    add_domain(call, "restored.example.com")
+    version = call("GET", "/v1/accounts/acme/configs/latest")["publication"]["version"]
+    call("DELETE", f"{DOMAINS}/restored.example.com")
+    call("POST", f"/v1/accounts/acme/configs/{version}/restore", {})
+
+
+def publish(call):
+    call("POST", f"{SETS}?stage=true", {"name": "staged", "pins": [pin(4)]}, 202)
+    call("POST", f"{STAGES}/open/publish", {})
+
+
+def discard(call):
+    call("POST", f"{SETS}?stage=true", {"name": "forgotten", "pins": [pin(4)]}, 202)
+    call("DELETE", f"{STAGES}/open")
+
+
+def of_account(call):
+    number = newest(call, "/v1/accounts/acme/audit")
+    made = call("POST", KEYS, {"name": f"own {number}", "role": "viewer"}, 201)
+    return f"{KEYS}/{made['view']['id']}"
+
+
 def probe(call):
     with RecordingServer(make_chain("127.0.0.1")) as endpoint:
         call("POST", "/v1/accounts/acme/probes", {"host": "127.0.0.1", "port": endpoint.port})
@@ -149,6 +174,23 @@ ROUTES = {
         (lambda call: call("POST", STREAMS, {"name": "canary"}, 201), OF_ACCOUNT, "stream.add"),
     ("POST", "/v1/accounts/{account}/streams/{stream}/domains"):
         (take, OF_ACCOUNT, "config.publish"),
+    ("POST", "/v1/accounts/{account}/configs/{version}/restore"):
+        (restore, OF_ACCOUNT, "config.restore"),
+    ("POST", "/v1/accounts/{account}/stages/{number}/publish"):
+        (publish, OF_ACCOUNT, "config.publish"),
+    ("DELETE", "/v1/accounts/{account}/stages/{number}"): (discard, OF_ACCOUNT, "stage.discard"),
+    ("PUT", "/v1/accounts/{account}/guards"):
+        (lambda call: call("PUT", "/v1/accounts/acme/guards", {"most_domains": 50}),
+         OF_ACCOUNT, "guards.set"),
+    ("POST", "/v1/accounts/{account}/api-keys"): (of_account, OF_ACCOUNT, "api-key.create"),
+    ("POST", "/v1/accounts/{account}/api-keys/{key_id}/rotate"):
+        (lambda call: call("POST", f"{of_account(call)}/rotate", {}), OF_ACCOUNT,
+         "api-key.rotate"),
+    ("DELETE", "/v1/accounts/{account}/api-keys/{key_id}"):
+        (lambda call: call("DELETE", of_account(call)), OF_ACCOUNT, "api-key.revoke"),
+    ("POST", "/v1/api-keys/{key_id}/rotate"):
+        (lambda call: call("POST", f"/v1/api-keys/{make_key(call)['view']['id']}/rotate", {}),
+         OF_SERVER, "api-key.rotate"),
     ("POST", "/v1/accounts/{account}/probes"): (probe, OF_ACCOUNT, "probe"),
     ("POST", "/v1/api-keys"): (make_key, OF_SERVER, "api-key.create"),
     ("DELETE", "/v1/api-keys/{key_id}"):

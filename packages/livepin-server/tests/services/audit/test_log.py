@@ -13,11 +13,14 @@ from livepin_server.services.audit.chain import FIRST, Walk, text
 from livepin_server.services.audit.entry import decode
 from livepin_server.services.audit.log import Wanted
 from livepin_server.services.audit.seals import head_of
+from livepin_server.services.changes import SetDelivery
 from livepin_server.services.model import Intent, NewStream, Role
 from livepin_server.storage.schema import audit, configs
 from sqlalchemy import delete, select, update
 
 WHO = Intent(author="alice", reason="rotation", key_id="0123456789ab", origin="192.0.2.7")
+HERE = Intent(author="alice", origin="192.0.2.7")
+HOST = "api.example.com"
 ALL = Wanted()
 
 
@@ -106,7 +109,7 @@ def test_a_change_that_is_refused_leaves_no_entry(services, rows, intent):
         raise ConflictError("no")
 
     with pytest.raises(ConflictError):
-        services.publisher.publish("acme", "main", change, intent)
+        services.publisher.republish("acme", "main", intent, claim=change)
     assert rows() == before
 
 
@@ -141,16 +144,23 @@ def test_a_publication_and_its_head_are_of_one_transaction(services, add_domain,
     assert (found.action, found.target, found.config) == ("config.publish", "main", 2)
     assert (found.author, found.reason) == ("alice", "rotation")
     assert found.before == {"version": 1}
+    members = {"mode": "enforce", "token": False, "stale": "enforce", "pin_set": HOST}
+    (domain,) = services.domains.all("acme")
     assert found.after == {
-        "version": 2, "root_version": 1, "changed": publication.changed,
-    }  # fmt: skip
+        "version": 2,
+        "root_version": 1,
+        "changed": publication.changed,
+        "domains": {HOST: members},
+        "pin_sets": {HOST: [{"sha256": domain.pins[0].sha256.removeprefix("sha256/")}]},
+    }
 
 
 def test_every_way_to_publish_says_how_it_came_about(services, add_domain, entries, clock, intent):
     known = len(entries())
     add_domain()
     services.streams.add("acme", NewStream(name="canary"), intent)
-    services.publisher.set_delivery("acme", services.publisher.delivery("acme"), intent)
+    settings = services.publisher.delivery("acme")
+    services.stage.make("acme", SetDelivery(settings=settings), intent)
     services.publisher.set_delivery_of_all(lambda before: before, intent)
     clock.advance(days=8)
     services.publisher.resign_due()
@@ -191,17 +201,18 @@ def test_an_account_that_was_only_prepared_is_in_the_servers_log(services, entri
 def test_an_api_key_is_told_of_where_it_counts_and_never_its_secret(
     services, entries, rows, account, log
 ):
-    view, text = services.api_keys.create("ci", Role.OPERATOR, account, WHO)
-    services.api_keys.revoke(view.id, WHO)
-    made, revoked = entries(log)[-2:]
-    of_key = {"name": "ci", "role": "operator", "account": account}
-    assert (made.action, made.target, made.before, made.after) == (
-        "api-key.create", view.id, None, of_key,
-    )  # fmt: skip
-    assert (revoked.action, revoked.target, revoked.before, revoked.after) == (
-        "api-key.revoke", view.id, of_key, None,
-    )  # fmt: skip
-    assert text.split("_")[2].encode() not in b"".join(row.entry for row in rows(log))
+    view, text = services.api_keys.create("ci", Role.OPERATOR, account, HERE)
+    _, second = services.api_keys.rotate(view.id, HERE)
+    services.api_keys.revoke(view.id, HERE)
+    told = entries(log)[-3:]
+    assert [each.action for each in told] == ["api-key.create", "api-key.rotate", "api-key.revoke"]
+    assert {each.target for each in told} == {view.id}
+    made, rotated, revoked = told
+    assert (made.before, revoked.after) == (None, None)
+    for found in (made.after, rotated.before, rotated.after, revoked.before):
+        assert (found["name"], found["role"], found["account"]) == ("ci", "operator", account)
+    for secret in (text, second):
+        assert secret[17:].encode() not in b"".join(row.entry for row in rows(log))
 
 
 # -- what is looked for --------------------------------------------------------------------------
