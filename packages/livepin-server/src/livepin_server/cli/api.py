@@ -23,18 +23,17 @@ from livepin_server.layout import OPERATOR_KEY, RUN_FILE, TLS
 from livepin_server.lock import DataFolderBusyError, holding
 from livepin_server.settings import FILE
 
+from .files import reason
 from .output import (
     REFUSED,
     UNEXPECTED,
     UNREACHABLE,
     USAGE,
     CommandError,
+    Kept,
     confirm,
-    counted,
     err,
-    minute,
     say,
-    show_json,
     warn,
     working,
 )
@@ -124,34 +123,6 @@ class Changing(Common):
         return found
 
 
-class Kept(Exception):  # noqa: N818 - it is no error
-    """A change was not published, but kept for later: there is nothing else to show of it."""
-
-    def __init__(self, found: dict[str, Any], common: Changing) -> None:
-        super().__init__("kept for later")
-        self.found = found
-        self.common = common
-
-    def show(self) -> None:
-        """Say what was kept, and what comes next."""
-        found, again = self.found, self.common.again
-        if self.common.json:
-            show_json(found)
-            return
-        for line in found["changed"]:
-            say(line, "green" if line.startswith("+") else "")
-        if found["at"] is not None:
-            say(f"This is stage {found['stage']}, which is published at {minute(found['at'])}.")
-            if found["second_person"]:
-                say("Before that, by another API key:")
-                say(f"  livepin publish {found['stage']} --approve{again}")
-            return
-        say(f"Staged, not published; {counted(found['number'], 'change')} on the stage. Next:")
-        approve = " --approve" if found["second_person"] else ""
-        say(f"  livepin diff{again}")
-        say(f"  livepin publish{approve}{again}{', by another API key' if approve else ''}")
-
-
 class _UnconfirmedError(CommandError):
     """The server asks whether a person agrees."""
 
@@ -226,7 +197,7 @@ class Api:
             response = self._answer(method, path, body, query, headers)
         found = self._json(response)
         if response.status_code == _KEPT:
-            raise Kept(found, self.changing)
+            raise Kept(found, again=self.changing.again, json=self.changing.json)
         for text in _warnings(found):
             warn(text)
         return found
@@ -297,9 +268,9 @@ class Api:
             hint = f"the name does not resolve to an address; is {self._names.url} right?"
         if "CERTIFICATE_VERIFY_FAILED" in str(exc):
             hint = f"is {self._names.ca} the file tls/ca.pem of its data folder?"
-        reason = str(exc) or type(exc).__name__
+        said = str(exc) or type(exc).__name__
         return CommandError(
-            f"the server at {self.served} does not answer: {reason}", hint=hint, code=UNREACHABLE
+            f"the server at {self.served} does not answer: {said}", hint=hint, code=UNREACHABLE
         )
 
     def _stranger(self, status: int | None = None) -> CommandError:
@@ -387,15 +358,7 @@ def opening(data: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeDecodeError) as exc:
-        raise CommandError(f"cannot use {data}: {_reason(exc)}") from exc
-
-
-def read_text(path: Path, *, hint: str = "is it the right file?") -> str:
-    """Return the text of a file that a person named."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise CommandError(f"cannot read {path}: {_reason(exc)}", hint=hint) from exc
+        raise CommandError(f"cannot use {data}: {reason(exc)}") from exc
 
 
 def _of_server(folder: Folder, stack: ExitStack, account: str | None) -> Api | None:
@@ -473,9 +436,9 @@ def _client(url: str, ca: str | None) -> httpx.Client:
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as exc:
-        reason = "no PEM certificates" if isinstance(exc, ssl.SSLError) else _reason(exc)
+        said = "no PEM certificates" if isinstance(exc, ssl.SSLError) else reason(exc)
         raise CommandError(
-            f"cannot read the CA file {ca}: {reason}",
+            f"cannot read the CA file {ca}: {said}",
             hint="it is the file tls/ca.pem of the server's data folder",
         ) from exc
     return httpx.Client(base_url=url, verify=context, timeout=_TIMEOUT, trust_env=False)
@@ -486,9 +449,3 @@ def _first(exc: BaseException) -> BaseException:
     while (cause := exc.__cause__ or exc.__context__) is not None:
         exc = cause
     return exc
-
-
-def _reason(exc: Exception) -> str:
-    if isinstance(exc, UnicodeDecodeError):
-        return "it is not text"
-    return getattr(exc, "strerror", None) or str(exc)

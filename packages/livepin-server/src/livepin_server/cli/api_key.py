@@ -32,7 +32,7 @@ from .output import (
 from .parameters import Reason, lifetime, quoted
 from .parameters import expiry as moment_of_expiry
 
-app = App(name="api-key", help="Who may call the management API, what for, and how long.")
+app = App(name="api-key")
 
 
 _DEFAULTS = Common()

@@ -13,33 +13,12 @@ from cyclopts import (
     Parameter,
     UnusedCliTokensError,
 )
+from livepin.errors import LivepinError
 
 from livepin_server import __version__
 from livepin_server.errors import ServiceError, UnavailableError
 from livepin_server.lock import DataFolderBusyError
 
-from . import (
-    api_key,
-    audit,
-    config,
-    delivery,
-    domain,
-    guards,
-    pin,
-    pinset,
-    profile,
-    server,
-    stage,
-    stream,
-)
-from .api import Kept
-from .completion import EXAMPLES as COMPLETION_EXAMPLES
-from .completion import completion
-from .demo import demo
-from .doctor import EXAMPLES as DOCTOR_EXAMPLES
-from .doctor import doctor
-from .export import EXAMPLES as EXPORT_EXAMPLES
-from .export import export_
 from .output import (
     INTERRUPTED,
     OK,
@@ -48,6 +27,7 @@ from .output import (
     UNREACHABLE,
     USAGE,
     CommandError,
+    Kept,
     err,
     out,
     show_error,
@@ -78,29 +58,134 @@ app = App(
     LIVEPIN_URL, LIVEPIN_API_KEY and LIVEPIN_CA name a server elsewhere, a key for it, and its
     tls/ca.pem. NO_COLOR turns colours off.""",
 )
-app.command(server.init, help_epilogue=server.INIT_EXAMPLES)
-app.command(server.serve, help_epilogue="Example:\n  livepin serve --data ./livepin-data")
-app.command(server.upgrade, help_epilogue="Example:\n  livepin upgrade --data ./livepin-data")
-app.command(server.status, help_epilogue="Example:\n  livepin status --json")
-app.command(server.account_app)
-app.command(domain.app)
-app.command(pin.app)
-app.command(pinset.app)
-app.command(stream.app)
-app.command(config.app)
-app.command(config.bootstrap, help_epilogue=config.EXAMPLES)
-app.command(audit.app)
-app.command(delivery.app)
-app.command(stage.diff, help_epilogue=stage.DIFF_EXAMPLES)
-app.command(stage.publish, help_epilogue=stage.PUBLISH_EXAMPLES)
-app.command(stage.discard, help_epilogue=stage.DISCARD_EXAMPLES)
-app.command(guards.app)
-app.command(api_key.app)
-app.command(profile.app)
-app.command(export_, name="export", help_epilogue=EXPORT_EXAMPLES)
-app.command(doctor, help_epilogue=DOCTOR_EXAMPLES)
-app.command(completion, help_epilogue=COMPLETION_EXAMPLES)
-app.command(demo, help_epilogue="Example:\n  livepin demo --exit")
+
+
+def _add(
+    name: str, where: str, text: str, *, examples: str | None = None, to: App | None = None
+) -> None:
+    """Have a command, or a group of them, in the table; `text` is what its help says of it.
+
+    Its module is imported when it is run or explained, and no other is: `root sign` must work
+    where there is neither web nor database stack.
+    """
+    options = {} if examples is None else {"help_epilogue": examples}
+    (to or app).command(f"{__package__}.{where}", name=name, help=text, **options)
+
+
+_add(
+    "init",
+    "init:init",
+    "Make a data folder: database, keys, TLS identity, and a first account with its root key.",
+    examples="""Examples:
+  livepin init ./livepin-data --account acme --url https://pins.example.com:8443 \\
+    --root-key ./acme-root.key
+  livepin init ./livepin-data --account acme --url https://pins.example.com:8443 \\
+    --root-key ./acme-root.key --database postgresql+psycopg://livepin@db.example.com/livepin
+  livepin init ./trial --account acme --url https://127.0.0.1:8443 --online-root""",
+)
+_add(
+    "serve",
+    "server:serve",
+    "Serve delivery and management until Ctrl-C or SIGTERM.",
+    examples="Example:\n  livepin serve --data ./livepin-data",
+)
+_add(
+    "upgrade",
+    "server:upgrade",
+    "Bring the database to this version, after a backup. The server must be stopped.",
+    examples="Example:\n  livepin upgrade --data ./livepin-data",
+)
+_add(
+    "status",
+    "server:status",
+    "Show how the server fares. The exit code is 1 if something needs attention.",
+    examples="Example:\n  livepin status --json",
+)
+_add("account", "account:app", "Accounts: each has its own root key, streams and pins.")
+_add("domain", "domain:app", "Which hosts are pinned.")
+_add("pin", "pin:app", "The keys that a domain accepts.")
+_add("pinset", "pinset:app", "Pins that many domains share, by a name.")
+_add("stream", "stream:app", "Lines of configs, of which each app follows one.")
+_add("config", "config:app", "What was published.")
+_add(
+    "bootstrap",
+    "config:bootstrap",
+    "Print what an app embeds: root and config, and with them the delivery URLs. No secret.",
+    examples="""Examples:
+  livepin bootstrap --out bootstrap.json
+  livepin bootstrap --string""",
+)
+_add("audit", "audit:app", "What was done, by whom, from where and why.")
+_add("delivery", "delivery:app", "Where apps fetch their configs.")
+_add(
+    "diff",
+    "stage:diff",
+    """Show what publishing the staged changes would do now, and what there is to say against it.
+
+    Nothing is published. The live endpoints are looked at by the server.""",
+    examples="""Examples:
+  livepin diff
+  livepin diff 3 --json""",
+)
+_add(
+    "publish",
+    "stage:publish",
+    """Publish the staged changes together, now or --at a time.
+
+    What is published is what is shown: if the stage changes meanwhile, it is refused.""",
+    examples="""Examples:
+  livepin publish --reason 'CHG-1234'
+  livepin publish --at 2027-01-31T06:00Z
+  livepin publish 3 --approve""",
+)
+_add(
+    "discard",
+    "stage:discard",
+    "Forget the staged changes. Nothing of them was published.",
+    examples="Example:\n  livepin discard",
+)
+_add("guards", "guards:app", "What a publish is measured by.")
+_add("api-key", "api_key:app", "Who may call the management API, what for, and how long.")
+_add("profile", "profile:app", "Servers that the commands know by name.")
+_add(
+    "export",
+    "export:export_",
+    """Print the pins in the format of other software.
+
+    What a format cannot say is declined. Where it protects less, standard error says so.""",
+    examples="""Examples:
+  livepin export android --out app/src/main/res/xml/network_security_config.xml
+  livepin export curl api.example.com --out pins.curl
+  livepin export ios api.example.com pay.example.com""",
+)
+_add(
+    "doctor",
+    "doctor:doctor",
+    """Show the chain of an endpoint, and whether an app with this bootstrap gets through.
+
+    It works without the server, too: where only the library is installed. The exit code is 1 if
+    an app would be refused or its config is old, 4 if no chain could be verified.""",
+    examples="""Examples:
+  livepin doctor https://api.example.com
+  livepin doctor api.example.com:8443 --bootstrap bootstrap.json --ca corp-ca.pem""",
+)
+_add(
+    "completion",
+    "completion:completion",
+    """Print a script with which a shell completes commands, options, choices and files.
+
+    The shell runs nothing of Livepin's for it. Print it anew after an upgrade.""",
+    examples="""Examples:
+  livepin completion bash > ~/.local/share/bash-completion/completions/livepin
+  livepin completion zsh > ~/.zsh/completions/_livepin
+  livepin completion fish > ~/.config/fish/completions/livepin.fish""",
+)
+_add(
+    "demo",
+    "demo:demo",
+    "Start a server, two APIs, an app and an attacker, and show what happens.",
+    examples="Example:\n  livepin demo --exit",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(exc, UNREACHABLE)
     except ServiceError as exc:
         return _failed(exc, REFUSED)
-    except server.ERRORS as exc:
+    except LivepinError as exc:
         return _failed(exc, USAGE)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else OK

@@ -19,7 +19,7 @@ from .audit_verify import verify
 from .output import CommandError, counted, say, show_json, write
 from .parameters import moment
 
-app = App(name="audit", help="What was done, by whom, from where and why.")
+app = App(name="audit")
 app.command(verify, help_epilogue=VERIFY_EXAMPLES)
 _DEFAULTS = Common()
 

@@ -8,11 +8,6 @@ from cyclopts import Parameter
 
 from .output import write
 
-EXAMPLES = """Examples:
-  livepin completion bash > ~/.local/share/bash-completion/completions/livepin
-  livepin completion zsh > ~/.zsh/completions/_livepin
-  livepin completion fish > ~/.config/fish/completions/livepin.fish"""
-
 
 def completion(
     shell: Annotated[

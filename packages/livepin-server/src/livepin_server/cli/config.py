@@ -21,12 +21,9 @@ from .config_diff import diff, require_version
 from .output import CommandError, day, minute, replace, say, show_json, table, warn, write
 from .parameters import Reason, Stream
 
-app = App(name="config", help="What was published.")
+app = App(name="config")
 _DEFAULTS = Common()
 _CHANGING = Changing()
-EXAMPLES = """Examples:
-  livepin bootstrap --out bootstrap.json
-  livepin bootstrap --string"""
 
 _MOST_LINES = 12  # of a version, in the history
 _MOST_BOOTSTRAP = 4 * 1024 * 1024  # bytes

@@ -27,7 +27,7 @@ from .output import (
 )
 from .parameters import Reason
 
-app = App(name="delivery", help="Where apps fetch their configs.")
+app = App(name="delivery")
 _DEFAULTS = Common()
 _CHANGING = Changing()
 _LOCAL = Local()

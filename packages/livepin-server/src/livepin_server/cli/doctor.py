@@ -14,10 +14,6 @@ from livepin import doctor as library
 from .output import working, write
 from .parameters import Ca, Connect
 
-EXAMPLES = """Examples:
-  livepin doctor https://api.example.com
-  livepin doctor api.example.com:8443 --bootstrap bootstrap.json --ca corp-ca.pem"""
-
 
 def doctor(
     url: Annotated[str, Parameter(help="https://host[:port], or the bare host.")],

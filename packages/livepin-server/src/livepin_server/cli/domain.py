@@ -55,7 +55,7 @@ from .parameters import (
     quoted,
 )
 
-app = App(name="domain", help="Which hosts are pinned.")
+app = App(name="domain")
 _DEFAULTS = Common()
 _CHANGING = Changing()
 

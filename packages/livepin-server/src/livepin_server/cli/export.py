@@ -16,10 +16,6 @@ from .looking import Level
 from .output import REFUSED, CommandError, counted, replace, say, show_json, warn, write
 from .parameters import Stream, pattern
 
-EXAMPLES = """Examples:
-  livepin export android --out app/src/main/res/xml/network_security_config.xml
-  livepin export curl api.example.com --out pins.curl
-  livepin export ios api.example.com pay.example.com"""
 _DEFAULTS = Common()
 _FIXED = "an export does not follow the config: export again after each change"
 

@@ -11,7 +11,7 @@ from .api import Changing, Common, connected
 from .output import CommandError, say, show_json
 from .parameters import Reason
 
-app = App(name="guards", help="What a publish is measured by.")
+app = App(name="guards")
 _DEFAULTS = Common()
 _CHANGING = Changing()
 

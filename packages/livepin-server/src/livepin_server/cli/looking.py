@@ -20,7 +20,8 @@ from livepin_server.probing.probe import (
     split_address,
 )
 
-from .api import Api, read_text
+from .api import Api
+from .files import read_text
 from .output import (
     FOUND,
     UNREACHABLE,

@@ -39,6 +39,35 @@ class CommandError(Exception):
         self.code = code
 
 
+class Kept(Exception):  # noqa: N818 - it is no error
+    """A change was not published, but kept for later: there is nothing else to show of it."""
+
+    def __init__(self, found: dict[str, Any], *, again: str, json: bool) -> None:
+        super().__init__("kept for later")
+        self._found = found
+        self._again = again
+        self._json = json
+
+    def show(self) -> None:
+        """Say what was kept, and what comes next."""
+        found, again = self._found, self._again
+        if self._json:
+            show_json(found)
+            return
+        for line in found["changed"]:
+            say(line, "green" if line.startswith("+") else "")
+        if found["at"] is not None:
+            say(f"This is stage {found['stage']}, which is published at {minute(found['at'])}.")
+            if found["second_person"]:
+                say("Before that, by another API key:")
+                say(f"  livepin publish {found['stage']} --approve{again}")
+            return
+        say(f"Staged, not published; {counted(found['number'], 'change')} on the stage. Next:")
+        approve = " --approve" if found["second_person"] else ""
+        say(f"  livepin diff{again}")
+        say(f"  livepin publish{approve}{again}{', by another API key' if approve else ''}")
+
+
 class Terminal(Console):
     """A console whose reader may leave: the command goes on, and its exit code stays true."""
 

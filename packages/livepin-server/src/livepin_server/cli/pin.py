@@ -24,7 +24,7 @@ from livepin_server.custody.files import write_secret
 from livepin_server.errors import CustodyError
 from livepin_server.probing.probe import Target, probe
 
-from .api import Api, Changing, Common, Kept, connected
+from .api import Api, Changing, Common, connected
 from .consequences import in_force
 from .domain import fellows, set_of, show_pins, warn_of_fellows
 from .keyfiles import Found
@@ -37,7 +37,7 @@ from .looking import (
     show_chain,
     target,
 )
-from .output import FOUND, UNREACHABLE, CommandError, say, show_json, working
+from .output import FOUND, UNREACHABLE, CommandError, Kept, say, show_json, working
 from .parameters import (
     Ca,
     Connect,
@@ -56,7 +56,7 @@ from .parameters import (
 )
 from .sources import gather, require_fit
 
-app = App(name="pin", help="The keys that a domain accepts.")
+app = App(name="pin")
 _DEFAULTS = Common()
 _CHANGING = Changing()
 

@@ -31,7 +31,7 @@ from .parameters import (
 from .roots import TrustStore, read_roots
 from .sources import gather
 
-app = App(name="pinset", help="Pins that many domains share, by a name.")
+app = App(name="pinset")
 _DEFAULTS = Common()
 _CHANGING = Changing()
 

@@ -12,13 +12,14 @@ from cyclopts import App, Parameter
 
 from livepin_server.services.nearest import nearest
 
-from .api import Json, reaching, read_text
+from .api import Json, reaching
+from .files import read_text
 from .output import CommandError, say, show_json, table
 from .parameters import name_of
 from .places import Folder, Names, Server, checked_key, https
 from .profiles import Profile, Profiles
 
-app = App(name="profile", help="Servers that the commands know by name.")
+app = App(name="profile")
 
 _NAMES = Names(url="--url", key="the key", ca="--ca")
 _MOST_KEY = 1024  # characters

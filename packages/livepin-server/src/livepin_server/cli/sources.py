@@ -16,7 +16,7 @@ from livepin.pins import PREFIX
 
 from livepin_server.probing.probe import Target, probe
 
-from .api import read_text
+from .files import read_text
 from .keyfiles import MOST, Found, choose, read, read_bounded
 from .looking import Level, covers
 from .output import FOUND, UNREACHABLE, CommandError, warn, working

@@ -10,15 +10,6 @@ from .api import Api, Changing, Common, connected
 from .output import REFUSED, CommandError, confirm, counted, minute, say, show_json, some, warn
 from .parameters import Reason
 
-DIFF_EXAMPLES = """Examples:
-  livepin diff
-  livepin diff 3 --json"""
-PUBLISH_EXAMPLES = """Examples:
-  livepin publish --reason 'CHG-1234'
-  livepin publish --at 2027-01-31T06:00Z
-  livepin publish 3 --approve"""
-DISCARD_EXAMPLES = "Example:\n  livepin discard"
-
 _DEFAULTS = Common()
 _CHANGING = Changing()
 _MOST_LINES = 50  # of a stream

@@ -12,7 +12,7 @@ from .looking import require_covered
 from .output import day, say, show_json, table
 from .parameters import Host, LookAt, Reason, name_of, path, pattern
 
-app = App(name="stream", help="Lines of configs, of which each app follows one.")
+app = App(name="stream")
 _DEFAULTS = Common()
 _CHANGING = Changing()
 
