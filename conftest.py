@@ -26,6 +26,8 @@ COUNTERPARTS = {
     "bash": "apt install bash",
     "zsh": "apt install zsh",
     "fish": "apt install fish",
+    "softhsm2-util": "apt install softhsm2",
+    "libsofthsm2.so": "apt install softhsm2",
     "mitmdump": ".ci/counterparts",
     "envoy": ".ci/counterparts",
 }
@@ -59,7 +61,7 @@ def counterpart() -> Callable[[str], str]:
             shutil.which(name, path=":".join(map(str, own)))
             or shutil.which(name)
             or shutil.which(name, path=":".join(map(str, beside)))
-            or shutil.which(name, os.R_OK, path="/usr/share/java")
+            or shutil.which(name, os.R_OK, path="/usr/share/java:/usr/lib/softhsm")
         )
         if path is None:
             text = f"{name} is not here; install it with: {COUNTERPARTS[name]}"

@@ -16,13 +16,15 @@ import msgspec
 from livepin.documents import root
 from livepin.documents.config import check_url
 from livepin.errors import ConfigurationError
-from livepin.jose import PrivateKey, sign_general
+from livepin.jose import PrivateKey, Signer, sign_general
 
 from livepin_server import layout, lock
 from livepin_server import settings as settings_file
 from livepin_server.bus.memory import Bus, MemoryBus
 from livepin_server.custody import root_file, sealed, tls_identity
 from livepin_server.custody.files import replace_secret, write_secret
+from livepin_server.custody.keeping import Custody
+from livepin_server.custody.pkcs11 import InToken, Token
 from livepin_server.errors import CustodyError, ServiceError
 from livepin_server.probing.many import Lookout
 from livepin_server.services.api_keys import ApiKeys
@@ -115,8 +117,9 @@ def opened(
     with _database(settings, data) as database:
         if not upgrading:
             schema_version.require_current(database)
-        vault = sealed.load_master_key(
-            data / layout.MASTER_KEY, environment.get("LIVEPIN_MASTER_KEY")
+        custody = Custody(
+            sealed.load_master_key(data / layout.MASTER_KEY, environment.get("LIVEPIN_MASTER_KEY")),
+            _token(settings, environment),
         )
         if not upgrading:
             _finish_renewal(data, database)
@@ -124,12 +127,14 @@ def opened(
         delivery = _delivery(settings, identity)
         services = compose(
             database,
-            vault,
+            custody,
             _bus(database),
             clock=clock,
             delivery=lambda: delivery,
             look=look or Lookout().look,
         )
+        if not upgrading:
+            services.rekeying.settle()
         try:
             yield Folder(
                 data=data,
@@ -235,6 +240,29 @@ def _database(settings: Settings, data: Path) -> Iterator[Database]:
         yield database
 
 
+def _token(settings: Settings, environment: Mapping[str, str]) -> InToken | None:
+    """Return what keeps the server's keys in a token, where one is set up."""
+    module, label = settings.pkcs11_module, settings.pkcs11_token
+    if module is None and label is None:
+        return None
+    if module is None or label is None:
+        raise ConfigurationError(
+            "expected both pkcs11_module and pkcs11_token, found one of them",
+            hint="the library of the token, and the label of the token",
+        )
+
+    def pin() -> str:
+        found = environment.get("LIVEPIN_PKCS11_PIN")
+        if not found:
+            raise CustodyError(
+                f"the token {label} needs a PIN",
+                hint="give it as LIVEPIN_PKCS11_PIN",
+            )
+        return found
+
+    return InToken(Token(Path(module), label, pin))
+
+
 def _bus(database: Database) -> Bus:
     if database.shared is None:
         return MemoryBus()
@@ -286,7 +314,7 @@ def _remove_empty(folder: Path) -> None:
 
 def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
     (making / settings_file.FILE).write_text(settings_file.render(plan.settings), "utf-8")
-    vault = sealed.new_master_key(making / layout.MASTER_KEY)
+    custody = Custody(sealed.new_master_key(making / layout.MASTER_KEY))
     identity = tls_identity.create(making / layout.TLS, _hosts(plan.settings), now=clock())
     delivery = _delivery(plan.settings, identity)
     with _database(_in_use(plan), making) as database:
@@ -299,13 +327,13 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
         try:
             services = compose(
                 database,
-                vault,
+                custody,
                 MemoryBus(),
                 clock=clock,
                 delivery=lambda: delivery,
                 look=Lookout().look,
             )
-            _create_account(services, plan, undo)
+            _create_account(services, custody, plan, undo)
             _, text = services.api_keys.create("operator", Role.ADMIN, None, _INTENT)
             write_secret(making / layout.OPERATOR_KEY, text.encode() + b"\n")
         except BaseException:
@@ -319,13 +347,17 @@ def _in_use(plan: Plan) -> Settings:
     return msgspec.structs.replace(plan.settings, database=plan.database)
 
 
-def _create_account(services: Services, plan: Plan, undo: ExitStack) -> None:
+def _create_account(services: Services, custody: Custody, plan: Plan, undo: ExitStack) -> None:
     """Make a root key and the account under it, all in this process."""
-    key = PrivateKey.generate()
-    payload = services.accounts.prepare(plan.account, [dict(key.public.jwk())], _INTENT)
+    key: Signer
     if plan.root_key is None:
-        services.accounts.keep_root_key(plan.account, key, _INTENT)
+        kept = custody.new(plan.account, "root")
+        key = kept.signer
+        payload = services.accounts.prepare(plan.account, [dict(key.public.jwk())], _INTENT)
+        services.accounts.keep_root_key(kept, _INTENT)
     else:
+        key = PrivateKey.generate()
+        payload = services.accounts.prepare(plan.account, [dict(key.public.jwk())], _INTENT)
         root_file.write_root_key(
             plan.root_key, key, account=plan.account, passphrase=plan.passphrase or ""
         )

@@ -22,7 +22,7 @@ _PREFIX = "LIVEPIN_"
 # Variables of the commands and of custody, which are no settings.
 _OTHERS = {
     "DATA", "URL", "API_KEY", "CA", "PROFILE", "PROFILES", "MASTER_KEY", "ROOT_PASSPHRASE",
-    "KEY_PASSPHRASE", "DEBUG",
+    "KEY_PASSPHRASE", "PKCS11_PIN", "DEBUG",
 }  # fmt: skip
 
 _MOST = 32 * 1024  # characters of the file: the parser may need memory by their square
@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     management_host: str = "127.0.0.1"
     management_port: Port = 8444
     database: str | None = None  # an SQLAlchemy URL; None is livepin.db in the data folder
+    pkcs11_module: str | None = None  # the library of a token; new keys are made in the token
+    pkcs11_token: str | None = None  # its label
     refresh_interval: Annotated[int, msgspec.Meta(ge=1, le=604800)] = 300  # seconds
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"

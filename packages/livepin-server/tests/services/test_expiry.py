@@ -27,8 +27,8 @@ def root(expires):
     ("left", "text"),
     [
         (91 * DAY, None),
-        (89 * DAY, "root 2 of acme expires on 2027-02-20"),
-        (-DAY, "root 2 of acme expired on 2026-11-22"),
+        (89 * DAY, "root 2 of acme expires on 2027-02-20: livepin root prepare --account acme"),
+        (-DAY, "root 2 of acme expired on 2026-11-22: livepin root prepare --account acme"),
     ],
 )
 def test_a_root_is_spoken_of_from_90_days_before(left, text):

@@ -102,6 +102,70 @@ _add(
     examples="Example:\n  livepin status --json",
 )
 _add("account", "account:app", "Accounts: each has its own root key, streams and pins.")
+_add("custody", "custody:app", "The key under which the server keeps its keys sealed.")
+app.command(root := App(name="root", help="Which keys an account trusts, and who signs that."))
+_add(
+    "show",
+    "root:show",
+    "Show the newest root: its keys, where they are, and until when it holds.",
+    examples="Example:\n  livepin root show",
+    to=root,
+)
+_add(
+    "new-key",
+    "root_sign:new_key",
+    """Make a root key, on the machine where it is to stay, and its public half in FILE.pub.
+
+    In a token it never leaves that, and only FILE.pub is written. Carry that to the server.""",
+    examples="""Examples:
+  livepin root new-key ./alice.key --account acme
+  livepin root new-key ./hsm --account acme --pkcs11-module /usr/lib/softhsm/libsofthsm2.so \\
+    --token acme --label acme-root""",
+    to=root,
+)
+_add(
+    "prepare",
+    "root:prepare",
+    """Write a proposal of the next root to a file, to be signed where the root keys are.
+
+    Nothing is in force before it is published. New keys of the server wait there until then.""",
+    examples="""Examples:
+  livepin root prepare --replace-online --reason 'the server was stolen'
+  livepin root prepare --add-key bob.key.pub --threshold 2 --out proposal.json""",
+    to=root,
+)
+_add(
+    "sign",
+    "root_sign:sign",
+    """Sign a proposed root, after showing in words what it says. The file is changed in place.
+
+    It runs without network, server and database. With several root keys the file goes from one
+    to the next, until enough have signed.""",
+    examples="""Examples:
+  livepin root sign proposal.json --key ./alice.key
+  livepin root sign proposal.json --pkcs11-module /usr/lib/softhsm/libsofthsm2.so \\
+    --token acme --label acme-root""",
+    to=root,
+)
+_add(
+    "publish",
+    "root:publish",
+    "Publish a root that enough root keys have signed, and a config of every stream under it.",
+    examples="Example:\n  livepin root publish proposal.json",
+    to=root,
+)
+_add(
+    "rotate",
+    "root:rotate",
+    """Prepare, sign and publish a root in one go, where the root keys are at hand.
+
+    Where the root key is on the server, that signs, and no key is named. With --root-key such an
+    account gets a root key that is not on the server any more.""",
+    examples="""Examples:
+  livepin root rotate --key ./acme-root.key --replace-online
+  livepin root rotate --root-key ./acme-root.key --reason 'off the server with it'""",
+    to=root,
+)
 _add("domain", "domain:app", "Which hosts are pinned.")
 _add("pin", "pin:app", "The keys that a domain accepts.")
 _add("pinset", "pinset:app", "Pins that many domains share, by a name.")

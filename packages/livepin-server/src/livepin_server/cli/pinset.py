@@ -28,8 +28,8 @@ from .parameters import (
     path,
     pattern,
 )
-from .roots import TrustStore, read_roots
 from .sources import gather
+from .trust_store import TrustStore, read_roots
 
 app = App(name="pinset")
 _DEFAULTS = Common()

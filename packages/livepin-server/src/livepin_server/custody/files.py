@@ -11,7 +11,7 @@ from livepin_server.errors import CustodyError
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """Write a new file of mode 0600, synced to disk.
+    """Write a new file of mode 0600, synced to disk with its name.
 
     Raises:
         CustodyError: the file exists, or cannot be written.
@@ -29,6 +29,7 @@ def write_secret(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(path.parent)
     except OSError as exc:
         path.unlink(missing_ok=True)  # half a key would be in the way of the next try
         raise CustodyError(f"cannot write {path}: {exc.strerror}") from exc
@@ -86,3 +87,12 @@ def read_secret(path: Path, *, limit: int) -> bytes:
     if len(data) > limit:
         raise CustodyError(f"expected {path} to hold at most {limit} bytes")
     return data
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on disk: that a file is there, or has another name."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -27,12 +27,26 @@ from livepin_server.web.blocked import BlockedAddresses
 from livepin_server.web.limits import RateLimit
 from livepin_server.web.litestar_problems import HANDLERS as PROBLEM_HANDLERS
 
-from . import accounts, audit, configs, domains, openapi, pin_sets, server, stage, streams
+from . import (
+    accounts,
+    audit,
+    configs,
+    custody,
+    domains,
+    openapi,
+    pin_sets,
+    roots,
+    server,
+    stage,
+    streams,
+)
 from . import api_keys as keys
 from .asking import how
 
 ROUTES = [
     *accounts.HANDLERS,
+    *roots.HANDLERS,
+    *custody.HANDLERS,
     *keys.HANDLERS,
     *domains.HANDLERS,
     *pin_sets.HANDLERS,

@@ -52,7 +52,7 @@ _PROBLEMS = {
     "422": "The content is not what was expected; `detail` says where.",
     "429": "Too many requests, or wrong API keys, from this address; see Retry-After.",
     "500": "A fault of the server; its log has it.",
-    "503": "The database cannot do it now, or it took too long; see Retry-After.",
+    "503": "The database or a private key is out of reach, or it took too long; see Retry-After.",
 }
 _ANY = ("421", "429", "500", "503")
 _OF_BODY = ("400", "408", "409", "413", "422")

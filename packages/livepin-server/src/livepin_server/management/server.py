@@ -39,13 +39,12 @@ def status(
     """Return how the server fares, and what needs attention in the caller's accounts."""
     only, now = request.user.account, services.clock()
     accounts = [each for each in services.accounts.all() if only in (None, each.name)]
-    warnings = [
-        f"the root key of {each.name} is on the server" for each in accounts if each.root_online
-    ]
-    found = services.publisher.expiries()
-    warnings += expiry.warnings((each for each in found if only in (None, each.account)), now)
+    warnings = [text for each in accounts for text in each.warnings]
+    configs = (each for each in services.publisher.expiries() if each.kind == "config")
+    warnings += expiry.warnings((each for each in configs if only in (None, each.account)), now)
     warnings += [text for each in accounts for text in services.stage.warnings(each.name)]
     warnings += services.audit.warnings(only)
+    warnings += [] if only else services.rekeying.warnings()
     if delivery_expires is not None:
         of_delivery = expiry.delivery_warning(delivery_expires, now)
         warnings += [] if of_delivery is None else [of_delivery]

@@ -22,6 +22,7 @@ from livepin_server.services.model import (
     NewPin,
     NewPinSet,
     NewStream,
+    NextRoot,
     PinSetView,
     Publication,
     Role,
@@ -31,6 +32,7 @@ from livepin_server.services.model import (
 )
 
 _LONGEST_OVERLAP = int(LONGEST_OVERLAP.total_seconds())
+_MOST_PAYLOAD = 256 * 1024  # characters
 
 
 class AddDomain(NewDomain, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,9 +147,42 @@ class RootPayload(Struct, frozen=True, kw_only=True):
 
 
 class SignedRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Root 1 as general JSON JWS."""
+    """A root as general JSON JWS."""
 
     document: dict[str, Any]
+
+
+class PrepareRoot(NextRoot, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the next root is to change, and why."""
+
+    reason: Text = ""
+
+
+class RootPrepared(Struct, frozen=True, kw_only=True):
+    """The payload of the next root in base64url, to be signed, and the root before it as signed."""
+
+    payload: str
+    previous: dict[str, Any]
+
+
+class PublishRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The next root as general JSON JWS, and why."""
+
+    document: dict[str, Any]
+    reason: Text = ""
+
+
+class SignRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The payload of the next root in base64url, for a root key on the server to sign; and why."""
+
+    payload: Annotated[str, Meta(max_length=_MOST_PAYLOAD)]
+    reason: Text = ""
+
+
+class WhyRekey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why the master key changes."""
+
+    reason: Text = ""
 
 
 class AccountApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,30 +7,33 @@ that; `create` takes the signed root and publishes the first, empty config.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Any
 
 import msgspec
 from livepin.documents import Role, Root
 from livepin.documents.members import name as check_name
 from livepin.documents.root import TYP
 from livepin.errors import MalformedError, VerificationError
-from livepin.jose import PrivateKey, PublicKey, parse_general
+from livepin.jose import PublicKey, parse_general
 from msgspec import structs
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.engine import Row
 
-from livepin_server.custody.sealed import Label, Vault
+from livepin_server.custody.keeping import Custody, NewKey
+from livepin_server.custody.label import Kept
 from livepin_server.errors import ConflictError, InvalidError
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, keys, roots, streams
 
+from . import key_rows
 from .audit import SERVER, entry_of
 from .audit.log import Audit
 from .delivery_settings import DeliverySettings
+from .expiry import Expiry, root_warnings
 from .model import AccountView, Intent, Publication
 from .publishing.publisher import Publisher
-
-ROOT_LIFETIME = timedelta(days=3 * 365)
-_ONLINE = ("config", "override")
+from .roots import ROOT_LIFETIME, require_time
 
 
 class Accounts:
@@ -39,14 +42,14 @@ class Accounts:
     def __init__(
         self,
         database: Database,
-        vault: Vault,
+        custody: Custody,
         publisher: Publisher,
         *,
         clock: Callable[[], datetime],
         delivery: Callable[[], DeliverySettings],
     ) -> None:
         self._database = database
-        self._vault = vault
+        self._custody = custody
         self._publisher = publisher
         self._clock = clock
         self._delivery = delivery
@@ -69,25 +72,24 @@ class Accounts:
             ConflictError: the account exists.
         """
         now = self._clock().replace(microsecond=0)
-        online = {role: PrivateKey.generate() for role in _ONLINE}
-        root = self._root(account, root_keys, threshold, online, now)
+        role = _root_role(account, root_keys, threshold)
         settings = msgspec.json.encode(self._delivery().checked()).decode()
 
-        def transaction(connection: Connection) -> None:
+        def transaction(connection: Connection) -> list[Kept]:
             found = connection.execute(select(accounts).where(accounts.c.name == account)).first()
             if found is not None and found.active:
                 raise ConflictError(
                     f"the account {account} exists already", hint="see: livepin account list"
                 )
-            connection.execute(delete(keys).where(keys.c.account == account))
+            dropped = key_rows.drop(connection, account)
             connection.execute(delete(accounts).where(accounts.c.name == account))
             connection.execute(
                 insert(accounts).values(
                     name=account, created=now, last_version=0, active=False, delivery=settings
                 )
             )
-            for role, key in online.items():
-                self._keep(connection, account, role, key, now)
+            for each in online:
+                key_rows.add(connection, each, now=now)
             entry = entry_of(
                 intent,
                 account=SERVER,  # there is no such account yet, and may never be
@@ -97,8 +99,14 @@ class Accounts:
                 after={"root_keys": [*root.roles["root"].keys], "threshold": threshold},
             )
             self._audit.append(connection, entry)
+            return dropped
 
-        self._database.write(transaction)
+        with self._custody.making(account, key_rows.ONLINE) as online:
+            self._custody.forget(self._database.write(transaction))
+        roles = {"root": role} | {each.label.role: each.role() for each in online}
+        root = Root(
+            account=account, version=1, issued=now, expires=now + ROOT_LIFETIME, roles=roles
+        )
         return root.payload()
 
     def create(self, account: str, root_document: bytes, intent: Intent) -> Publication:
@@ -111,6 +119,7 @@ class Accounts:
         """
         now = self._clock()
         root = _parsed(root_document)
+        require_time(root, now)
 
         def transaction(connection: Connection) -> Publication:
             self._require_prepared(connection, account, root)
@@ -144,14 +153,18 @@ class Accounts:
         self._publisher.announce(publication)
         return publication
 
-    def keep_root_key(self, account: str, key: PrivateKey, intent: Intent) -> None:
-        """Keep a root key on the server, sealed: for trials, and flagged in every status."""
+    def keep_root_key(self, key: NewKey, intent: Intent) -> None:
+        """Keep a root key on the server: for trials, and flagged in every status."""
         now = self._clock()
 
         def transaction(connection: Connection) -> None:
-            self._keep(connection, account, "root", key, now)
+            key_rows.add(connection, key, now=now)
             entry = entry_of(
-                intent, account=account, action="root-key.keep", now=now, target=key.public.kid
+                intent,
+                account=key.label.account,
+                action="root-key.keep",
+                now=now,
+                target=key.label.kid,
             )
             self._audit.append(connection, entry)
 
@@ -159,6 +172,7 @@ class Accounts:
 
     def all(self) -> list[AccountView]:
         """Return the accounts that have a root."""
+        now = self._clock()
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(accounts).where(accounts.c.active).order_by(accounts.c.name)
@@ -166,7 +180,7 @@ class Accounts:
             online = set(connection.scalars(select(keys.c.account).where(keys.c.role == "root")))
             found = connection.execute(select(roots).order_by(roots.c.version)).all()
             named = connection.execute(select(streams).order_by(streams.c.name)).all()
-        newest = {row.account: row for row in found}
+        newest = {row.account: _expiry(row) for row in found}
         return [
             AccountView(
                 name=row.name,
@@ -175,40 +189,10 @@ class Accounts:
                 root_online=row.name in online,
                 streams=[each.name for each in named if each.account == row.name],
                 created=row.created,
+                warnings=root_warnings(newest[row.name], now, online=row.name in online),
             )
             for row in rows
         ]
-
-    def _root(
-        self,
-        account: str,
-        root_keys: list[dict[str, object]],
-        threshold: int,
-        online: dict[str, PrivateKey],
-        now: datetime,
-    ) -> Root:
-        try:
-            check_name(account, what="an account")
-            offline = [PublicKey.from_jwk(each) for each in root_keys]
-            if not 1 <= threshold <= len({key.kid for key in offline}):
-                raise MalformedError(f"expected a threshold of 1 to {len(offline)} root keys")
-            roles = {"root": Role(keys={k.kid: k for k in offline}, threshold=threshold)}
-        except MalformedError as exc:
-            raise InvalidError(str(exc), hint=exc.hint) from exc
-        for role, key in online.items():
-            roles[role] = Role(keys={key.public.kid: key.public})
-        return Root(
-            account=account, version=1, issued=now, expires=now + ROOT_LIFETIME, roles=roles
-        )
-
-    def _keep(
-        self, connection: Connection, account: str, role: str, key: PrivateKey, now: datetime
-    ) -> None:
-        kid = key.public.kid
-        sealed = self._vault.seal(key, Label(account, role, kid))
-        connection.execute(
-            insert(keys).values(kid=kid, account=account, role=role, sealed=sealed, created=now)
-        )
 
     def _require_prepared(self, connection: Connection, account: str, root: Root) -> None:
         found = connection.execute(select(accounts).where(accounts.c.name == account)).first()
@@ -220,12 +204,30 @@ class Accounts:
             raise InvalidError(
                 f"expected root 1 of {account}, found root {root.version} of {root.account}"
             )
-        held = connection.execute(select(keys).where(keys.c.account == account)).all()
-        for role in _ONLINE:
+        held = key_rows.of_account(connection, account)
+        for role in key_rows.ONLINE:
             if not {row.kid for row in held if row.role == role} <= root.roles[role].keys.keys():
                 raise InvalidError(
                     f"the root does not name the prepared {role} key", hint="prepare, then sign"
                 )
+
+
+def _expiry(row: Row[Any]) -> Expiry:
+    return Expiry(
+        kind="root", account=row.account, stream="", version=row.version, issued=row.created,
+        expires=row.expires,
+    )  # fmt: skip
+
+
+def _root_role(account: str, root_keys: list[dict[str, object]], threshold: int) -> Role:
+    try:
+        check_name(account, what="an account")
+        offline = {key.kid: key for key in map(PublicKey.from_jwk, root_keys)}
+        if not 1 <= threshold <= len(offline):
+            raise MalformedError(f"expected a threshold of 1 to {len(offline)} root keys")
+    except MalformedError as exc:
+        raise InvalidError(str(exc), hint=exc.hint) from exc
+    return Role(keys=offline, threshold=threshold)
 
 
 def _parsed(root_document: bytes) -> Root:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from livepin_server.bus.memory import Bus
-from livepin_server.custody.sealed import Vault
+from livepin_server.custody.keeping import Custody
 from livepin_server.storage.database import Database
 
 from .accounts import Accounts
@@ -18,6 +18,8 @@ from .domains import Domains
 from .pin_sets import PinSets
 from .publishing.publisher import Look, Publisher
 from .publishing.stage import Stage
+from .rekeying import Rekeying
+from .roots import Roots
 from .streams import Streams
 
 
@@ -31,6 +33,8 @@ class Services:
     streams: Streams
     stage: Stage
     publisher: Publisher
+    roots: Roots
+    rekeying: Rekeying
     api_keys: ApiKeys
     audit: Audit
     bus: Bus
@@ -40,23 +44,25 @@ class Services:
 
 def compose(
     database: Database,
-    vault: Vault,
+    custody: Custody,
     bus: Bus,
     *,
     clock: Callable[[], datetime],
     delivery: Callable[[], DeliverySettings],
     look: Look,
 ) -> Services:
-    """Return the use cases over a database, a vault and a bus."""
-    publisher = Publisher(database, vault, bus, clock=clock, look=look)
+    """Return the use cases over a database, private keys and a bus."""
+    publisher = Publisher(database, custody, bus, clock=clock, look=look)
     stage = Stage(database, publisher, clock=clock)
     return Services(
-        accounts=Accounts(database, vault, publisher, clock=clock, delivery=delivery),
+        accounts=Accounts(database, custody, publisher, clock=clock, delivery=delivery),
         domains=Domains(stage),
         pin_sets=PinSets(stage),
         streams=Streams(database, stage),
         stage=stage,
         publisher=publisher,
+        roots=Roots(database, custody, publisher, clock=clock),
+        rekeying=Rekeying(database, custody.sealed, clock=clock),
         api_keys=ApiKeys(database, clock=clock),
         audit=Audit(database),
         bus=bus,

@@ -31,7 +31,8 @@ class Expiry:
         """Return what there is to say now, if anything."""
         if self.kind == "root":
             said = _said(self.expires, now) if self.expires - now < SOON else None
-            return said and f"root {self.version} of {self.account} {said}"
+            next_one = f"livepin root prepare --account {self.account}"
+            return said and f"root {self.version} of {self.account} {said}: {next_one}"
         name = f"config {self.version} of {self.account}/{self.stream}"
         if self.issued - now > _AHEAD:
             return f"{name} was issued at {self.issued:%Y-%m-%d %H:%M}, which is in the future"
@@ -46,6 +47,12 @@ def delivery_warning(expires: datetime, now: datetime) -> str | None:
     if expires - now >= SOON:
         return None
     return f"the certificate of delivery {_said(expires, now)}: livepin delivery renew-keys"
+
+
+def root_warnings(root: Expiry, now: datetime, *, online: bool) -> list[str]:
+    """Return what there is to say of the newest root of an account, and of where its key is."""
+    found = [f"the root key of {root.account} is on the server"] if online else []
+    return [*found, *warnings([root], now)]
 
 
 def warnings(found: Iterable[Expiry], now: datetime) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -278,7 +278,10 @@ class StageView(Struct, frozen=True, kw_only=True):
 
 
 class AccountView(Struct, frozen=True, kw_only=True):
-    """An account. `root_online` warns that its root key is on the server."""
+    """An account. `root_online` warns that its root key is on the server.
+
+    `warnings` are about its root and the key of that.
+    """
 
     name: str
     root_version: int
@@ -286,6 +289,7 @@ class AccountView(Struct, frozen=True, kw_only=True):
     root_online: bool
     streams: list[str]
     created: datetime
+    warnings: list[str] = []
 
 
 class ConfigDocument(Struct, frozen=True, kw_only=True):
@@ -301,3 +305,49 @@ class AccountDocuments(Struct, frozen=True, kw_only=True):
 
     configs: dict[str, ConfigDocument]
     roots: dict[int, bytes]
+
+
+class NextRoot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the next root is to change; what is not said stays.
+
+    `add_keys` are root keys as JWK, `remove_keys` thumbprints of root keys. `replace_online` has
+    the server make new keys of its own. `days` is how long the root is to live.
+    """
+
+    replace_online: bool = False
+    add_keys: Annotated[list[dict[str, Any]], Meta(max_length=32)] = []
+    remove_keys: Annotated[list[Annotated[str, Meta(max_length=43)]], Meta(max_length=32)] = []
+    threshold: Annotated[int, Meta(ge=1, le=32)] | None = None
+    days: Annotated[int, Meta(ge=1, le=36500)] = 1095
+
+
+class RootKeyView(Struct, frozen=True, kw_only=True):
+    """A key that a root names. `held` says where the server has its private half, if it has it."""
+
+    kid: str
+    held: str | None
+
+
+class RootRoleView(Struct, frozen=True, kw_only=True):
+    """A role of a root: its keys, and how many of them must sign."""
+
+    threshold: int
+    keys: list[RootKeyView]
+
+
+class RootView(Struct, frozen=True, kw_only=True):
+    """The newest root of an account.
+
+    `sha256` is that of its payload, in hexadecimal, for people to compare. `prepared` are
+    thumbprints of keys that the server has made for a root to come.
+    """
+
+    account: str
+    version: int
+    issued: datetime
+    expires: datetime
+    sha256: str
+    roles: dict[str, RootRoleView]
+    prepared: list[str]
+    online: bool
+    warnings: list[str]

@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 
 from livepin_server.errors import (
     ConflictError,
+    CustodyError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -45,6 +46,12 @@ def on_service_error(_: _AnyRequest, exc: ServiceError) -> Response[bytes]:
     return _response(problem(status, str(exc), exc.hint, to_confirm=asked), headers)
 
 
+def on_custody_error(_: _AnyRequest, exc: CustodyError) -> Response[bytes]:
+    """Answer that a private key cannot be used now; the message never holds key material."""
+    logger.error("a private key cannot be used: %s", exc)
+    return _response(problem(503, str(exc), exc.hint), {"Retry-After": "5"})
+
+
 def on_http_error(request: _AnyRequest, exc: HTTPException) -> Response[bytes]:
     """Answer what the framework refuses: routes, methods, bodies, keys."""
     if exc.status_code >= 500:
@@ -73,6 +80,7 @@ def on_unexpected(request: _AnyRequest, exc: Exception) -> Response[bytes]:
 
 HANDLERS: dict[Any, Any] = {
     ServiceError: on_service_error,
+    CustodyError: on_custody_error,
     HTTPException: on_http_error,
     TooManyFailuresError: on_too_many_failures,
     RecursionError: on_deep_nesting,

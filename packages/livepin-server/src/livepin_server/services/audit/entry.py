@@ -35,6 +35,7 @@ Action = Literal[
     "root-key.keep",
     "root.prepare",
     "root.publish",
+    "root.sign",
     "server.restore",
     "stage.add",
     "stage.approve",

@@ -8,7 +8,7 @@ from livepin.bootstrap import Bootstrap
 from livepin.documents.config import MAX_COMPRESSED
 from livepin.errors import VerificationError
 from livepin.trust import TrustedState
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from livepin_server.errors import ConflictError
 from livepin_server.storage.schema import configs, roots
@@ -22,17 +22,39 @@ def check(connection: Connection, account: str, stream: str, raw: bytes) -> None
     """
     _check_packed(raw)
     chain = _roots(connection, account)
+    of_stream = (configs.c.account == account, configs.c.stream == stream)
     try:
-        for document, root_version in _starts(connection, account, stream) or [(raw, max(chain))]:
-            start = Bootstrap(root=chain[root_version], config=document)
-            state = TrustedState.from_bootstrap(start)
-            for version in range(root_version + 1, max(chain) + 1):
-                state = state.advance_root(chain[version])
-            state.advance_config(raw)
+        for document, root_version in _starts(connection, *of_stream) or [(raw, max(chain))]:
+            _walked(chain, document, root_version).advance_config(raw)
     except VerificationError as exc:
         raise ConflictError(
             f"clients would refuse this config: {exc}", hint="nothing was published"
         ) from exc
+
+
+def check_root(connection: Connection, account: str, raw: bytes) -> None:
+    """Run the rules of trust on the next root, from the newest config and the oldest bootstrap.
+
+    Raises:
+        ConflictError: a client would refuse it; nothing may be published.
+    """
+    chain = _roots(connection, account)
+    try:
+        for document, root_version in _starts(connection, configs.c.account == account):
+            _walked(chain, document, root_version).advance_root(raw)
+    except VerificationError as exc:
+        raise ConflictError(
+            f"clients would refuse this root: {exc}",
+            hint="nothing was published; a signature is added by: livepin root sign",
+        ) from exc
+
+
+def _walked(chain: dict[int, bytes], document: bytes, root_version: int) -> TrustedState:
+    """Return the state of an app with this config, once it has all the roots."""
+    state = TrustedState.from_bootstrap(Bootstrap(root=chain[root_version], config=document))
+    for version in range(root_version + 1, max(chain) + 1):
+        state = state.advance_root(chain[version])
+    return state
 
 
 def _check_packed(raw: bytes) -> None:
@@ -51,10 +73,9 @@ def _roots(connection: Connection, account: str) -> dict[int, bytes]:
     return {row.version: row.document for row in rows}
 
 
-def _starts(connection: Connection, account: str, stream: str) -> list[tuple[bytes, int]]:
-    """Return the newest and the oldest config of the stream, each with its root's version."""
-    of_stream = (configs.c.account == account, configs.c.stream == stream)
-    columns = select(configs.c.document, configs.c.root_version).where(*of_stream)
+def _starts(connection: Connection, *where: ColumnElement[bool]) -> list[tuple[bytes, int]]:
+    """Return the newest and the oldest of these configs, each with its root's version."""
+    columns = select(configs.c.document, configs.c.root_version).where(*where)
     newest = connection.execute(columns.order_by(configs.c.version.desc()).limit(1)).first()
     oldest = connection.execute(columns.order_by(configs.c.version).limit(1)).first()
     return [(row.document, row.root_version) for row in (newest, oldest) if row is not None]

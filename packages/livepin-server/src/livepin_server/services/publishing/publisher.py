@@ -18,12 +18,12 @@ from livepin.bootstrap import Bootstrap
 from livepin.documents import Config, Root, config
 from livepin.documents.root import TYP as ROOT_TYP
 from livepin.errors import LivepinError, MalformedError, VerificationError
-from livepin.jose import PrivateKey, parse_compact, parse_general, sign_compact
+from livepin.jose import Signer, parse_compact, parse_general, sign_compact
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from livepin_server.bus.memory import Announcement, Bus
-from livepin_server.custody.sealed import Label, Vault
+from livepin_server.custody.keeping import Custody
 from livepin_server.errors import (
     ConflictError,
     InvalidError,
@@ -33,7 +33,7 @@ from livepin_server.errors import (
     UnconfirmedError,
 )
 from livepin_server.probing.probe import Observation, Target
-from livepin_server.services import rows
+from livepin_server.services import key_rows, rows
 from livepin_server.services.audit import Action, Entry, entry_of
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.changes import Applying, Change, SetDelivery
@@ -42,7 +42,7 @@ from livepin_server.services.expiry import Expiry
 from livepin_server.services.guard_settings import guard_settings
 from livepin_server.services.model import AccountDocuments, How, Intent, Publication
 from livepin_server.storage.database import Database
-from livepin_server.storage.schema import accounts, configs, keys, roots
+from livepin_server.storage.schema import accounts, configs, roots
 
 from .build import build
 from .check import check
@@ -104,7 +104,7 @@ class Publisher:
     def __init__(
         self,
         database: Database,
-        vault: Vault,
+        custody: Custody,
         bus: Bus,
         *,
         clock: Callable[[], datetime],
@@ -113,7 +113,7 @@ class Publisher:
     ) -> None:
         self._look = look
         self._database = database
-        self._vault = vault
+        self._custody = custody
         self._bus = bus
         self._clock = clock
         self._lifetime = lifetime
@@ -513,13 +513,10 @@ class Publisher:
         """Return everything that delivery serves for an account."""
         return Published(self._database).documents(account)
 
-    def _signer(self, connection: Connection, account: str, root: Root) -> PrivateKey:
-        rows = connection.execute(
-            select(keys).where(keys.c.account == account, keys.c.role == "config")
-        ).all()
-        for row in rows:
-            if row.kid in root.roles["config"].keys:
-                return self._vault.open(row.sealed, Label(account, "config", row.kid))
+    def _signer(self, connection: Connection, account: str, root: Root) -> Signer:
+        found = key_rows.signer(connection, self._custody, account, "config", root)
+        if found is not None:
+            return found
         raise ConflictError(
             f"the server holds no config key that root {root.version} of {account} names",
             hint="publish a new root that names the server's keys",

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from livepin.pins import fingerprint_text
 from livepin.testing import make_authority, make_chain, make_key, pin_of
 from livepin_server.cli.output import CommandError
-from livepin_server.cli.roots import read_roots
+from livepin_server.cli.trust_store import read_roots
 
 NOW = dt.datetime.now(dt.timezone.utc)
 BROKEN = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"

@@ -1,0 +1,89 @@
+"""The rows of private keys, inside the caller's transaction: what is kept of each, never a key."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from livepin.documents import Root
+from livepin.jose import Signer
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.engine import Row
+
+from livepin_server.custody.keeping import Custody, NewKey
+from livepin_server.custody.label import SEALED, Kept, Label
+from livepin_server.storage.schema import keys
+
+ONLINE = ("config", "override")  # the roles whose keys a server needs
+
+
+def add(connection: Connection, new: NewKey, *, now: datetime) -> None:
+    """Keep a key that was made.
+
+    Raises:
+        CustodyError: this server could not open it again.
+    """
+    kept = new.keep(one_sealed(connection))
+    label = kept.label
+    connection.execute(
+        insert(keys).values(
+            kid=label.kid, account=label.account, role=label.role, sealed=kept.data, created=now
+        )
+    )
+
+
+def of_account(connection: Connection, account: str) -> list[Row[Any]]:
+    """Return the rows of an account, the oldest first."""
+    query = select(keys).where(keys.c.account == account).order_by(keys.c.created, keys.c.kid)
+    return list(connection.execute(query).all())
+
+
+def signer(
+    connection: Connection, custody: Custody, account: str, role: str, root: Root
+) -> Signer | None:
+    """Return a key that the server holds and a root names in this role, or None.
+
+    Raises:
+        CustodyError: it does not open.
+    """
+    for row in of_account(connection, account):
+        if row.role == role and row.kid in root.roles[role].keys:
+            return custody.open(row.sealed, label(row))
+    return None
+
+
+def drop(connection: Connection, account: str, *, but: Collection[str] = ()) -> list[Kept]:
+    """Keep no other keys of an account than these; return what was kept of the others."""
+    others = [row for row in of_account(connection, account) if row.kid not in but]
+    kids = [row.kid for row in others]
+    connection.execute(delete(keys).where(keys.c.account == account, keys.c.kid.in_(kids)))
+    return [Kept(label(row), row.sealed) for row in others]
+
+
+def sealed(connection: Connection) -> list[Kept]:
+    """Return all keys that are sealed under the master key."""
+    return [Kept(label(row), row.sealed) for row in connection.execute(_SEALED).all()]
+
+
+def one_sealed(connection: Connection) -> Kept | None:
+    """Return one of the keys that are sealed under the master key, if there are any."""
+    row = connection.execute(_SEALED.limit(1)).first()
+    return None if row is None else Kept(label(row), row.sealed)
+
+
+def replace(connection: Connection, kept: Kept, data: bytes) -> None:
+    """Keep a key as these bytes from now on."""
+    connection.execute(update(keys).where(keys.c.kid == kept.label.kid).values(sealed=data))
+
+
+def label(row: Row[Any]) -> Label:
+    """Return what the key of a row is for."""
+    return Label(row.account, row.role, row.kid)
+
+
+_SEALED = (
+    select(keys)
+    .where(func.substr(keys.c.sealed, 1, 1) == SEALED)
+    .order_by(keys.c.created.desc(), keys.c.kid)
+)
