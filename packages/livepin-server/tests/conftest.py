@@ -176,6 +176,86 @@ def pragma() -> Iterator[Callable[[str], None]]:
         yield one
 
 
+# -- a real PKCS#11 token ----------------------------------------------------------------------
+
+
+class SoftToken:
+    """A token of SoftHSM2 in a folder of its own, as `SOFTHSM2_CONF` names it."""
+
+    label = "acme"
+    pin = "correct horse battery"
+
+    def __init__(self, module: str, tool: str, folder: Path) -> None:
+        self.module = Path(module)
+        self._tool = tool
+        self.folder = folder / "tokens"
+        self.folder.mkdir()
+        self.configuration = folder / "softhsm2.conf"
+        self.configuration.write_text(
+            f"directories.tokendir = {self.folder}\nlog.level = ERROR\n", encoding="utf-8"
+        )
+        self.add(self.label)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a server or command needs to use it."""
+        return {
+            "SOFTHSM2_CONF": str(self.configuration),
+            "LIVEPIN_PKCS11_MODULE": str(self.module),
+            "LIVEPIN_PKCS11_TOKEN": self.label,
+            "LIVEPIN_PKCS11_PIN": self.pin,
+        }
+
+    def add(self, label: str) -> None:
+        """Make one more token."""
+        arguments = ["--init-token", "--free", "--label", label, "--so-pin", "not used here"]
+        done = subprocess.run(
+            [self._tool, *arguments, "--pin", self.pin], env=self.environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    def restart(self) -> None:
+        """Have the module in this process look at the tokens anew: no session survives that."""
+        import pkcs11
+
+        pkcs11.lib(str(self.module)).reinitialize()
+
+    def end(self) -> None:
+        """Have the module in this process let go of the tokens."""
+        import pkcs11
+
+        with contextlib.suppress(pkcs11.PKCS11Error):
+            pkcs11.lib(str(self.module)).finalize()
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Take the token out for a while: every session with it ends."""
+        import pkcs11
+
+        self.folder.rename(self.folder.with_name("away"))
+        with contextlib.suppress(pkcs11.GeneralError):
+            self.restart()
+        try:
+            yield
+        finally:
+            self.folder.with_name("away").rename(self.folder)
+
+
+@pytest.fixture
+def soft_token(
+    counterpart: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SoftToken]:
+    """A token of this test's own."""
+    (tmp_path / "softhsm").mkdir()
+    module, tool = counterpart("libsofthsm2.so"), counterpart("softhsm2-util")
+    found = SoftToken(module, tool, tmp_path / "softhsm")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(found.configuration))
+    found.restart()
+    yield found
+    found.end()
+
+
 # -- a real PostgreSQL -------------------------------------------------------------------------
 
 

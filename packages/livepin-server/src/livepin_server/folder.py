@@ -134,7 +134,7 @@ def opened(
             look=look or Lookout().look,
         )
         if not upgrading:
-            services.rekeying.settle()
+            services.private_keys.settle()
         try:
             yield Folder(
                 data=data,

@@ -310,6 +310,7 @@ def _watch(node: Node, metrics: Metrics) -> Job:
             now = node.services.clock()
             keys = expiry.key_warnings(node.api_keys.all(), now)
             texts = {*expiry.warnings(found, now), *_of_delivery(node, now), *keys}
+            texts |= {*node.services.private_keys.warnings()}
             for text in sorted(texts - said):
                 logger.warning(text)
             said = texts

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import shutil
 import stat
 
 import pytest
@@ -9,7 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from livepin.jose import PrivateKey
-from livepin_server.custody.sealed import Label, Vault, load_master_key, new_master_key
+from livepin_server.custody.label import Kept, Label
+from livepin_server.custody.sealed import Vault, load_master_key, new_master_key
 from livepin_server.errors import CustodyError
 
 MASTER = bytes(range(32))
@@ -153,3 +155,76 @@ def test_neither_vault_nor_key_nor_error_shows_a_secret():
         Vault(bytes(32)).open(SEALED, LABEL)
     shown = f"{Vault(MASTER)!r} {vars(Vault(MASTER))!r} {KEY!r} {KEY} {LABEL!r} {caught.value!r}"
     assert not [each for each in secrets if each in shown]
+
+
+# -- a new master key ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    return new_master_key(tmp_path / "master.key")
+
+
+def test_while_the_master_key_changes_keys_under_either_open(sealed):
+    before = sealed.keep(KEY, LABEL, beside=None)
+    after = sealed.begin().seal(KEY, LABEL)
+    assert sealed.is_changing
+    for kept in (before, after):
+        assert sealed.open(kept, LABEL).pkcs8() == KEY.pkcs8()
+
+
+def test_what_is_sealed_meanwhile_is_sealed_as_what_is_there(sealed):
+    old = Kept(LABEL, sealed.keep(KEY, LABEL, beside=None))
+    fresh = sealed.begin()
+    new = Kept(LABEL, fresh.seal(KEY, LABEL))
+    assert fresh.open(sealed.keep(KEY, LABEL, beside=new), LABEL).pkcs8() == KEY.pkcs8()
+    with pytest.raises(CustodyError):
+        fresh.open(sealed.keep(KEY, LABEL, beside=old), LABEL)
+
+
+def test_what_the_master_key_at_hand_does_not_open_may_not_seal(sealed):
+    foreign = Kept(LABEL, Vault(os.urandom(32)).seal(KEY, LABEL))
+    with pytest.raises(CustodyError, match="does not open"):
+        sealed.keep(KEY, LABEL, beside=foreign)
+
+
+def test_a_change_is_finished_or_undone_by_what_is_sealed(sealed):
+    before = Kept(LABEL, sealed.keep(KEY, LABEL, beside=None))
+    sealed.begin()
+    sealed.settle([before])
+    assert not sealed.is_changing
+    after = Kept(LABEL, sealed.begin().seal(KEY, LABEL))
+    sealed.settle([after])
+    assert not sealed.is_changing
+    assert sealed.open(after.data, LABEL).pkcs8() == KEY.pkcs8()
+    with pytest.raises(CustodyError):
+        sealed.open(before.data, LABEL)
+
+
+def test_a_master_key_that_is_put_into_the_folder_is_found_without_a_restart(sealed, tmp_path):
+    (tmp_path / "another").mkdir()
+    another = new_master_key(tmp_path / "another" / "master.key")
+    kept = another.keep(KEY, LABEL, beside=None)
+    with pytest.raises(CustodyError, match="does not open") as caught:
+        sealed.open(kept, LABEL)
+    assert "after livepin custody rekey on another server, take that one's" in caught.value.hint
+    shutil.copy(tmp_path / "another" / "master.key", tmp_path / "master.key")
+    assert sealed.open(kept, LABEL).pkcs8() == KEY.pkcs8()
+
+
+def test_there_is_something_to_say_where_keys_do_not_open(sealed):
+    assert sealed.warning(None) is None
+    assert sealed.warning(Kept(LABEL, sealed.keep(KEY, LABEL, beside=None))) is None
+    assert "does not open; is " in sealed.warning(Kept(LABEL, SEALED))
+
+
+def test_there_is_something_to_say_where_the_environment_holds_the_old_one(tmp_path):
+    sealed = load_master_key(tmp_path / "master.key", base64.b64encode(MASTER).decode())
+    after = Kept(LABEL, sealed.begin().seal(KEY, LABEL))
+    sealed.settle([after])
+    assert sealed.warning(after).startswith("LIVEPIN_MASTER_KEY is the master key of before")
+
+
+def test_a_key_that_is_not_in_memory_is_not_sealed(sealed):
+    with pytest.raises(TypeError):
+        sealed.keep(KEY.public, LABEL, beside=None)

@@ -42,6 +42,9 @@ class Keeper(Protocol):
     def forget(self, kept: bytes, label: Label) -> None:
         """Destroy what there is of a key beside what was kept of it."""
 
+    def warning(self, one: Kept | None) -> str | None:
+        """Return why keys cannot be used now, if so. `one` is a key that is sealed."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
@@ -81,7 +84,7 @@ class Custody:
             yield made
         except UnavailableError:
             raise  # nobody knows whether it was kept
-        except ServiceError:
+        except (ServiceError, CustodyError):
             self.forget(each.keep(None) for each in made)
             raise
 
@@ -111,6 +114,12 @@ class Custody:
         """Return where a key is, in words."""
         keeper = self._keeper(kept)
         return "in a token that is not set up" if keeper is None else keeper.where
+
+    def warnings(self, one: Kept | None) -> list[str]:
+        """Return why keys cannot be used now. `one` is a key that is sealed, if there is any."""
+        keepers: list[Keeper | None] = [self.sealed, self._token]
+        found = [each.warning(one) for each in keepers if each is not None]
+        return [text for text in found if text is not None]
 
     def _keeper(self, kept: bytes) -> Keeper | None:
         return self._token if kept[:1] == IN_TOKEN else self.sealed

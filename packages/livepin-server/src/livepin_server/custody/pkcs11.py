@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -58,7 +59,7 @@ class Token:
                 f"the token {self.label} holds a key {name} already", hint="choose another name"
             )
         identity = _purpose(account, role) + secrets.token_bytes(8)
-        self._run(lambda session: _generate(session, name, identity), again=False)
+        self._run(lambda session: _generate(session, name, identity))
         return self.key(name, account=account, role=role)
 
     def key(self, name: str, *, account: str, role: str) -> TokenKey:
@@ -68,14 +69,8 @@ class Token:
             CustodyError: there is none, it is for another account or role, or no key of Livepin's.
         """
         _check_name(name)
-        found = self._run(lambda session: _read(session, name))
-        if found is None:
-            raise CustodyError(
-                f"the token {self.label} holds no key {name}",
-                hint="is it the right token, and was the key not removed from it?",
-            )
-        purpose, public = found
-        if not purpose.startswith(_purpose(account, role)):
+        identity, public = self._there(name, lambda session: _read(session, name))
+        if not identity.startswith(_purpose(account, role)):
             raise CustodyError(
                 f"the key {name} in the token {self.label} is not the {role} key of {account}",
                 hint="a key has one role in one account, from the day on which it is made",
@@ -88,51 +83,57 @@ class Token:
 
     def sign(self, name: str, digest: bytes) -> bytes:
         """Return the ECDSA signature on a digest, r||s, by the key of a name."""
+        return self._there(name, lambda session: _sign(session, name, digest))
 
-        def one(session: Session) -> bytes | None:
-            from pkcs11 import Mechanism, ObjectClass
+    def check(self) -> None:
+        """Log in, where that was not done yet, and see that the token answers.
 
-            found = _find(session, name, ObjectClass.PRIVATE_KEY)
-            return found[0].sign(digest, mechanism=Mechanism.ECDSA) if found else None
+        Raises:
+            CustodyError: it cannot be used now.
+        """
+        self._run(lambda session: _find(session, "livepin"))
 
-        signature = self._run(one)
-        if signature is None:
+    def _there(self, name: str, use: Callable[[Session], _T | None]) -> _T:
+        """Use a key that must be there. A token that has logged us out shows no private key."""
+        found = self._run(use)
+        if found is None:
+            with _one_at_a_time:
+                self._drop()
+            found = self._run(use)
+        if found is None:
             raise CustodyError(
-                f"the token {self.label} holds no key {name} any more",
-                hint="was it removed from it?",
+                f"the token {self.label} holds no key {name}",
+                hint="is it the right token, and was the key not removed from it?",
             )
-        return signature
+        return found
 
-    def _run(self, use: Callable[[Session], _T], *, again: bool = True) -> _T:
-        """Use a session; where the token went away meanwhile, a new one."""
-        from_library = _library()
-        with _one_at_a_time:
-            for is_last in (False, True) if again else (True,):
-                try:
-                    return use(self._logged_in())
-                except from_library.PKCS11Error as exc:
-                    self._session = None
-                    if is_last:
-                        raise CustodyError(
-                            f"the token {self.label} does not answer: {_in_words(exc)}",
-                            hint="is it there? it is tried again when it is next needed",
-                        ) from exc
-                    self._start_anew()
-        raise AssertionError  # one of the turns is the last
-
-    def _start_anew(self) -> None:
+    def _run(self, use: Callable[[Session], _T]) -> _T:
+        """Use a session; one that was cut off meanwhile is opened anew before."""
         library = _library()
-        try:
-            library.lib(str(self._module)).reinitialize()
-        except library.PKCS11Error:
-            return  # the next turn says why
+        with _one_at_a_time:
+            try:
+                return use(self._logged_in())
+            except library.PKCS11Error as exc:
+                self._drop()
+                raise CustodyError(
+                    f"the token {self.label} does not answer: {_in_words(exc)}",
+                    hint="is it there? it is tried again when it is next needed",
+                ) from exc
 
     def _logged_in(self) -> Session:
         if self._refused is not None:
             raise self._refused
+        if self._session is not None and not _answers(self._session):
+            self._drop()
         if self._session is None:
             self._session = self._log_in()
         return self._session
+
+    def _drop(self) -> None:
+        if self._session is not None:
+            with suppress(_library().PKCS11Error):
+                self._session.close()
+        self._session = None
 
     def _log_in(self) -> Session:
         library = _library()
@@ -154,23 +155,26 @@ class Token:
             raise self._refused from exc
 
     def _found(self) -> Any:
-        library = _library()
+        """Return the token; a module that does not show it is started anew, and asked again."""
+        library, path = _library(), str(self._module)
         try:
-            module = library.lib(str(self._module))
+            found = [*library.lib(path).get_tokens()]
+            if self.label not in [each.label for each in found]:
+                library.lib(path).reinitialize()
+                found = [*library.lib(path).get_tokens()]
         except library.PKCS11Error as exc:
             raise CustodyError(
-                f"cannot load the PKCS#11 module {self._module}: {_in_words(exc)}",
+                f"the PKCS#11 module {self._module} cannot be used: {_in_words(exc)}",
                 hint="it is a library of the token, such as /usr/lib/softhsm/libsofthsm2.so",
             ) from exc
-        there = [each for each in module.get_tokens() if each.label]
-        found = [each for each in there if each.label == self.label]
-        if len(found) != 1:
-            names = ", ".join(sorted({each.label for each in there})) or "none"
-            what = "several tokens" if found else "no token"
+        named = [each for each in found if each.label == self.label]
+        if len(named) != 1:
+            names = ", ".join(sorted({each.label for each in found if each.label})) or "none"
+            what = "are several tokens" if named else "is no token"
             raise CustodyError(
-                f"there is {what} with the label {self.label!r}", hint=f"the module shows: {names}"
+                f"there {what} with the label {self.label!r}", hint=f"the module shows: {names}"
             )
-        return found[0]
+        return named[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,14 @@ class InToken:
         """Remove the key from the token."""
         self._token.destroy(self.open(kept, label).name)
 
+    def warning(self, one: Kept | None) -> str | None:
+        """Return why the token cannot be used now, if so."""
+        try:
+            self._token.check()
+        except CustodyError as exc:
+            return f"{exc}; {exc.hint}"
+        return None
+
 
 def _session(token: Any, **login: str) -> Session:
     found: Session = token.open(rw=True, **login)
@@ -295,6 +307,24 @@ def _read(session: Session, name: str) -> tuple[bytes, ec.EllipticCurvePublicKey
     except ValueError as exc:
         raise CustodyError(f"the key {name} in the token is not one of P-256") from exc
     return private[0][Attribute.ID], key
+
+
+def _sign(session: Session, name: str, digest: bytes) -> bytes | None:
+    from pkcs11 import Mechanism, ObjectClass
+
+    for each in _find(session, name, ObjectClass.PRIVATE_KEY):
+        signature: bytes = each.sign(digest, mechanism=Mechanism.ECDSA)
+        return signature
+    return None
+
+
+def _answers(session: Session) -> bool:
+    """Tell whether a session is still there, by what leaves nothing behind where it is not."""
+    try:
+        session.generate_random(8)
+    except _library().PKCS11Error:
+        return False
+    return True
 
 
 def _find(session: Session, name: str, kind: Any = None) -> list[Any]:

@@ -126,7 +126,7 @@ class Sealed:
             if one is not None:
                 self.open(one.data, one.label)
         except CustodyError as exc:
-            return f"{exc}: {exc.hint}"
+            return f"{exc}; {exc.hint}"
         if self.is_changing:
             return (
                 f"{self._master.where} is the master key of before: put the new one there, "

@@ -10,7 +10,7 @@ from litestar.params import JSONBody
 
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, Principal, Role
-from livepin_server.services.rekeying import Rekeyed
+from livepin_server.services.private_keys import Rekeyed
 
 from .asking import intent
 from .shapes import WhyRekey
@@ -30,7 +30,7 @@ def rekey(
     services: NamedDependency[Services], request: _Request, data: JSONBody[WhyRekey]
 ) -> Rekeyed:
     """Seal all private keys of the server under a new master key."""
-    return services.rekeying.rekey(intent(request, data.reason))
+    return services.private_keys.rekey(intent(request, data.reason))
 
 
 HANDLERS = [rekey]

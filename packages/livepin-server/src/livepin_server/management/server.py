@@ -44,7 +44,7 @@ def status(
     warnings += expiry.warnings((each for each in configs if only in (None, each.account)), now)
     warnings += [text for each in accounts for text in services.stage.warnings(each.name)]
     warnings += services.audit.warnings(only)
-    warnings += [] if only else services.rekeying.warnings()
+    warnings += [] if only else services.private_keys.warnings()
     if delivery_expires is not None:
         of_delivery = expiry.delivery_warning(delivery_expires, now)
         warnings += [] if of_delivery is None else [of_delivery]

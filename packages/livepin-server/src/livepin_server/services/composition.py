@@ -16,9 +16,9 @@ from .audit.log import Audit
 from .delivery_settings import DeliverySettings
 from .domains import Domains
 from .pin_sets import PinSets
+from .private_keys import PrivateKeys
 from .publishing.publisher import Look, Publisher
 from .publishing.stage import Stage
-from .rekeying import Rekeying
 from .roots import Roots
 from .streams import Streams
 
@@ -34,7 +34,7 @@ class Services:
     stage: Stage
     publisher: Publisher
     roots: Roots
-    rekeying: Rekeying
+    private_keys: PrivateKeys
     api_keys: ApiKeys
     audit: Audit
     bus: Bus
@@ -62,7 +62,7 @@ def compose(
         stage=stage,
         publisher=publisher,
         roots=Roots(database, custody, publisher, clock=clock),
-        rekeying=Rekeying(database, custody.sealed, clock=clock),
+        private_keys=PrivateKeys(database, custody, clock=clock),
         api_keys=ApiKeys(database, clock=clock),
         audit=Audit(database),
         bus=bus,

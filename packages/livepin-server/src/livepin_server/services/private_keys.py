@@ -1,4 +1,4 @@
-"""Changing the master key: everything that is sealed is sealed anew, or nothing is.
+"""`PrivateKeys`: changing the master key. All that is sealed is sealed anew, or nothing is.
 
 The new master key is on disk before the transaction that seals under it, and takes the place of
 the old one after it. Whatever is cut off between is finished or undone when the folder is opened.
@@ -13,7 +13,8 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Connection
 
-from livepin_server.custody.sealed import Sealed, Vault
+from livepin_server.custody.keeping import Custody
+from livepin_server.custody.sealed import Vault
 from livepin_server.errors import CustodyError, ServiceError
 from livepin_server.storage.database import Database
 
@@ -30,16 +31,17 @@ class Rekeyed(Struct, frozen=True, kw_only=True):
     next: list[str]
 
 
-class Rekeying:
-    """Changes the master key of a server."""
+class PrivateKeys:
+    """Looks after the private keys of a server."""
 
     def __init__(
-        self, database: Database, sealed: Sealed, *, clock: Callable[[], datetime]
+        self, database: Database, custody: Custody, *, clock: Callable[[], datetime]
     ) -> None:
         self._audit = Audit(database)
         self._clock = clock
         self._database = database
-        self._sealed = sealed
+        self._custody = custody
+        self._sealed = custody.sealed
 
     def rekey(self, intent: Intent) -> Rekeyed:
         """Seal all private keys under a new master key. Those in a token stay as they are.
@@ -71,11 +73,10 @@ class Rekeying:
             self._sealed.settle(self._database.write(key_rows.sealed))
 
     def warnings(self) -> list[str]:
-        """Return what there is to say of the master key."""
+        """Return what there is to say: keys that could not be used now."""
         with self._database.reading() as connection:
             one = key_rows.one_sealed(connection)
-        found = self._sealed.warning(one)
-        return [] if found is None else [found]
+        return self._custody.warnings(one)
 
     def _reseal(self, connection: Connection, fresh: Vault, intent: Intent) -> int:
         found = key_rows.sealed(connection)
