@@ -34,6 +34,11 @@ GET     /v1/whoami                        200  any                  yyyy  yyyy  
 GET     /v1/status                        200  server               -yyy  -yyy  -yyy
 GET     /v1/accounts                      200  accounts,server      -yyy  -yyy  -yyy
 POST    ~/prepare                         422  accounts             ----  ----  ---y
+GET     ~/root                            200  root                 -yyy  -000  -yyy
+POST    ~/root/prepare                    409  root                 ---y  ---0  ---y
+POST    ~/root/sign                       422  root                 ---y  ---0  ---y
+POST    ~/root/publish                    422  root                 ---y  ---0  ---y
+POST    /v1/custody/rekey                 200  root                 ----  ----  ---y
 PUT     ~/root                            422  accounts             ----  ----  ---y
 GET     ~/delivery                        200  delivery             -yyy  -000  -yyy
 PUT     ~/delivery                        422  delivery             ---y  ---0  ---y
@@ -89,6 +94,10 @@ GET     /metrics                          200  metrics              ----  ----  
 BODIES = {
     "POST ~/prepare": {"root_keys": [{}]},
     "PUT ~/root": {"document": {}},
+    "POST ~/root/prepare": {},
+    "POST ~/root/sign": {"payload": "AA"},
+    "POST ~/root/publish": {"document": {}},
+    "POST /v1/custody/rekey": {},
     "PUT ~/delivery": {"urls": ["ftp://x"]},
     "POST ~/domains": {"pattern": "!", "pins": [PIN]},
     "PATCH ~/domains/{pattern}/settings": {"mode": "off"},

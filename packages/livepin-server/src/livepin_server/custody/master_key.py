@@ -76,10 +76,19 @@ class MasterKey:
         which anything sealed needs the key is never removed.
 
         Raises:
-            CustodyError: neither opens anything.
+            CustodyError: neither opens anything, or the folder cannot be written.
         """
         if not self.pending.exists():
             return
+        try:
+            self._settle(opened_by)
+        except OSError as exc:
+            raise CustodyError(
+                f"cannot settle which master key is in force: {self.pending}: {exc.strerror}",
+                hint="both were left as they are",
+            ) from exc
+
+    def _settle(self, opened_by: Callable[[bytes], int] | None) -> None:
         current, new = self.read()[0], self._waiting()
         if new == current or opened_by is None:
             self._give_up()

@@ -1,0 +1,190 @@
+"""The master key changes: everything sealed opens under the new one, or nothing was changed."""
+
+import shutil
+
+import pytest
+from livepin_server import folder
+from livepin_server.custody.sealed import load_master_key
+from livepin_server.errors import CustodyError, UnavailableError
+from livepin_server.services import key_rows
+from livepin_server.services.model import Intent, NextRoot
+from livepin_server.storage.schema import keys
+from sqlalchemy import select, update
+
+INTENT = Intent(author="bob")
+
+
+@pytest.fixture
+def rows(services):
+    def one():
+        with services.database.reading() as connection:
+            return {row.kid: row.sealed for row in connection.execute(select(keys))}
+
+    return one
+
+
+@pytest.fixture
+def publish(services, intent):
+    return lambda: services.publisher.publish("acme", "main", lambda *_: [], intent).version
+
+
+def test_every_key_is_sealed_anew_and_the_old_master_key_opens_none(opened, rows, publish):
+    old, before = opened.data / "old.key", rows()
+    shutil.copy(opened.data / "master.key", old)
+    done = opened.services.private_keys.rekey(INTENT)
+    assert done.keys == len(before) == 3
+    assert rows().keys() == before.keys()
+    assert not set(rows().values()) & set(before.values())
+    assert not (opened.data / "master.key.new").exists()
+    with opened.services.database.reading() as connection:
+        for each in key_rows.sealed(connection):
+            assert load_master_key(opened.data / "master.key", None).open(each.data, each.label)
+            with pytest.raises(CustodyError):
+                load_master_key(old, None).open(each.data, each.label)
+    assert publish() == 2  # without a restart
+
+
+def test_after_a_restart_everything_still_opens(opened, open_folder, clock):
+    opened.services.private_keys.rekey(INTENT)
+    with open_folder(opened.data) as again:
+        assert again.services.publisher.publish("acme", "main", lambda *_: [], INTENT).version == 2
+        assert again.services.private_keys.warnings() == []
+
+
+def test_keys_that_are_made_afterwards_are_sealed_under_the_new_one(opened, open_folder):
+    opened.services.private_keys.rekey(INTENT)
+    payload, _ = opened.services.roots.prepare("acme", NextRoot(replace_online=True), INTENT)
+    document = opened.services.roots.sign("acme", payload, INTENT)
+    with open_folder(opened.data) as again:
+        assert again.services.roots.publish("acme", document, INTENT)[0].root_version == 2
+
+
+def test_it_says_what_is_left_to_do(opened):
+    left = opened.services.private_keys.rekey(INTENT).next
+    shared = opened.services.database.shared is not None
+    assert any("copy the new master key to every other server" in each for each in left) == shared
+    assert left[-1].startswith("backups made before this need the old master key")
+
+
+def test_a_key_that_does_not_open_stops_it_and_nothing_is_changed(opened, services, rows):
+    services.database.write(
+        lambda each: each.execute(
+            update(keys).where(keys.c.role == "override").values(sealed=b"\x01damaged")
+        )
+    )
+    before, master = rows(), (opened.data / "master.key").read_bytes()
+    with pytest.raises(CustodyError, match=r"the override key .* of acme does not open"):
+        services.private_keys.rekey(INTENT)
+    assert rows() == before
+    assert (opened.data / "master.key").read_bytes() == master
+    assert not (opened.data / "master.key.new").exists()
+
+
+def test_a_folder_that_cannot_be_written_stops_it_before_anything(opened, rows):
+    before = rows()
+    (opened.data / "master.key.new").mkdir()
+    with pytest.raises(CustodyError):
+        opened.services.private_keys.rekey(INTENT)
+    assert rows() == before
+
+
+def test_a_database_that_cannot_write_stops_it(opened, rows, pragma):
+    if opened.services.database.path is None:
+        pytest.skip("the pragma is SQLite's")
+    before, master = rows(), (opened.data / "master.key").read_bytes()
+    pragma("query_only=1")
+    with pytest.raises(UnavailableError):
+        opened.services.private_keys.rekey(INTENT)
+    assert rows() == before
+    assert (opened.data / "master.key").read_bytes() == master
+    # Whether it was kept could not be asked: both master keys are still there.
+    assert (opened.data / "master.key.new").exists()
+
+
+# -- a master key from the environment -------------------------------------------------------------
+
+
+@pytest.fixture
+def from_environment(data_folder):
+    """A data folder without its master key, and that key."""
+    text = (data_folder / "master.key").read_text().strip()
+    (data_folder / "master.key").unlink()
+    return data_folder, text
+
+
+def test_one_of_the_environment_waits_in_a_file_until_it_is_put_there(
+    from_environment, clock, intent
+):
+    data, old = from_environment
+    with folder.opened(data, {"LIVEPIN_MASTER_KEY": old}, clock=clock) as opened:
+        left = opened.services.private_keys.rekey(INTENT).next
+        assert left[0].startswith("LIVEPIN_MASTER_KEY is the master key of before: put the new one")
+        assert opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+    new = (data / "master.key.new").read_text().strip()
+    assert new not in str(left)
+    # A restart with the old one goes on, and says so; another change has to wait.
+    with folder.opened(data, {"LIVEPIN_MASTER_KEY": old}, clock=clock) as opened:
+        assert opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+        (said,) = opened.services.private_keys.warnings()
+        assert said == left[0]
+        with pytest.raises(CustodyError, match="a new master key waits in"):
+            opened.services.private_keys.rekey(INTENT)
+    with folder.opened(data, {"LIVEPIN_MASTER_KEY": new}, clock=clock) as opened:
+        assert not (data / "master.key.new").exists()
+        assert opened.services.private_keys.warnings() == []
+        assert opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+
+
+# -- keys in a token -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_token(data_folder, soft_token, clock):
+    """The data folder, opened with a token set up."""
+    with folder.opened(data_folder, soft_token.environment, clock=clock) as found:
+        yield found
+
+
+def replace_online(services):
+    payload, _ = services.roots.prepare("acme", NextRoot(replace_online=True), INTENT)
+    return services.roots.publish("acme", services.roots.sign("acme", payload, INTENT), INTENT)
+
+
+def test_new_keys_of_the_server_are_made_in_the_token_and_sign_there(with_token, intent):
+    services = with_token.services
+    assert services.publisher.publish("acme", "main", lambda *_: [], intent).root_version == 1
+    assert replace_online(services)[0].root_version == 2
+    view = services.roots.show("acme")
+    held = {each.held for name in ("config", "override") for each in view.roles[name].keys}
+    assert held == {"in the token acme"}
+    assert services.publisher.publish("acme", "main", lambda *_: [], intent).root_version == 2
+    assert services.private_keys.rekey(INTENT).keys == 1  # the root key, which stays sealed
+    assert services.publisher.publish("acme", "main", lambda *_: [], intent).version == 5
+
+
+def test_keys_that_a_root_replaces_are_destroyed_in_the_token(with_token):
+    replace_online(with_token.services)
+    with with_token.services.database.reading() as connection:
+        before = [each for each in key_rows.of_account(connection, "acme") if each.role != "root"]
+    replace_online(with_token.services)
+    custody = with_token.services.private_keys._custody
+    for row in before:
+        with pytest.raises(CustodyError, match="holds no key"):
+            custody.open(row.sealed, key_rows.label(row))
+
+
+def test_without_its_token_a_server_signs_nothing_and_says_so(
+    with_token, data_folder, soft_token, clock, intent
+):
+    replace_online(with_token.services)
+    environment = soft_token.environment
+    del environment["LIVEPIN_PKCS11_PIN"]
+    with folder.opened(data_folder, environment, clock=clock) as opened:
+        with pytest.raises(CustodyError, match="the token acme needs a PIN") as caught:
+            opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+        assert caught.value.hint == "give it as LIVEPIN_PKCS11_PIN"
+        (said,) = opened.services.private_keys.warnings()
+        assert said == "the token acme needs a PIN; give it as LIVEPIN_PKCS11_PIN"
+    with folder.opened(data_folder, {}, clock=clock) as opened:
+        with pytest.raises(CustodyError, match="is in a token, and none is set up"):
+            opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
