@@ -55,3 +55,11 @@ class SchemaError(LivepinError):
 
 class TamperedError(LivepinError):
     """The audit log, or what seals it, is not what it was."""
+
+
+class BackupError(LivepinError):
+    """A backup cannot be made, opened or put back. The message never holds what is in it."""
+
+
+class ExportError(LivepinError):
+    """A folder or object store cannot be read or written. The message never holds credentials."""

@@ -37,7 +37,6 @@ from livepin_server.settings import Settings
 from livepin_server.storage import schema_version
 from livepin_server.storage.database import Database
 
-_NEXT_TLS = "tls.new"  # while delivery keys are renewed
 _INTENT = Intent(author="livepin init")
 
 logger = logging.getLogger("livepin.server")
@@ -113,7 +112,7 @@ def opened(
     Raises:
         ConfigurationError, CustodyError, SchemaError: it cannot be used; the message says why.
     """
-    settings = _settings(data, environment)
+    settings = read_settings(data, environment)
     with _database(settings, data) as database:
         if not upgrading:
             schema_version.require_current(database)
@@ -158,7 +157,7 @@ def delivering(data: Path, environment: Mapping[str, str], *, clock: Clock) -> I
     Raises:
         ConfigurationError, CustodyError, SchemaError: it cannot be used; the message says why.
     """
-    settings = _settings(data, environment)
+    settings = read_settings(data, environment)
     with _database(settings, data) as database:
         if database.shared is None:
             raise ConfigurationError(
@@ -196,7 +195,7 @@ def renew_identity(opened: Folder, *, clock: Clock) -> None:
     Clients that do not have these pins yet take the config over a recovery URL. The old files
     are kept in `tls.old`.
     """
-    fresh = opened.data / _NEXT_TLS
+    fresh = opened.data / layout.NEXT_TLS
     shutil.rmtree(fresh, ignore_errors=True)
     identity = tls_identity.create(fresh, _hosts(opened.settings), now=clock())
     pins = pin_texts(identity.pins)
@@ -209,13 +208,18 @@ def renew_identity(opened: Folder, *, clock: Clock) -> None:
 
 def _take_over(data: Path) -> None:
     """Put the new delivery keys in the place of those of now; their pins are published."""
-    fresh, current, old = (data / each for each in (_NEXT_TLS, layout.TLS, "tls.old"))
+    fresh, current, old = (data / each for each in (layout.NEXT_TLS, layout.TLS, "tls.old"))
     shutil.rmtree(old, ignore_errors=True)
     current.rename(old)
     fresh.rename(current)
 
 
-def _settings(data: Path, environment: Mapping[str, str]) -> Settings:
+def read_settings(data: Path, environment: Mapping[str, str]) -> Settings:
+    """Return the settings of a data folder.
+
+    Raises:
+        ConfigurationError: it is none, or they cannot be used; the message says why.
+    """
     try:
         text = (data / settings_file.FILE).read_text("utf-8")
     except OSError as exc:
@@ -273,7 +277,7 @@ def _bus(database: Database) -> Bus:
 
 def _finish_renewal(data: Path, database: Database) -> None:
     """Finish a renewal that was cut off once its pins were published: apps expect these keys."""
-    fresh, current = data / _NEXT_TLS, data / layout.TLS
+    fresh, current = data / layout.NEXT_TLS, data / layout.TLS
     if not fresh.exists():
         return
     if not current.exists():

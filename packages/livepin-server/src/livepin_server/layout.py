@@ -7,4 +7,5 @@ from pathlib import Path
 OPERATOR_KEY = "operator.key"
 MASTER_KEY = "master.key"
 TLS = "tls"
+NEXT_TLS = "tls.new"  # while delivery keys are renewed
 RUN_FILE = Path("run", "management.json")  # where the running server's management is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from livepin_server import main
-from livepin_server.errors import SchemaError, UnavailableError
+from livepin_server.errors import SchemaError
 from livepin_server.storage import moving, schema_version
 from livepin_server.storage.database import sqlite_url
 from livepin_server.storage.schema import metadata
@@ -56,7 +56,7 @@ def test_a_database_that_holds_something_is_left_alone(opened, postgres_folder, 
 def test_a_move_that_fails_leaves_the_target_empty(opened, postgres, new_database, open_database):
     target = open_database(postgres.url(new_database()))
     opened.services.database.write(lambda each: each.execute(text("DROP TABLE configs")))
-    with pytest.raises(UnavailableError, match="no such table: configs"):
+    with pytest.raises(SchemaError, match="lacks the table configs"):
         moving.move(opened.services.database, target)
     assert schema_version.current(target) is None
     with target.reading() as connection:

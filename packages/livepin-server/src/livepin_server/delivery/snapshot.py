@@ -5,13 +5,11 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 
+from livepin_server.exports.static.documents import StaticFile, config_file, root_file
 from livepin_server.services.model import AccountDocuments
 
 Headers = list[tuple[str, str]]
 
-# A cache may answer for a minute; clients pass it by when it matters.
-_CONFIG_CACHING = "public, max-age=60, stale-if-error=1209600"
-_ROOT_CACHING = "public, max-age=31536000, immutable"
 _SMALLEST_GZIP = 512  # bytes; below, the header costs more than is saved
 
 
@@ -46,22 +44,14 @@ class Snapshot:
 
     def replace(self, account: str, documents: AccountDocuments) -> None:
         """Serve these documents of an account from now on."""
-        base = f"/v1/{account}"
         fresh: dict[str, Document] = {}
         for stream, config in documents.configs.items():
-            fresh[f"{base}/config/{stream}"] = _document(
-                account,
-                config.version,
-                f"{config.root_version}.{config.version}",
-                config.raw,
-                "application/jose",
-                _CONFIG_CACHING,
-                stream,
-            )
+            tag = f"{config.root_version}.{config.version}"
+            file = config_file(account, stream, config.raw)
+            fresh[f"/{file.path}"] = _document(account, config.version, tag, file, stream)
         for version, raw in documents.roots.items():
-            fresh[f"{base}/root/{version}"] = _document(
-                account, version, str(version), raw, "application/jose+json", _ROOT_CACHING, None
-            )
+            file = root_file(account, version, raw)
+            fresh[f"/{file.path}"] = _document(account, version, str(version), file, None)
         others = {p: d for p, d in self._by_path.items() if d.account != account}
         self._by_path = others | fresh
         self._versions[account] = {
@@ -71,19 +61,13 @@ class Snapshot:
 
 
 def _document(
-    account: str,
-    version: int,
-    tag: str,
-    raw: bytes,
-    content_type: str,
-    caching: str,
-    stream: str | None,
+    account: str, version: int, tag: str, file: StaticFile, stream: str | None
 ) -> Document:
-    etag = f'"{tag}"'
+    etag, raw = f'"{tag}"', file.body
     headers = [
-        ("content-type", content_type),
+        ("content-type", file.content_type),
         ("etag", etag),
-        ("cache-control", caching),
+        ("cache-control", file.caching),
         ("vary", "accept-encoding"),
         ("x-content-type-options", "nosniff"),
     ]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select
-
 from livepin_server.errors import SchemaError
 
-from . import schema_version
+from . import rows, schema_version
 from .database import Database
 from .schema import metadata
-
-_MANY = 500  # rows in one statement
 
 
 def move(source: Database, target: Database) -> int:
@@ -25,21 +21,9 @@ def move(source: Database, target: Database) -> int:
     schema_version.create(target)
     try:
         with source.reading() as reading:
-            return target.write(lambda writing: _copy(reading, writing))
+            return target.write(
+                lambda writing: rows.fill(writing, metadata.tables, rows.every(reading))
+            )
     except BaseException:
         schema_version.remove(target)
         raise
-
-
-def _copy(reading: Connection, writing: Connection) -> int:
-    count = 0
-    for table in metadata.sorted_tables:  # what others refer to comes first
-        numbered = table.autoincrement_column
-        name = None if numbered is None else numbered.name
-        rows = reading.execute(select(table).order_by(*table.primary_key))
-        for found in rows.mappings().partitions(_MANY):
-            # Numbers are given anew, in the same order, so that the next one is free.
-            new = [{n: v for n, v in row.items() if n != name} for row in found]
-            writing.execute(insert(table), new)
-            count += len(new)
-    return count

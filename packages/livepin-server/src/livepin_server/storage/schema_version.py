@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, text
 
 from livepin_server.errors import SchemaError
 
+from . import rows
 from .database import Database
 from .schema import metadata
+
+_TABLE = "alembic_version"
+_T = TypeVar("_T")
 
 
 def head() -> str:
@@ -30,7 +36,12 @@ def head() -> str:
 def current(database: Database) -> str | None:
     """Return the revision of a database, or None where it has no tables yet."""
     with database.reading() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return revision(connection)
+
+
+def revision(connection: Connection) -> str | None:
+    """Return the revision of a database as a connection sees it."""
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def require_current(database: Database) -> None:
@@ -39,7 +50,12 @@ def require_current(database: Database) -> None:
     Raises:
         SchemaError: older, newer, or empty.
     """
-    found, needed = current(database), head()
+    require(current(database))
+
+
+def require(found: str | None) -> None:
+    """Refuse a revision that is not the one that this version needs; see `require_current`."""
+    needed = head()
     if found == needed:
         return
     _require_known(found)
@@ -56,6 +72,28 @@ def create(database: Database) -> None:
         SchemaError: it is not empty; it was left alone. UnavailableError: it cannot be written.
     """
     database.write(_create)
+
+
+def restore(database: Database, revision: str, fill: Callable[[Connection, set[str]], _T]) -> _T:
+    """Make the tables of a schema in an empty database, fill them, bring them to this version.
+
+    `fill` gets the names of the tables. All of it is one transaction.
+
+    Raises:
+        SchemaError: it is not empty, or this version does not know the schema; it was left alone.
+            UnavailableError: it cannot be written.
+    """
+    _require_known(revision)
+
+    def change(connection: Connection) -> _T:
+        _require_empty(connection)
+        before = rows.names(connection)
+        _migrate(connection, revision)
+        result = fill(connection, rows.names(connection) - before - {_TABLE})
+        _migrate(connection)
+        return result
+
+    return database.write(change)
 
 
 def upgrade(database: Database, *, now: datetime) -> Path | None:
@@ -83,26 +121,29 @@ def remove(database: Database) -> None:
 
 def _drop(connection: Connection) -> None:
     metadata.drop_all(connection)
-    connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
+    connection.execute(text(f"DROP TABLE IF EXISTS {_TABLE}"))
 
 
 def _create(connection: Connection) -> None:
+    _require_empty(connection)
+    _migrate(connection)
+
+
+def _require_empty(connection: Connection) -> None:
     """Look in the same transaction: two that begin at once would share the tables of the first."""
-    ours = {*metadata.tables, "alembic_version"}
-    taken = ours & set(inspect(connection).get_table_names())
+    taken = {*metadata.tables, _TABLE} & rows.names(connection)
     if taken:
         raise SchemaError(
             f"the database is not empty: another program has a table {min(taken)}",
             hint="name an empty database",
         )
-    _migrate(connection)
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, revision: str = "head") -> None:
     """Take every step in the caller's transaction: all tables or none."""
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _require_known(found: str | None) -> None:
