@@ -86,9 +86,9 @@ def initialise(plan: Plan, *, clock: Clock) -> None:
     """
     data = plan.data.resolve()
     try:
-        _check_paths(data, plan.root_key)
+        check_paths(data, plan.root_key)
         with ExitStack() as undo:
-            making = _beside(data, undo)
+            making = beside(data, undo)
             _fill(making, plan, undo, clock=clock)
             if data.exists():
                 data.rmdir()
@@ -113,7 +113,7 @@ def opened(
         ConfigurationError, CustodyError, SchemaError: it cannot be used; the message says why.
     """
     settings = read_settings(data, environment)
-    with _database(settings, data) as database:
+    with open_database(settings, data) as database:
         if not upgrading:
             schema_version.require_current(database)
         custody = Custody(
@@ -158,7 +158,7 @@ def delivering(data: Path, environment: Mapping[str, str], *, clock: Clock) -> I
         ConfigurationError, CustodyError, SchemaError: it cannot be used; the message says why.
     """
     settings = read_settings(data, environment)
-    with _database(settings, data) as database:
+    with open_database(settings, data) as database:
         if database.shared is None:
             raise ConfigurationError(
                 "delivery alone needs PostgreSQL: on SQLite one process does everything",
@@ -233,7 +233,7 @@ def read_settings(data: Path, environment: Mapping[str, str]) -> Settings:
 
 
 @contextmanager
-def _database(settings: Settings, data: Path) -> Iterator[Database]:
+def open_database(settings: Settings, data: Path) -> Iterator[Database]:
     """Give the database; if it is a file elsewhere, with a lock of its own: one process."""
     with ExitStack() as stack:
         database = Database(settings_file.database_url(settings, data))
@@ -301,7 +301,7 @@ def _hosts(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*found, "localhost", "127.0.0.1"]))
 
 
-def _beside(data: Path, undo: ExitStack) -> Path:
+def beside(data: Path, undo: ExitStack) -> Path:
     """Make the folder that becomes `data`, and the parents that are missing."""
     for parent in [each for each in reversed(data.parents) if not each.exists()]:
         parent.mkdir()
@@ -321,7 +321,7 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
     custody = Custody(sealed.new_master_key(making / layout.MASTER_KEY))
     identity = tls_identity.create(making / layout.TLS, _hosts(plan.settings), now=clock())
     delivery = _delivery(plan.settings, identity)
-    with _database(_in_use(plan), making) as database:
+    with open_database(_in_use(plan), making) as database:
         if schema_version.current(database) is not None:
             raise ConfigurationError(
                 "the database holds the data of another Livepin server",
@@ -380,7 +380,12 @@ def _delivery(settings: Settings, identity: tls_identity.TLSIdentity) -> Deliver
     )
 
 
-def _check_paths(data: Path, root_key: Path | None) -> None:
+def check_paths(data: Path, root_key: Path | None = None) -> None:
+    """Refuse a folder that is there already, or a root key in it.
+
+    Raises:
+        ConfigurationError, CustodyError: the message says which.
+    """
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise ConfigurationError(f"{data} exists already", hint="name a new folder")
     if root_key is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 OPERATOR_KEY = "operator.key"
 MASTER_KEY = "master.key"
+NEXT_MASTER_KEY = "master.key.new"  # while the master key changes
 TLS = "tls"
 NEXT_TLS = "tls.new"  # while delivery keys are renewed
 RUN_FILE = Path("run", "management.json")  # where the running server's management is

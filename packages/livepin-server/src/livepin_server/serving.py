@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,11 +20,14 @@ from livepin.errors import ConfigurationError
 from livepin_server import descriptors
 from livepin_server.bus.memory import Announcement
 from livepin_server.delivery.app import DeliveryApp
+from livepin_server.delivery.claims import Claims
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.reports import Reports
 from livepin_server.delivery.snapshot import Snapshot
 from livepin_server.errors import NotFoundError
+from livepin_server.exports.static import Target
 from livepin_server.folder import Folder, Node
+from livepin_server.jobs.exporting import Exporting
 from livepin_server.jobs.runner import Job, run_forever
 from livepin_server.layout import RUN_FILE
 from livepin_server.listener import Listener
@@ -71,12 +74,13 @@ async def serve(
     node: Node,
     private_app: Callable[[Metrics], Any],
     *,
+    targets: Sequence[Target] = (),
     started: Callable[[Running], Awaitable[None]] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; `started` is awaited once all listeners answer.
 
     `private_app` makes what the private listener answers: management, or, where delivery is served
-    alone, metrics and health.
+    alone, metrics and health. What is published goes to each of `targets` too.
 
     Raises:
         ConfigurationError: a port cannot be listened on.
@@ -86,19 +90,30 @@ async def serve(
     events = Events(
         snapshot, metrics, most=streams, most_per_address=settings.max_streams_per_address
     )
-    app = DeliveryApp(snapshot, events, Reports(metrics), metrics, limit=_limit(settings))
+    claims = Claims(snapshot, metrics)
+    metrics.attention.add(claims.notes)
+    app = DeliveryApp(
+        snapshot, events, Reports(metrics, claims), claims, metrics, limit=_limit(settings)
+    )
     running = Running(
         delivery=_delivery_listener(node, app, connections),
         management=_management_listener(node, private_app(metrics), metrics),
     )
     _stop_on_signals(running.stop)
     loader = _Loader(node, snapshot, events, metrics)
-    unsubscribe = node.bus.subscribe(loader.announced)
+    exports = [Exporting(node.published, each, metrics) for each in targets]
+    unsubscribe = [node.bus.subscribe(loader.announced)]
+    unsubscribe += [node.bus.subscribe(each.announced) for each in exports]
+    for each in exports:
+        metrics.attention.add(each.notes)
     tasks: list[asyncio.Task[None]] = []
     try:
         await loader.load_all()
         app.ready = True
-        tasks += [asyncio.create_task(each) for each in _background(node, events, loader, metrics)]
+        for each in exports:
+            each.start()
+        background = _background(node, events, loader, exports, metrics)
+        tasks += [asyncio.create_task(each) for each in background]
         for listener in running.listeners:
             await listener.start()
         tasks.append(asyncio.create_task(running.until_one_ends()))
@@ -111,11 +126,14 @@ async def serve(
         await running.stop.wait()
     finally:
         logger.info("stopping")
-        unsubscribe()
+        for end in unsubscribe:
+            end()
         with suppress(OSError):  # nothing may keep the listeners from stopping
             (node.data / RUN_FILE).unlink(missing_ok=True)
         events.close()
         await asyncio.gather(*(each.stop() for each in running.listeners))
+        for each in exports:
+            await asyncio.to_thread(each.stop)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -213,10 +231,16 @@ class _Loader:
 
 
 def _background(
-    node: Node, events: Events, loader: _Loader, metrics: Metrics
+    node: Node, events: Events, loader: _Loader, exports: list[Exporting], metrics: Metrics
 ) -> list[Coroutine[Any, Any, None]]:
     """Return what runs beside the listeners until the end."""
-    found = [events.beat(), loader.catch_up(), node.bus.listen(loader.in_step)]
+
+    def in_step(hears: bool) -> None:
+        loader.in_step(hears)
+        for each in exports:
+            each.in_step(hears)
+
+    found = [events.beat(), loader.catch_up(), node.bus.listen(in_step)]
     if isinstance(node, Folder):
         found.append(run_forever(_resign(node)))
         found.append(run_forever(_publish_due(node)))
@@ -306,11 +330,13 @@ def _watch(node: Node, metrics: Metrics) -> Job:
                 metrics.config_expires.labels(each.account, each.stream).set(moment)
         if said is None:
             said = set()  # at the start, what is due is about to be signed
-        elif isinstance(node, Folder):
-            now = node.services.clock()
-            keys = expiry.key_warnings(node.api_keys.all(), now)
-            texts = {*expiry.warnings(found, now), *_of_delivery(node, now), *keys}
-            texts |= {*node.services.private_keys.warnings()}
+        else:
+            texts = {*metrics.attention.texts()}
+            if isinstance(node, Folder):
+                now = node.services.clock()
+                keys = expiry.key_warnings(node.api_keys.all(), now)
+                texts |= {*expiry.warnings(found, now), *_of_delivery(node, now), *keys}
+                texts |= {*node.services.private_keys.warnings()}
             for text in sorted(texts - said):
                 logger.warning(text)
             said = texts

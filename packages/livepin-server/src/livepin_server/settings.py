@@ -22,10 +22,13 @@ _PREFIX = "LIVEPIN_"
 # Variables of the commands and of custody, which are no settings.
 _OTHERS = {
     "DATA", "URL", "API_KEY", "CA", "PROFILE", "PROFILES", "MASTER_KEY", "ROOT_PASSPHRASE",
-    "KEY_PASSPHRASE", "PKCS11_PIN", "DEBUG",
+    "KEY_PASSPHRASE", "BACKUP_PASSPHRASE", "PKCS11_PIN", "DEBUG",
 }  # fmt: skip
 
+_LISTED = {"DELIVERY_URLS", "RECOVERY_URLS", "EXPORT"}  # words in a variable
+
 _MOST = 32 * 1024  # characters of the file: the parser may need memory by their square
+_DATABASE = re.compile(r"\s*database\s*=")
 _MEMBER = re.compile(r" - at `\$\.(\w+)[^`]*`")  # how msgspec says where it is
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -46,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database: str | None = None  # an SQLAlchemy URL; None is livepin.db in the data folder
     pkcs11_module: str | None = None  # the library of a token; new keys are made in the token
     pkcs11_token: str | None = None  # its label
+    export: list[str] = []  # folders and object stores that get what is published
     refresh_interval: Annotated[int, msgspec.Meta(ge=1, le=604800)] = 300  # seconds
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
@@ -77,6 +81,7 @@ def parse(text: str, environment: Mapping[str, str]) -> Settings:
         raise _refused(found[1] if found else None, reason, variables) from exc
     _check_urls("delivery_urls", settings.delivery_urls, ("https",), variables)
     _check_urls("recovery_urls", settings.recovery_urls, ("https", "http"), variables)
+    _check_targets(settings.export, variables)
     _check_listeners(settings)
     return settings
 
@@ -91,6 +96,14 @@ def render(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_database(text: str, url: str | None) -> str:
+    """Return a settings file that names another database, or none; its other lines stay."""
+    lines = [each for each in text.splitlines() if not _DATABASE.match(each)]
+    if url is not None:
+        lines.insert(0, f"database = {msgspec.json.encode(url).decode()}")
+    return "\n".join(lines) + "\n"
+
+
 def database_url(settings: Settings, data: Path) -> str:
     """Return the URL of the database."""
     return settings.database or f"sqlite:///{data / 'livepin.db'}"
@@ -101,7 +114,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for variable, value in environment.items():
         name = variable.removeprefix(_PREFIX)
         if variable.startswith(_PREFIX) and name not in _OTHERS:
-            listed = name.endswith("_URLS")
+            listed = name in _LISTED
             found[name.lower()] = value.split() if listed else value
     return found
 
@@ -127,6 +140,15 @@ def _check_urls(
             check_url(url, schemes=schemes)
         except MalformedError as exc:
             raise _refused(name, str(exc), variables) from exc
+
+
+def _check_targets(targets: list[str], variables: Mapping[str, Any]) -> None:
+    """Refuse what would depend on where the server is started."""
+    for each in targets:
+        if not each.startswith("/") and "://" not in each:
+            raise _refused(
+                "export", f"expected an absolute path or a URL, found {each[:80]!r}", variables
+            )
 
 
 def _check_listeners(settings: Settings) -> None:

@@ -88,8 +88,8 @@ class PinMismatchError(PinningError):
     """No key of the verified chain is pinned for the host.
 
     `chain` holds the SPKI fingerprints of the verified chain, leaf first; `expected` those of
-    the pins in force; both as `sha256/BASE64`. `config_version` and `config_age` (seconds since
-    the config was issued) tell which config was judged by.
+    the pins in force; both as `sha256/BASE64`. `root_version`, `config_version` and `config_age`
+    (seconds since the config was issued) tell which config was judged by.
     """
 
     def __init__(
@@ -101,9 +101,11 @@ class PinMismatchError(PinningError):
         expected: tuple[str, ...],
         config_version: int,
         config_age: float,
+        root_version: int | None = None,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, host=host, hint=hint)
+        self.root_version = root_version
         self.chain = chain
         self.expected = expected
         self.config_version = config_version

@@ -31,6 +31,7 @@ FILES = frozenset(
     {
         SETTINGS,
         layout.MASTER_KEY,
+        layout.NEXT_MASTER_KEY,
         layout.OPERATOR_KEY,
         *(
             f"{folder}/{name}"

@@ -18,7 +18,8 @@ from livepin_server import __version__, folder, layout
 from livepin_server.custody import age
 from livepin_server.custody.age import Seal
 from livepin_server.custody.files import replacing
-from livepin_server.custody.sealed import Label, load_master_key
+from livepin_server.custody.label import SEALED, Label
+from livepin_server.custody.sealed import load_master_key
 from livepin_server.errors import BackupError, CustodyError
 from livepin_server.settings import database_url
 from livepin_server.storage import rows, schema_version
@@ -133,6 +134,8 @@ def _master_key(
     if given or where == "file":
         vault = load_master_key(data / layout.MASTER_KEY, given)
         for row in connection.execute(select(keys)):
+            if row.sealed[:1] != SEALED:
+                continue  # it is in a token, which no backup holds
             vault.open(row.sealed, Label(row.account, row.role, row.kid))
     return where
 

@@ -12,6 +12,7 @@ from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.limits import RateLimit, origin
 from livepin_server.web.problems import BODY_UNREAD, CONTENT_TYPE, encoded, problem
 
+from .claims import Claims
 from .events import Events
 from .reports import MAX_SIZE, Reports
 from .snapshot import Document, Snapshot
@@ -34,7 +35,7 @@ _GZIP = re.compile(
     r"(?:^|,)\s*gzip\s*(?:;\s*q=(?:1(?:\.0{0,3})?|0\.[0-9]{0,2}[1-9][0-9]{0,2})\s*)?(?:,|$)",
     re.IGNORECASE,
 )
-_HELD = re.compile(r'(?:W/)?"[0-9]{1,16}\.([0-9]{1,16})"\Z')
+_HELD = re.compile(r'(?:W/)?"([0-9]{1,16})\.([0-9]{1,16})"\Z')
 
 
 class DeliveryApp:
@@ -45,6 +46,7 @@ class DeliveryApp:
         snapshot: Snapshot,
         events: Events,
         reports: Reports,
+        claims: Claims,
         metrics: Metrics,
         *,
         limit: RateLimit,
@@ -54,6 +56,7 @@ class DeliveryApp:
         self._snapshot = snapshot
         self._events = events
         self._reports = reports
+        self._claims = claims
         self._metrics = metrics
         self._limit = limit
         self._body_time = body_time  # seconds for a whole body
@@ -82,8 +85,10 @@ class DeliveryApp:
         held = headers.get("if-none-match")
         if document.stream is not None:
             match = _HELD.match(held) if held else None
-            said = match[1] if match else "none"
+            said = match[2] if match else "none"
             self._metrics.fetched(document.account, document.stream, said, document.version)
+            if match and int(said) > document.version:
+                self._claims.note(document.account, document.stream, int(match[1]), int(said))
         if held is not None and held.removeprefix("W/") == document.etag:
             self._count[304].inc()
             proto.response_empty(304, document.headers)

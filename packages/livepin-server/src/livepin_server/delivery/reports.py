@@ -10,6 +10,8 @@ import msgspec
 
 from livepin_server.telemetry.metrics import Metrics
 
+from .claims import Claims
+
 MAX_SIZE = 16 * 1024  # bytes
 _NO_STREAM = "?"  # which no stream is called
 
@@ -26,13 +28,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     config_version: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
     at: Annotated[int, msgspec.Meta(ge=0, le=253402300799)]
     stream: Annotated[str, msgspec.Meta(max_length=63)] = "main"
+    root_version: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
 
 
 class Reports:
     """Takes reports in."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, claims: Claims) -> None:
         self._metrics = metrics
+        self._claims = claims
 
     def take(self, account: str, body: bytes, *, streams: Collection[str]) -> None:
         """Count and log one report; of `streams`, those of the account, each is counted apart.
@@ -46,6 +50,8 @@ class Reports:
             raise msgspec.DecodeError("it is nested too deeply") from exc
         stream = report.stream if report.stream in streams else _NO_STREAM
         self._metrics.reports.labels(account, stream).inc()
+        if report.root_version is not None:
+            self._claims.note(account, report.stream, report.root_version, report.config_version)
         # As members, not as text: what a stranger wrote must not look like our own words.
         logger.info("a client reports a mismatch", extra={"account": account, **_members(report)})
 

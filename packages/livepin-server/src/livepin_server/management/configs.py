@@ -15,11 +15,21 @@ from livepin_server.errors import InvalidError
 from livepin_server.services.changes import RestoreConfig
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, How, Principal, Role, Staged
+from livepin_server.services.nearest import not_found
 from livepin_server.services.publishing.comparing import Comparison, compare
 from livepin_server.services.publishing.stage import only
 
 from .asking import Stream, answered, intent, tagged
-from .shapes import ConfigShown, Publications, Published, Why
+from .shapes import (
+    ConfigShown,
+    Publications,
+    Published,
+    RaiseVersions,
+    StaticConfig,
+    StaticDocuments,
+    StaticRoot,
+    Why,
+)
 
 _Request = Request[Principal, Any, Any]
 _BASE = "/v1/accounts/{account:str}"
@@ -48,6 +58,52 @@ def show_config(
     payload = msgspec.json.decode(parse_compact(raw, typ=config.TYP).payload, type=dict[str, Any])
     shown = ConfigShown(publication=publication, payload=payload, document=raw.decode("ascii"))
     return tagged(shown, publication.version)
+
+
+@get(_BASE + "/documents", role=Role.VIEWER, area=Area.CONFIGS, sync_to_thread=True)
+def show_documents(
+    services: NamedDependency[Services],
+    account: FromPath[str],
+    stream: Annotated[str | None, Parameter(max_length=63)] = None,
+) -> StaticDocuments:
+    """Return what delivery serves of an account, or of one stream of it, as signed."""
+    found = services.publisher.documents(account)
+    if stream is not None and stream not in found.configs:
+        raise not_found("stream", stream, found.configs)
+    return StaticDocuments(
+        roots=[
+            StaticRoot(version=version, document=raw.decode("ascii"))
+            for version, raw in sorted(found.roots.items())
+        ],
+        configs=[
+            StaticConfig(
+                stream=name,
+                root_version=each.root_version,
+                version=each.version,
+                document=each.raw.decode("ascii"),
+            )
+            for name, each in sorted(found.configs.items())
+            if stream in (None, name)
+        ],
+    )
+
+
+@post(
+    _BASE + "/versions",
+    role=Role.ADMIN,
+    area=Area.CONFIGS,
+    status_code=200,
+    sync_to_thread=True,
+)
+def raise_versions(
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    data: JSONBody[RaiseVersions],
+) -> Publications:
+    """Publish every stream again, unchanged, with versions above one that apps hold."""
+    items = services.versions.raise_above(account, data.above, intent(request, data.reason))
+    return Publications(items=items)
 
 
 @get(
@@ -113,4 +169,12 @@ def _number(version: str) -> int | None:
     return int(version)
 
 
-HANDLERS = [list_configs, show_config, diff_configs, restore_config, bootstrap]
+HANDLERS = [
+    list_configs,
+    show_config,
+    diff_configs,
+    restore_config,
+    show_documents,
+    raise_versions,
+    bootstrap,
+]

@@ -20,12 +20,12 @@ from livepin_server.services import expiry
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.audit import entry_of
 from livepin_server.services.composition import Services
-from livepin_server.services.model import ApiKeyView, Area, Principal, Role
+from livepin_server.services.model import ApiKeyView, Area, BackupMade, Principal, Role
 from livepin_server.services.rights import may
 from livepin_server.telemetry.metrics import CONTENT_TYPE, Metrics
 
 from .asking import intent
-from .shapes import ProbeTarget, Status
+from .shapes import BackupNoted, ProbeTarget, Status
 
 _Request = Request[Principal, Any, Any]
 
@@ -33,6 +33,7 @@ _Request = Request[Principal, Any, Any]
 @get("/v1/status", role=Role.VIEWER, area=Area.SERVER, sync_to_thread=True)
 def status(
     services: NamedDependency[Services],
+    metrics: NamedDependency[Metrics],
     delivery_expires: NamedDependency[datetime | None],
     request: _Request,
 ) -> Status:
@@ -45,10 +46,17 @@ def status(
     warnings += [text for each in accounts for text in services.stage.warnings(each.name)]
     warnings += services.audit.warnings(only)
     warnings += [] if only else services.private_keys.warnings()
+    warnings += [
+        f"the server holds no config key that root {version} of {name} names, so nothing can be "
+        f"published there; make root {version + 1} with its keys: livepin root prepare"
+        for name, version in services.accounts.unsigned()
+        if only in (None, name)
+    ]
     if delivery_expires is not None:
         of_delivery = expiry.delivery_warning(delivery_expires, now)
         warnings += [] if of_delivery is None else [of_delivery]
     warnings += expiry.key_warnings(_keys_to_warn_of(services.api_keys, request.user), now)
+    warnings += metrics.attention.texts(only)
     return Status(version=__version__, accounts=len(accounts), warnings=warnings)
 
 
@@ -91,6 +99,26 @@ async def probe(
         return await probe_in_child(target)
 
 
+@post(
+    "/v1/backups",
+    role=Role.ADMIN,
+    area=Area.SERVER,
+    server_wide=True,
+    status_code=200,
+    sync_to_thread=True,
+)
+def note_backup(
+    services: NamedDependency[Services],
+    metrics: NamedDependency[Metrics],
+    request: _Request,
+    data: JSONBody[BackupMade],
+) -> BackupNoted:
+    """Note that a backup was made: beside the server, from its data folder, never here."""
+    moment = services.backups.record(data, intent(request))
+    metrics.backed_up.set(moment.timestamp())
+    return BackupNoted(noted=moment)
+
+
 @get(
     "/metrics",
     role=Role.VIEWER,
@@ -124,4 +152,4 @@ def openapi(schema: NamedDependency[dict[str, Any]]) -> Response[bytes]:
 
 
 WATCHING = [metrics, healthz, readyz]  # also where delivery is served alone
-HANDLERS = [status, probe, *WATCHING, openapi]
+HANDLERS = [status, probe, note_backup, *WATCHING, openapi]

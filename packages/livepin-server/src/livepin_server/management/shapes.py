@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, structs
@@ -131,6 +132,42 @@ class Why(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why something is done."""
 
     reason: Text = ""
+
+
+class RaiseVersions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The version above which those of an account are to go on, and why."""
+
+    above: Annotated[int, Meta(ge=1, le=2**53 - 1)]
+    reason: Text = ""
+
+
+class StaticConfig(Struct, frozen=True, kw_only=True):
+    """The newest config of a stream, as signed."""
+
+    stream: str
+    root_version: int
+    version: int
+    document: str
+
+
+class StaticRoot(Struct, frozen=True, kw_only=True):
+    """A root, as signed: the text of a general JSON JWS."""
+
+    version: int
+    document: str
+
+
+class StaticDocuments(Struct, frozen=True, kw_only=True):
+    """What delivery serves of an account: every root, and the newest config of its streams."""
+
+    roots: list[StaticRoot]
+    configs: list[StaticConfig]
+
+
+class BackupNoted(Struct, frozen=True, kw_only=True):
+    """When the server noted a backup."""
+
+    noted: datetime
 
 
 class PrepareAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

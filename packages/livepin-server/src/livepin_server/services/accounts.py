@@ -194,6 +194,22 @@ class Accounts:
             for row in rows
         ]
 
+    def unsigned(self) -> list[tuple[str, int]]:
+        """Return the accounts for which the server cannot sign, each with its newest root.
+
+        After a restore, when a newer root was found than the backup has keys of.
+        """
+        with self._database.reading() as connection:
+            active = connection.scalars(select(accounts.c.name).where(accounts.c.active)).all()
+            held = connection.execute(select(keys).where(keys.c.role == "config")).all()
+            newest = {name: self._publisher.newest_root(connection, name) for name in active}
+        kids = {(row.account, row.kid) for row in held}
+        return [
+            (name, root.version)
+            for name, root in sorted(newest.items())
+            if not any((name, kid) in kids for kid in root.roles["config"].keys)
+        ]
+
     def _require_prepared(self, connection: Connection, account: str, root: Root) -> None:
         found = connection.execute(select(accounts).where(accounts.c.name == account)).first()
         if found is None:

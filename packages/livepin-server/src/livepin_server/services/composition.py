@@ -13,12 +13,14 @@ from livepin_server.storage.database import Database
 from .accounts import Accounts
 from .api_keys import ApiKeys
 from .audit.log import Audit
+from .backups import Backups
 from .delivery_settings import DeliverySettings
 from .domains import Domains
 from .pin_sets import PinSets
 from .private_keys import PrivateKeys
 from .publishing.publisher import Look, Publisher
 from .publishing.stage import Stage
+from .publishing.versions import Versions
 from .roots import Roots
 from .streams import Streams
 
@@ -35,6 +37,8 @@ class Services:
     publisher: Publisher
     roots: Roots
     private_keys: PrivateKeys
+    versions: Versions
+    backups: Backups
     api_keys: ApiKeys
     audit: Audit
     bus: Bus
@@ -63,6 +67,8 @@ def compose(
         publisher=publisher,
         roots=Roots(database, custody, publisher, clock=clock),
         private_keys=PrivateKeys(database, custody, clock=clock),
+        versions=Versions(database, publisher, clock=clock),
+        backups=Backups(database, clock=clock),
         api_keys=ApiKeys(database, clock=clock),
         audit=Audit(database),
         bus=bus,

@@ -292,6 +292,14 @@ class AccountView(Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
 
 
+class BackupMade(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A backup that was made of this server: for how many recipients, 0 under a passphrase."""
+
+    recipients: Annotated[int, Meta(ge=0, le=1000)]
+    size: Annotated[int, Meta(ge=0, le=2**53 - 1)]
+    rows: Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+
 class ConfigDocument(Struct, frozen=True, kw_only=True):
     """A signed config as it is delivered."""
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from .attention import Attention
+
 CONTENT_TYPE = "text/plain; version=0.0.4"  # and the charset, which Litestar adds
 _MOST_VERSIONS = 100  # of a stream, that are counted apart
 
 
 class Metrics:
-    """The counters and gauges of a server."""
+    """The counters and gauges of a server, and what needs attention in it."""
 
     def __init__(self) -> None:
+        self.attention = Attention()
         self.registry = CollectorRegistry()
         self.requests = self._counter(
             "livepin_requests_total", "Answers by front end and status", ["front", "status"]
@@ -37,6 +40,23 @@ class Metrics:
         self.in_step = Gauge(
             "livepin_in_step",
             "1 while everything that is published is served; 0 while news are missed",
+            registry=self.registry,
+        )
+        self.claimed = Gauge(
+            "livepin_config_claimed_version",
+            "Config version above the newest that clients claim to hold; 0 where none does",
+            ["account", "stream"],
+            registry=self.registry,
+        )
+        self.exported = Gauge(
+            "livepin_export_in_step",
+            "1 while a target has everything that is published; 0 while it could not be written",
+            ["target"],
+            registry=self.registry,
+        )
+        self.backed_up = Gauge(
+            "livepin_backup_timestamp_seconds",
+            "When a backup was last made since the start, in seconds since 1970",
             registry=self.registry,
         )
         self.config_expires = self._moment("config", "The newest config", ["account", "stream"])

@@ -168,6 +168,7 @@ def mismatch(
         host=host,
         chain=seen,
         expected=expected,
+        root_version=state.config.root_version,
         config_version=state.config.version,
         config_age=age,
         hint=f"the operator checks with: livepin domain check {host}",

@@ -32,14 +32,15 @@ class Reports:
             while len(self._last) >= _MOST_REMEMBERED:
                 self._last.pop(next(iter(self._last)))
             self._last[key] = moment
-            self._waiting.append(
-                {
-                    "host": error.host,
-                    "chain": list(error.chain[:16]),
-                    "config_version": error.config_version,
-                    "at": int(now.timestamp()),
-                }
-            )
+            report: dict[str, Any] = {
+                "host": error.host,
+                "chain": list(error.chain[:16]),
+                "config_version": error.config_version,
+                "at": int(now.timestamp()),
+            }
+            if error.root_version is not None:
+                report["root_version"] = error.root_version
+            self._waiting.append(report)
         return True
 
     def __len__(self) -> int:
