@@ -14,6 +14,11 @@ import uvloop
 from litestar import Litestar
 
 from livepin_server import folder, layout, lock
+from livepin_server.backups import making, mark, restoring
+from livepin_server.backups.making import Made, Progress
+from livepin_server.backups.restoring import Restored, RestorePlan
+from livepin_server.custody.age import Seal
+from livepin_server.exports.static import target
 from livepin_server.folder import Folder, Node, Plan
 from livepin_server.management.app import build_app, build_watching_app
 from livepin_server.serving import Running, serve
@@ -36,8 +41,15 @@ def initialise(plan: Plan) -> None:
 def run_server(data: Path, *, started: Callable[[Running], Awaitable[None]] | None = None) -> None:
     """Serve a data folder until SIGTERM or SIGINT, holding its lock."""
     with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
-        coroutine = serve(opened, lambda metrics: management_app(opened, metrics), started=started)
-        _run(opened, coroutine)
+        _log(opened)
+        mark.go_on(opened)
+        coroutine = serve(
+            opened,
+            lambda metrics: management_app(opened, metrics),
+            targets=[target(each, os.environ) for each in opened.settings.export],
+            started=started,
+        )
+        _run(coroutine)
 
 
 def run_delivery(
@@ -45,7 +57,8 @@ def run_delivery(
 ) -> None:
     """Serve delivery alone until SIGTERM or SIGINT: on PostgreSQL, without any signing key."""
     with lock.holding(data), folder.delivering(data, os.environ, clock=clock) as node:
-        _run(node, serve(node, lambda metrics: _watching_app(node, metrics), started=started))
+        _log(node)
+        _run(serve(node, lambda metrics: _watching_app(node, metrics), started=started))
 
 
 @contextmanager
@@ -88,9 +101,22 @@ def renew_operator_key(data: Path) -> str:
         return folder.renew_operator_key(opened)
 
 
-def _run(node: Node, coroutine: Coroutine[Any, Any, None]) -> None:
+def back_up(data: Path, file: Path, seal: Seal, *, progress: Progress) -> Made:
+    """Make a backup of a data folder, which may be in use; see `backups.making`."""
+    return making.make(data, os.environ, file, seal, now=clock(), progress=progress)
+
+
+def restore(plan: RestorePlan, *, progress: Progress) -> Restored:
+    """Make a data folder out of a backup; see `backups.restoring`."""
+    return restoring.restore(plan, os.environ, clock=clock, progress=progress)
+
+
+def _log(node: Node) -> None:
     # Only now: the HTTP server's own set-up of logs happens on import.
     logs.configure(node.settings.log_level, node.settings.log_format)
+
+
+def _run(coroutine: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(coroutine)
 
@@ -101,4 +127,5 @@ def _watching_app(node: Node, metrics: Metrics) -> Litestar:
 
 def management_app(opened: Folder, metrics: Metrics) -> Litestar:
     """Return the management application of an opened data folder."""
+    metrics.attention.add(lambda: mark.notes(opened))
     return build_app(opened.services, metrics, delivery_expires=opened.identity.expires)

@@ -113,11 +113,13 @@ def recover(
     database: Database,
     last: Mapping[str, int],
     numbers: Numbers,
-    sources: Sequence[Source] | None,
+    sources: Sequence[Source],
+    *,
+    offline: bool,
 ) -> list[RestoredAccount]:
     """Judge the documents of each account, and look what is out there that they do not know.
 
-    Without `sources` nothing is looked at; the URLs of each account come before them.
+    That is at the account's own URLs, unless `offline`, and at these sources.
 
     Raises:
         BackupError: the documents are not sound, or the clock is behind one that was found.
@@ -125,11 +127,9 @@ def recover(
     done = []
     for name in sorted(Published(database).accounts()):
         documents = _documents(database, name)
-        sightings = Sightings()
-        if sources is not None:
-            places = [*_places(database, name), *sources]
-            sightings = looking.look(documents, places)
-            numbers.check_issued(sightings.issued)
+        own = [] if offline else _places(database, name)
+        sightings = looking.look(documents, [*own, *sources])
+        numbers.check_issued(sightings.issued)
         done.append(_raised(database, documents, last[name], numbers, sightings))
     return done
 

@@ -133,9 +133,9 @@ class _Restoring:
                 count, last = self._fill(database, reader, numbers)
                 self._empty_on_failure(database, undo)  # not before: it might be another's
             self._require_keys(database, header)
-            copies = [copy_of(each, self._environment) for each in settings.export]
-            places = None if plan.offline else [*copies, *seen]
-            found = accounts.recover(database, last, numbers, places)
+            exports = [] if plan.offline else settings.export
+            places = [*(copy_of(each, self._environment) for each in exports), *seen]
+            found = accounts.recover(database, last, numbers, places, offline=plan.offline)
         mark.write(self._making, _mark(header, found))
         return Restored(header=header, rows=count, accounts=found, kept=[*_keep(plan.keep, found)])
 

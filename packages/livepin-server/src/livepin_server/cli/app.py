@@ -166,11 +166,30 @@ _add(
   livepin root rotate --root-key ./acme-root.key --reason 'off the server with it'""",
     to=root,
 )
+_add(
+    "backup",
+    "backup:app",
+    """Back up a data folder, while its server runs or not.
+
+    It is sealed in the age format: to recipients, or under a passphrase.""",
+)
+_add(
+    "restore",
+    "restore:restore",
+    """Make a data folder out of a backup. Its server goes on above every version that apps know.
+
+    Stop the lost server for good before. The first start publishes every stream again.""",
+    examples="""Examples:
+  livepin restore acme.age ./livepin-data --identity backup-identity.txt
+  livepin restore acme.age ./livepin-data --passphrase-file words --seen /srv/www/livepin
+  livepin restore acme.age ./livepin-data --identity backup-identity.txt \\
+    --database postgresql+psycopg://livepin@db.example.com/livepin""",
+)
 _add("domain", "domain:app", "Which hosts are pinned.")
 _add("pin", "pin:app", "The keys that a domain accepts.")
 _add("pinset", "pinset:app", "Pins that many domains share, by a name.")
 _add("stream", "stream:app", "Lines of configs, of which each app follows one.")
-_add("config", "config:app", "What was published.")
+_add("config", "config_files:app", "What was published.")
 _add(
     "bootstrap",
     "config:bootstrap",

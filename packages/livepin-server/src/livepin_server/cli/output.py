@@ -218,6 +218,12 @@ def working(message: str) -> Iterator[None]:
         _working.clear()
 
 
+def progress(message: str) -> None:
+    """Say how far what takes its time has got, where that is shown."""
+    if _working:
+        _working[0].update(text=Text(plain(message)))
+
+
 def plain(text: str) -> str:
     """Return a text with whatever a terminal would obey made visible."""
     if text.isprintable():

@@ -39,11 +39,11 @@ def names(connection: Connection) -> set[str]:
 def every(connection: Connection) -> Iterator[Rows]:
     """Give all rows; what others refer to comes first."""
     for table in _tables(connection, metadata.tables).sorted_tables:
-        columns = tuple(table.columns.keys())
+        columns = tuple(map(str, table.columns.keys()))
         count = _FEW if _has_documents(table) else _MANY
         query = select(table).order_by(*table.primary_key).execution_options(yield_per=count)
         for found in connection.execute(query).partitions():
-            yield Rows(table=table.name, columns=columns, values=[tuple(row) for row in found])
+            yield Rows(table=str(table.name), columns=columns, values=[tuple(row) for row in found])
 
 
 def fill(connection: Connection, tables: Collection[str], found: Iterable[Rows]) -> int:
