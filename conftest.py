@@ -19,6 +19,7 @@ COUNTERPARTS = {
     "postgres": "apt install postgresql",
     "initdb": "apt install postgresql",
     "curl": "apt install curl",
+    "age": "apt install age",
     "aapt2": "apt install aapt android-framework-res",
     "javac": "apt install default-jdk-headless",
     "okhttp.jar": "apt install libokhttp-java",

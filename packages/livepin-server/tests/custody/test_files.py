@@ -1,11 +1,12 @@
 """Secret files: written whole or not at all, for the owner alone, over another only if told to."""
 
+import fcntl
 import os
 import resource
 import stat
 
 import pytest
-from livepin_server.custody.files import read_secret, replace_secret, write_secret
+from livepin_server.custody.files import read_secret, replace_secret, replacing, write_secret
 from livepin_server.errors import CustodyError
 
 
@@ -122,3 +123,126 @@ def test_what_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
     with pytest.raises(CustodyError, match=r"cannot write .*key: Is a directory"):
         replace_secret(tmp_path / "key", b"secret")
     assert [*tmp_path.iterdir()] == [tmp_path / "key"]
+
+
+# -- files that take the place of an older one ---------------------------------------------------
+
+KIND = b"kind\n"
+
+
+def replaced(path, data):
+    with replacing(path, kind=KIND) as file:
+        file.write(data)
+
+
+def test_a_file_takes_the_place_of_an_older_one_of_its_kind(tmp_path):
+    path = tmp_path / "file"
+    replaced(path, KIND + b"first, and longer")
+    previous = os.umask(0)
+    try:
+        replaced(path, KIND + b"second")
+    finally:
+        os.umask(previous)
+    assert path.read_bytes() == KIND + b"second"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_until_it_is_whole_the_older_one_is_there(tmp_path):
+    path = tmp_path / "file"
+    replaced(path, KIND + b"first")
+
+    def half():
+        with replacing(path, kind=KIND) as file:
+            file.write(KIND + b"half")
+            file.flush()
+            assert path.read_bytes() == KIND + b"first"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
+    assert path.read_bytes() == KIND + b"first"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("make", ["write", "mkdir", "fifo", "link", "empty"])
+def test_nothing_of_another_kind_is_replaced(tmp_path, make):
+    path = tmp_path / "file"
+    if make == "write":
+        path.write_bytes(b"mine")
+    elif make == "empty":
+        path.touch()
+    elif make == "mkdir":
+        path.mkdir()
+    elif make == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    before = path.lstat()
+    with pytest.raises(CustodyError, match="exists, and is none of these"):
+        replaced(path, KIND)
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_what_appears_meanwhile_is_left_alone(tmp_path):
+    path = tmp_path / "file"
+    with pytest.raises(CustodyError, match="exists, and is none"), replacing(path, kind=KIND):
+        path.write_bytes(b"mine")
+    assert path.read_bytes() == b"mine"
+
+
+def test_two_at_a_time_do_not_write_over_each_other(tmp_path):
+    path = tmp_path / "file"
+    with replacing(path, kind=KIND) as file:
+        file.write(KIND + b"first")
+        with pytest.raises(CustodyError, match="another process is writing"):
+            replaced(path, KIND + b"second")
+    assert path.read_bytes() == KIND + b"first"
+
+
+def test_what_one_that_was_killed_left_is_written_over(tmp_path):
+    (tmp_path / ".file.part").write_bytes(b"half of an older one, and longer than the new one")
+    replaced(tmp_path / "file", KIND + b"new")
+    assert (tmp_path / "file").read_bytes() == KIND + b"new"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_who_waited_for_the_lock_of_a_file_that_was_renamed_takes_a_new_one(tmp_path, monkeypatch):
+    path, lock = tmp_path / "file", fcntl.flock
+    calls = []
+
+    def renamed_meanwhile(descriptor, operation):
+        lock(descriptor, operation)
+        calls.append(descriptor)
+        if len(calls) == 1:
+            (tmp_path / ".file.part").rename(path)
+
+    monkeypatch.setattr(fcntl, "flock", renamed_meanwhile)
+    (tmp_path / ".file.part").write_bytes(KIND + b"of the one before")
+    with replacing(path, kind=KIND) as file:
+        assert path.read_bytes() == KIND + b"of the one before"
+        file.write(KIND + b"next")
+    assert path.read_bytes() == KIND + b"next"
+
+
+def test_it_is_not_written_through_a_link_that_somebody_put_there(tmp_path):
+    (tmp_path / ".file.part").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CustodyError, match="cannot write"):
+        replaced(tmp_path / "file", KIND)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_it_is_not_written_into_a_file_of_somebody_elses(tmp_path):
+    (tmp_path / ".file.part").touch(0o666)
+    os.chown(tmp_path / ".file.part", 65534, 65534)
+    with pytest.raises(CustodyError, match="is another user's"):
+        replaced(tmp_path / "file", KIND)
+
+
+def test_a_full_disk_leaves_the_older_one(tmp_path, small_files):
+    replaced(tmp_path / "file", KIND)
+    with pytest.raises(CustodyError, match=r"cannot write .*file: File too large"):
+        replaced(tmp_path / "file", KIND + b"x" * 100)
+    assert (tmp_path / "file").read_bytes() == KIND
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]

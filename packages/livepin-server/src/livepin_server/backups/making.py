@@ -78,7 +78,7 @@ def make(
                         continue
                     if _files(data) == files:  # else files and rows may not belong together
                         return _write(connection, header, files, target, file, seal, progress)
-        raise BackupError(f"the keys in {data} keep changing", hint="try again in a moment")
+            raise BackupError(f"the keys in {data} keep changing", hint="try again in a moment")
     finally:
         database.close()
 

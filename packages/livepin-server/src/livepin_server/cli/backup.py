@@ -18,7 +18,8 @@ from livepin_server.custody.age import Seal
 from livepin_server.custody.root_file import SHORTEST_PASSPHRASE
 from livepin_server.errors import ServiceError
 
-from .api import Json, Local, data_folder, opening, reaching, read_text
+from .api import Json, Local, data_folder, opening, reaching
+from .files import read_text
 from .output import CommandError, counted, progress, say, show_json, warn, working
 from .parameters import quoted
 from .places import Folder

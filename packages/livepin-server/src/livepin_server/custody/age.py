@@ -101,6 +101,7 @@ def needs_passphrase(sealed: IO[bytes]) -> bool:
     Raises:
         BackupError: it is not in the age format.
     """
+    sealed.seek(0)
     head = sealed.read(len(_PASSPHRASE))
     sealed.seek(0)
     if not head.startswith(MAGIC):
@@ -120,15 +121,16 @@ def seal(chunks: Iterable[bytes], target: IO[bytes], seal: Seal) -> None:
         plain = b"".join(_bounded(chunks))
         target.write(pyrage.passphrase.encrypt(plain, seal.passphrase))
         return
-    source = _Source(chunks)
+    source, sink = _Source(chunks), _Sink(target)
     try:
-        pyrage.encrypt_io(source, target, [_recipient(each) for each in seal.recipients])
+        pyrage.encrypt_io(source, sink, [_recipient(each) for each in seal.recipients])
     except pyrage.EncryptError as exc:
-        if source.failed is not None:  # the library keeps its name, and no more
-            raise source.failed from None
-        raise BackupError(f"it cannot be sealed: {exc}") from exc
-    if source.failed is not None:
-        raise source.failed
+        failed = source.failed or sink.failed  # of which the library keeps the name, and no more
+        if failed is None:
+            raise BackupError(f"it cannot be sealed: {exc}") from exc
+        raise failed from None
+    if sink.failed is not None:  # the last write, of which it says nothing at all
+        raise sink.failed
 
 
 @contextmanager
@@ -173,6 +175,24 @@ class _Source:
             raise
         found, self._rest = self._rest[:size], self._rest[size:]
         return found
+
+
+class _Sink:
+    """A file to write; what it raises is kept."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+        self.failed: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._target.write(data)
+        except BaseException as exc:
+            self.failed = exc
+            raise
+
+    def flush(self) -> None:
+        """Do nothing: whoever opened the file does that."""
 
 
 class _Worker(threading.Thread):
