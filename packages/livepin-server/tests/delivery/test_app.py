@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from livepin_server.delivery.app import DeliveryApp
+from livepin_server.delivery.claims import Claims
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.reports import Reports
 from livepin_server.delivery.snapshot import Snapshot
@@ -49,7 +50,9 @@ def delivery() -> DeliveryApp:
     snapshot.replace("acme", AccountDocuments(configs={"main": config}, roots={}))
     events = Events(snapshot, metrics, most=1, most_per_address=1)
     limit = RateLimit(1000, 1000)
-    return DeliveryApp(snapshot, events, Reports(metrics), metrics, limit=limit, body_time=0.02)
+    claims = Claims(snapshot, metrics)
+    reports = Reports(metrics, claims)
+    return DeliveryApp(snapshot, events, reports, claims, metrics, limit=limit, body_time=0.02)
 
 
 def ask(app: DeliveryApp, method: str, path: str, proto: str = "http") -> Answer:

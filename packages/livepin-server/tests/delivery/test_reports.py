@@ -8,7 +8,9 @@ import logging
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from livepin_server.delivery.claims import Claims
 from livepin_server.delivery.reports import MAX_SIZE, Reports
+from livepin_server.delivery.snapshot import Snapshot
 from livepin_server.telemetry.logs import JsonFormatter
 from livepin_server.telemetry.metrics import Metrics
 
@@ -105,7 +107,7 @@ def test_reports_cost_more_than_documents(start_server) -> None:
 def test_a_report_is_logged_as_members_that_cannot_pass_for_our_own_words(caplog) -> None:
     forged = 'x", "level": "error", "message": "forged\n{'
     with caplog.at_level(logging.INFO, "livepin.reports"):
-        Reports(Metrics()).take(
+        Reports(Metrics(), Claims(Snapshot(), Metrics())).take(
             "acme", json.dumps(REPORT | {"host": forged}).encode(), streams=["main"]
         )
     (record,) = caplog.records

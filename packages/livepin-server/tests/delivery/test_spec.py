@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from livepin_server.delivery import app, events, reports, snapshot
+from livepin_server.exports.static import documents
 from livepin_server.settings import Settings
 
 TEXT = (Path(__file__).parents[4] / "spec" / "delivery.md").read_text("utf-8")
@@ -42,8 +43,8 @@ def test_the_events_in_it_are_what_is_sent() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        snapshot._CONFIG_CACHING,
-        snapshot._ROOT_CACHING,
+        documents.CONFIG_CACHING,
+        documents.ROOT_CACHING,
         f"after {events.HEARTBEAT:.0f} seconds at the latest",
         f"at most {reports.MAX_SIZE // 1024} KiB ({reports.MAX_SIZE:,} bytes)",
         f"at least {snapshot._SMALLEST_GZIP} bytes",

@@ -446,6 +446,7 @@ def test_a_mismatch_that_is_only_reported_is_sent_to_the_service(
     assert report == {
         "host": HOST,
         "chain": [str(other.pin), str(authority.pin)],
+        "root_version": simulator.root_version,
         "config_version": simulator.version,
         "at": int(simulator.clock().timestamp()),
         "stream": "main",

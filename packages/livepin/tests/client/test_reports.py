@@ -154,6 +154,7 @@ def test_a_mismatch_is_reported_to_delivery_and_nothing_to_whom_it_is_about(
     assert body == {
         "host": HOST,
         "chain": [str(app_chain.pin), str(app_chain.authority.pin)],
+        "root_version": delivery.simulator.root_version,
         "config_version": delivery.simulator.version,
         "at": int(delivery.simulator.clock().timestamp()),
         "stream": "main",

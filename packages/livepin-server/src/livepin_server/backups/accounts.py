@@ -12,7 +12,7 @@ from livepin.documents.root import TYP
 from livepin.jose import parse_general
 from sqlalchemy import Connection, insert, select, update
 
-from livepin_server.errors import BackupError
+from livepin_server.errors import BackupError, InvalidError
 from livepin_server.exports.static import Documents
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.numbering import HIGHEST, above_everything
@@ -149,7 +149,7 @@ def _places(database: Database, account: str) -> list[Source]:
         text = connection.scalars(query).one()
     try:
         settings = msgspec.json.decode(text, type=DeliverySettings).checked()
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, InvalidError) as exc:
         raise BackupError(f"it does not say where {account} delivers: {exc}") from exc
     live = [Web(name=url, live=True, ca=settings.ca) for url in settings.urls]
     return [*live, *(Web(name=url) for url in settings.recovery_urls)]

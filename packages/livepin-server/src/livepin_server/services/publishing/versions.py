@@ -73,7 +73,8 @@ class Versions:
         now = self._clock()
 
         def transaction(connection: Connection) -> list[Publication]:
-            behind = [row.stream for row in newest(connection, account) if row.version <= floor]
+            rows = newest(connection, account)
+            behind = sorted(row.stream for row in rows if row.version <= floor)
             lines = [f"versions go on above {floor}"]
             return [
                 self._publisher.issue(connection, account, each, lines, intent, now=now)
