@@ -31,6 +31,8 @@ COUNTERPARTS = {
     "libsofthsm2.so": "apt install softhsm2",
     "mitmdump": ".ci/counterparts",
     "envoy": ".ci/counterparts",
+    "moto_server": ".ci/counterparts",
+    "azurite-blob": ".ci/counterparts",
 }
 
 # What a file of the core may not have: a branch that no test takes.
@@ -56,7 +58,9 @@ def counterpart() -> Callable[[str], str]:
     """
 
     def find(name: str) -> str:
-        own = [Path(__file__).parent / each / "bin" for each in (".mitmproxy", ".envoy")]
+        here = Path(__file__).parent
+        own = [here / each / "bin" for each in (".mitmproxy", ".envoy", ".moto")]
+        own.append(here / ".azurite" / "node_modules" / ".bin")
         beside = ["/usr/sbin", "/usr/local/sbin", *Path("/usr/lib/postgresql").glob("*/bin")]
         path = (
             shutil.which(name, path=":".join(map(str, own)))

@@ -32,6 +32,7 @@ from .target import ChangedError, Held
 _CONNECT, _REQUEST = timedelta(seconds=5), timedelta(seconds=30)
 _RETRIES = 2  # of a request; whoever calls tries again later
 _LONGEST = 300  # characters of a reason
+_STATUS = re.compile(r"status code: (\d{3}[^:\n]*)")
 _QUERY = re.compile(r"\?\S+")  # of a URL; a shared access signature of Azure stands there
 
 
@@ -95,7 +96,7 @@ class StoreTarget:
             )
         except (AlreadyExistsError, PreconditionError) as exc:
             raise ChangedError from exc
-        except NotSupportedError as exc:
+        except (NotSupportedError, NotImplementedError) as exc:
             raise ExportError(
                 f"{self._url} cannot write on a condition, so an older document might win",
                 hint="use a store that knows If-Match and If-None-Match",
@@ -105,6 +106,8 @@ class StoreTarget:
 
     def _failed(self, what: str, exc: Exception) -> ExportError:
         hint = None
+        if isinstance(exc, FileNotFoundError):
+            hint = "is there a bucket of that name?"
         if isinstance(exc, (PermissionDeniedError, UnauthenticatedError)):
             hint = "do the credentials in the environment allow it to read and write there?"
         return ExportError(f"cannot {what} {self._url}: {_reason(exc)}", hint=hint)
@@ -113,4 +116,9 @@ class StoreTarget:
 def _reason(exc: Exception) -> str:
     """Return what went wrong in a line, without the query of any URL."""
     line = str(exc).strip().partition("\n")[0]
+    status = _STATUS.search(line)
+    if status is not None:
+        return f"it answers {status[1]}"
+    if "HTTP error" in line:
+        return "it does not answer"
     return _QUERY.sub("?...", line)[:_LONGEST]
