@@ -28,6 +28,7 @@ import pytest
 import uvloop
 from livepin.testing import FakeClock
 from livepin_server import folder
+from livepin_server.exports.static import target
 from livepin_server.folder import Folder, Plan
 from livepin_server.management.app import build_app
 from livepin_server.probing.probe import Observation, Target
@@ -485,7 +486,10 @@ class Server:
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(self.folder, self._management, started=self._on_start))
+            targets = [target(each, os.environ) for each in self.folder.settings.export]
+            runner.run(
+                serve(self.folder, self._management, targets=targets, started=self._on_start)
+            )
 
     def _management(self, metrics: Metrics) -> Any:
         self.metrics = metrics

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from livepin.errors import ConfigurationError
-from livepin_server.settings import FILE, Settings, database_url, parse, render
+from livepin_server.settings import FILE, Settings, database_url, parse, render, with_database
 
 ROOT = Path(__file__).parents[3]
 URLS = 'delivery_urls = ["https://pins.example.com:8443"]\n'
@@ -20,6 +20,7 @@ CHOSEN = {
     "database": "sqlite:////srv/livepin.db",
     "pkcs11_module": "/usr/lib/softhsm/libsofthsm2.so",
     "pkcs11_token": "acme",
+    "export": ["/srv/www/livepin", "s3://bucket/prefix"],
     "refresh_interval": 60,
     "log_level": "warning",
     "log_format": "text",
@@ -65,6 +66,7 @@ def test_the_variable_of_each_setting_wins_over_the_file(name):
         database="sqlite:///file.db",
         pkcs11_module="/file.so",
         pkcs11_token="file",
+        export=["/srv/file"],
         refresh_interval=1,
         log_level="debug",
         requests_per_second=1,
@@ -232,3 +234,30 @@ def test_the_database_is_a_file_in_the_data_folder_unless_said(tmp_path):
     assert database_url(settings, tmp_path) == f"sqlite:///{tmp_path}/livepin.db"
     elsewhere = msgspec.structs.replace(settings, database="sqlite:////srv/x.db")
     assert database_url(elsewhere, tmp_path) == "sqlite:////srv/x.db"
+
+
+# -- export, and another database ----------------------------------------------------------------
+
+
+def test_a_folder_to_export_to_does_not_depend_on_where_the_server_is_started():
+    with pytest.raises(ConfigurationError, match="expected an absolute path or a URL") as caught:
+        parse(URLS + 'export = ["www"]', {})
+    assert caught.value.hint == f"mend {FILE}, then try again"
+    with pytest.raises(ConfigurationError, match="LIVEPIN_EXPORT: expected an absolute"):
+        parse(URLS, {"LIVEPIN_EXPORT": "/srv/www www"})
+
+
+URL = "postgresql+psycopg://livepin@db.example.com/livepin"
+
+
+@pytest.mark.parametrize(
+    "line", ["", 'database = "sqlite:///x.db"\n', "  database='x'\n", 'database=""\n']
+)
+@pytest.mark.parametrize("url", [None, URL])
+def test_another_database_is_named_and_the_other_lines_stay(line, url):
+    text = f"# by hand\n{line}{URLS}max_streams = 7\n"
+    found = with_database(text, url)
+    assert parse(found, {}) == Settings(
+        delivery_urls=["https://pins.example.com:8443"], max_streams=7, database=url
+    )
+    assert "# by hand" in found

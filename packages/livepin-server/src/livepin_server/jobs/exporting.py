@@ -49,7 +49,8 @@ class Exporting:
         with self._news:
             self._stopped = True
             self._news.notify()
-        self._thread.join(_LEAVE)
+        if self._thread.is_alive():
+            self._thread.join(_LEAVE)
 
     def announced(self, announcement: Announcement) -> None:
         """Export an account, soon."""

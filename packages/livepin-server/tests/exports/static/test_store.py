@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 
+import livepin
+import msgspec
 import pytest
 from livepin_server.errors import ExportError
 from livepin_server.exports.static import export, target
@@ -93,3 +95,24 @@ def test_a_store_that_cannot_write_on_a_condition_is_refused(stores, reach, monk
 def test_the_query_of_a_url_is_never_shown():
     text = _reason(ValueError("at https://x.example/y?sig=abc%2F is none\nDebug source: sig=abc"))
     assert text == "at https://x.example/y?... is none"
+
+
+@pytest.mark.parametrize("kind", ["s3", "az"])
+def test_an_app_whose_delivery_is_dead_takes_its_config_from_the_bucket(
+    stores, reach, kind, services, documents, intent, add_domain
+):
+    store = stores(kind)
+    reach(store)
+    prefix = secrets.token_hex(6)
+    dead = msgspec.structs.replace(
+        services.publisher.delivery("acme"),
+        urls=["https://127.0.0.1:1"],
+        recovery_urls=[f"{store.base}/{prefix}"],
+    )
+    services.publisher.set_delivery("acme", dead, intent)
+    bootstrap = services.publisher.bootstrap("acme", "main")
+    add_domain("api.example.com")
+    export(documents(), target(f"{store.scheme}://bucket/{prefix}", os.environ))
+    with livepin.Client(bootstrap, push=False, reports=False) as app:
+        app.refresh()
+        assert app.domain("api.example.com") is not None
