@@ -29,6 +29,7 @@ COUNTERPARTS = {
     "fish": "apt install fish",
     "softhsm2-util": "apt install softhsm2",
     "libsofthsm2.so": "apt install softhsm2",
+    "strace": "apt install strace",
     "mitmdump": ".ci/counterparts",
     "envoy": ".ci/counterparts",
     "moto_server": ".ci/counterparts",

@@ -241,6 +241,7 @@ def open_database(settings: Settings, data: Path) -> Iterator[Database]:
         path = database.path
         if path is not None and path.resolve().parent != data.resolve():
             stack.enter_context(lock.holding(path.parent, f"{path.name}.lock"))
+        database.settle()
         yield database
 
 

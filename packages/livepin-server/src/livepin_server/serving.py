@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,6 +34,7 @@ from livepin_server.layout import RUN_FILE
 from livepin_server.listener import Listener
 from livepin_server.services import expiry
 from livepin_server.settings import Settings
+from livepin_server.storage.database import MOST_WAITING
 from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.admission import Admission
 from livepin_server.web.limits import RateLimit
@@ -45,6 +47,7 @@ _AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
 _MOST_FETCHING = 4096  # connections of delivery that are no event streams
 _FILES = 256  # descriptors for everything that is no connection
+_THREADS = MOST_WAITING + 32  # where as many changes wait, others still find one
 _LEAST_AT_ONCE = 12.0  # requests of an address: a report costs eleven, and must be possible
 
 logger = logging.getLogger("livepin.server")
@@ -85,6 +88,8 @@ async def serve(
     Raises:
         ConfigurationError: a port cannot be listened on.
     """
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="livepin")
+    asyncio.get_running_loop().set_default_executor(threads)
     metrics, snapshot, settings = Metrics(), Snapshot(), node.settings
     streams, connections = _room(settings.max_streams)
     events = Events(

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from livepin.errors import ConfigurationError
 from livepin_server.errors import UnavailableError
-from livepin_server.storage.database import Database, sqlite_url
+from livepin_server.storage import database as database_module
+from livepin_server.storage.database import MOST_WAITING, Database, sqlite_url
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -194,7 +195,75 @@ def test_closing_waits_for_the_write_under_way(path):
         assert other.execute("SELECT name FROM things").fetchall() == [("a",)]
 
 
+# -- waiting for a turn --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held_up(either):
+    """Hold the writer up, until the event that is given is set."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def change(_):
+        begun.set()
+        assert go_on.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(either.write, change)
+        assert begun.wait(30)
+        yield go_on
+        go_on.set()
+        holding.result(30)
+
+
+def test_only_so_many_wait_and_the_next_is_refused_at_once(either, held_up):
+    with ThreadPoolExecutor(MOST_WAITING) as pool:
+        waiting = [pool.submit(either.write, add(f"{n:02}")) for n in range(MOST_WAITING - 1)]
+        while either._writer._work_queue.qsize() < len(waiting):
+            pass
+        with pytest.raises(UnavailableError, match="busy: 64 changes are waiting") as caught:
+            either.write(add("one too many"))
+        assert caught.value.hint == "nothing was changed; try again in a moment"
+        held_up.set()
+        for each in waiting:
+            each.result(30)
+    assert names(either) == [f"{n:02}" for n in range(MOST_WAITING - 1)]
+    either.write(add("the next one"))
+
+
+def test_what_has_not_begun_in_time_is_given_up_and_never_happens(either, held_up, monkeypatch):
+    monkeypatch.setattr(database_module, "_TURN", 0.05)
+    with pytest.raises(UnavailableError, match="the server is busy: the changes before took"):
+        either.write(add("too late"))
+    held_up.set()
+    monkeypatch.undo()
+    either.write(add("in time"))
+    assert names(either) == ["in time"]
+
+
 # -- troubles ------------------------------------------------------------------------------------
+
+
+def test_what_the_disk_does_not_take_is_remembered_until_it_takes_something(either):
+    statement = "PRAGMA query_only=1" if either.shared is None else "SET TRANSACTION READ ONLY"
+
+    def refused(connection):
+        connection.exec_driver_sql(statement)
+        try:
+            add("a")(connection)
+        finally:
+            if either.shared is None:
+                connection.exec_driver_sql("PRAGMA query_only=0")
+
+    either.require_writable()  # nothing is known to be wrong
+    with pytest.raises(UnavailableError, match="the database is read-only"):
+        either.write(refused)
+    assert either.problem == "the database is read-only"
+    with pytest.raises(ZeroDivisionError):
+        either.write(lambda _: 1 / 0)  # a mistake of ours says nothing of the disk
+    assert either.problem == "the database is read-only"
+    either.require_writable()
+    assert either.problem is None
+    assert names(either) == []
 
 
 def test_a_lock_of_another_process_is_reported_and_nothing_is_lost(database, path, pragma):
@@ -276,6 +345,31 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_acknowledged(database, path
         assert [name[:4] for name in names(again)] == [f"{int(n):04}" for n in acknowledged]
         with again.reading() as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+
+
+OPENING = """
+import sys
+from livepin_server.errors import UnavailableError
+from livepin_server.storage.database import Database
+try:
+    Database(sys.argv[1]).write(lambda each: each.exec_driver_sql("CREATE TABLE things (name)"))
+except UnavailableError as exc:
+    print(exc)
+"""
+
+
+def test_what_can_have_no_log_is_not_used(open_database):
+    with pytest.raises(UnavailableError, match="the database cannot be opened"):
+        open_database("sqlite:///:memory:").settle()
+
+
+def test_a_new_file_whose_disk_fails_is_not_used_without_its_log(path, counterpart):
+    """SQLite goes on in another mode then, in which readers and the writer hold each other up."""
+    command = [counterpart("strace"), "-f", "-qq", "-o", "/dev/null", "-P", str(path)]
+    command += ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"]
+    command += [sys.executable, "-c", OPENING, sqlite_url(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "the database cannot be written: input/output error\n"
 
 
 READING_ONLY = """

@@ -77,7 +77,7 @@ def build_app(
         {
             "services": lambda: services,
             "metrics": lambda: metrics,
-            "ask_database": lambda: services.accounts.all,
+            "ask_database": lambda: lambda: _ask_database(services),
             "delivery_expires": lambda: delivery_expires,
             "probes": lambda: probes,
             "schema": lambda: openapi.document(ROUTES),
@@ -93,6 +93,12 @@ def build_watching_app(
     """Return what a process that serves delivery alone answers in private: how it fares."""
     given = {"metrics": lambda: metrics, "ask_database": lambda: ask_database}
     return _app(server.WATCHING, api_keys, given)
+
+
+def _ask_database(services: Services) -> None:
+    """Raise unless the database answers and takes changes."""
+    services.database.require_writable()
+    services.accounts.all()
 
 
 def _tell_blocked(services: Services, address: str) -> None:

@@ -52,6 +52,8 @@ def status(
         for name, version in services.accounts.unsigned()
         if only in (None, name)
     ]
+    if services.database.problem is not None:
+        warnings.append(f"the last change was refused: {services.database.problem}")
     if delivery_expires is not None:
         of_delivery = expiry.delivery_warning(delivery_expires, now)
         warnings += [] if of_delivery is None else [of_delivery]
@@ -140,7 +142,7 @@ def healthz() -> str:
 
 @get("/readyz", media_type=MediaType.TEXT, sync_to_thread=True)
 def readyz(ask_database: NamedDependency[Callable[[], object]]) -> str:
-    """Return ok if the database answers too."""
+    """Return ok if the database answers too, and takes changes."""
     ask_database()
     return "ok\n"
 

@@ -2,13 +2,16 @@
 
 All writes of a process go through one connection in one thread, and begin with the lock that all
 writers of the database share, so a writer never meets another in mid-transaction. A commit is
-acknowledged when it is on disk. What SQLite and PostgreSQL do differently is in their modules.
+acknowledged when it is on disk. Who would wait too long for a turn is refused instead. What SQLite
+and PostgreSQL do differently is in their modules.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar, cast
@@ -24,6 +27,10 @@ from . import postgres, sqlite
 
 _T = TypeVar("_T")
 _TRIES = 5  # of a transaction that another one keeps from committing
+MOST_WAITING = 64  # writes of one process, the one under way among them
+_TURN = 20.0  # seconds until a write is given up that has not begun
+
+logger = logging.getLogger("livepin.storage")
 
 
 class _Tried(Exception):  # noqa: N818 - it is no error
@@ -35,14 +42,19 @@ class _Tried(Exception):  # noqa: N818 - it is no error
 
 class _Kind(Protocol):
     def engine(self, url: URL) -> Engine: ...
+    def settle(self, engine: Engine, /) -> None: ...
+    def try_writing(self, connection: Connection) -> None: ...
     def begin_reading(self, connection: Connection) -> None: ...
     def begin_writing(self, connection: Connection) -> None: ...
     def lost_a_race(self, exc: DBAPIError, /) -> bool: ...
+    def is_of_the_disk(self, exc: DBAPIError) -> bool: ...
     def in_words(self, exc: DBAPIError) -> ServiceError | None: ...
 
 
 class Database:
     """An opened database; close it to end its writer thread.
+
+    `problem` says why the disk did not take the last write, until it takes one; else it is None.
 
     Raises:
         ConfigurationError: not the URL of a database, or its driver is not installed.
@@ -51,7 +63,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self._kind, self._engine = _opened(url)
         self.url = self._engine.url
+        self.problem: str | None = None
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="livepin-writer")
+        self._room = threading.BoundedSemaphore(MOST_WAITING)
 
     @property
     def path(self) -> Path | None:
@@ -77,15 +91,34 @@ class Database:
         It may be run again, on a fresh state, if another transaction got in its way.
 
         Raises:
-            UnavailableError: locked, full, read-only or gone. Nothing of it was kept; only if
+            UnavailableError: busy, locked, full, read-only or gone. Nothing of it was kept; only if
                 the database goes away during the commit itself, nobody here can know.
             InvalidError: it holds what this database cannot keep.
         """
+        if not self._room.acquire(blocking=False):
+            raise _busy(f"{MOST_WAITING} changes are waiting already")
         try:
-            pending = self._writer.submit(self._transaction, change)
-        except RuntimeError as exc:  # closed
-            raise UnavailableError("the server is stopping", hint="try again in a moment") from exc
-        return pending.result()
+            return self._in_turn(change)
+        finally:
+            self._room.release()
+
+    def settle(self) -> None:
+        """Bring to disk what an earlier process left, before anything of it is used.
+
+        Raises:
+            UnavailableError: the disk does not take it.
+        """
+        with self._in_words():
+            self._kind.settle(self._engine)
+
+    def require_writable(self) -> None:
+        """Where the disk did not take the last write, try whether it takes one now.
+
+        Raises:
+            UnavailableError: it does not.
+        """
+        if self.problem is not None:
+            self.write(self._kind.try_writing)
 
     def try_out(self, change: Callable[[Connection], _T]) -> _T:
         """Run `change` as `write` would, return its result, and keep nothing of it."""
@@ -100,6 +133,16 @@ class Database:
         self._writer.shutdown(wait=True)
         self._engine.dispose()
 
+    def _in_turn(self, change: Callable[[Connection], _T]) -> _T:
+        try:
+            pending: Future[_T] = self._writer.submit(self._transaction, change)
+        except RuntimeError as exc:  # closed
+            raise UnavailableError("the server is stopping", hint="try again in a moment") from exc
+        wait([pending], timeout=_TURN)
+        if pending.cancel():
+            raise _busy(f"the changes before took over {_TURN:.0f} seconds")
+        return pending.result()
+
     def _transaction(self, change: Callable[[Connection], _T]) -> _T:
         with self._in_words():
             for _ in range(_TRIES - 1):
@@ -112,14 +155,21 @@ class Database:
 
     def _once(self, change: Callable[[Connection], _T]) -> _T:
         with self._engine.connect() as connection:
-            self._kind.begin_writing(connection)
             try:
+                self._kind.begin_writing(connection)
                 result = change(connection)
                 connection.commit()
-            except BaseException:
+            except BaseException as exc:
                 connection.rollback()
+                if isinstance(exc, DBAPIError) and self._kind.is_of_the_disk(exc):
+                    self._note(exc)
                 raise
+            self.problem = None
             return result
+
+    def _note(self, exc: DBAPIError) -> None:
+        self.problem = str(self._kind.in_words(exc))
+        logger.error("a change was refused: %s", self.problem)
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -136,6 +186,12 @@ class Database:
 
 def _give_up(result: object) -> NoReturn:
     raise _Tried(result)
+
+
+def _busy(reason: str) -> UnavailableError:
+    return UnavailableError(
+        f"the server is busy: {reason}", hint="nothing was changed; try again in a moment"
+    )
 
 
 def sqlite_url(path: Path) -> str:

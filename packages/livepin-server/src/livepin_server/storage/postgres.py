@@ -54,6 +54,15 @@ def engine(url: URL) -> Engine:
     )
 
 
+def settle(_: Engine) -> None:
+    """Do nothing: the server does it, and ends rather than go on after a sync that failed."""
+
+
+def try_writing(connection: Connection) -> None:
+    """Write what nobody reads, the way of every change."""
+    connection.execute(text("SELECT pg_logical_emit_message(true, 'livepin', '')"))
+
+
 def connect_arguments(url: URL) -> dict[str, Any]:
     """Return what psycopg takes to connect there, for a connection of one's own."""
     _, found = url.get_dialect()().create_connect_args(url)
@@ -73,6 +82,11 @@ def begin_writing(connection: Connection) -> None:
 def lost_a_race(exc: DBAPIError) -> bool:
     """Tell whether the same transaction may succeed now: it was chosen to give way."""
     return _state(exc) in ("40001", "40P01")
+
+
+def is_of_the_disk(exc: DBAPIError) -> bool:
+    """Tell whether the disk did not take what was to be written."""
+    return _state(exc) in _OF_THE_DISK
 
 
 def in_words(exc: DBAPIError) -> ServiceError | None:
@@ -101,10 +115,12 @@ def _line(exc: DBAPIError) -> str:
     return str(exc.orig).partition("\n")[0].rpartition("failed: ")[2]
 
 
+_OF_THE_DISK = ("53100", "58030", "25006")  # full, input/output error, read-only
 _TROUBLE = (
     ("55P03", "is locked by another process", "try again in a moment; nothing was changed"),
     ("40", "is locked by another process", "try again in a moment; nothing was changed"),
     ("53100", "cannot grow: the disk is full", "make room, then try again; nothing was lost"),
+    ("58030", "cannot be written: input/output error", "see the log of PostgreSQL"),
     ("53300", "has too many connections", "raise max_connections of PostgreSQL"),
     ("25006", "is read-only", "is it a standby? give the URL of the primary"),
     ("42501", "does not allow this", "see docs/operations.md for the rights that are needed"),

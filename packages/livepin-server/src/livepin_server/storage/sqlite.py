@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -10,6 +15,8 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from livepin_server.errors import ServiceError, UnavailableError
 
 _BUSY = 5000  # milliseconds to wait for another process's lock
+_PIECE = 64 * 1024  # bytes
+_IO_ERROR, _FULL, _READ_ONLY = 10, 13, 8  # SQLite's primary result codes
 
 
 def engine(url: URL) -> Engine:
@@ -17,6 +24,9 @@ def engine(url: URL) -> Engine:
     made = create_engine(
         url,
         connect_args={"check_same_thread": False, "timeout": _BUSY / 1000},
+        pool_size=16,
+        max_overflow=0,
+        pool_timeout=5,
         hide_parameters=True,  # else errors, and so the log, show sealed keys and digests
     )
 
@@ -25,8 +35,12 @@ def engine(url: URL) -> Engine:
         # Transactions are begun by hand: the driver would begin them too late.
         connection.isolation_level = None
         cursor = connection.cursor()
+        # Its answer is read: only then is it known to have failed, and without the log the readers
+        # and the writer would hold each other up.
+        (mode,) = cursor.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode != "wal":
+            raise sqlite3.OperationalError("unable to open the log")
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             f"busy_timeout={_BUSY}",
@@ -35,6 +49,54 @@ def engine(url: URL) -> Engine:
         cursor.close()
 
     return made
+
+
+def settle(engine: Engine) -> None:
+    """Write the log (WAL) over itself, and sync it and its folder.
+
+    A sync that failed is told once; its pages count as clean from then on and can be read, though
+    no disk has them. SQLite refuses such a commit and writes over it next time. But the log of a
+    process that died in between shows it as committed: with the power it would go, and whatever
+    was acknowledged after it too. Nor does SQLite tell if the folder could not be synced, and a
+    log without a name is gone as well.
+
+    Raises:
+        UnavailableError: it cannot be written.
+    """
+    file = Path(engine.url.database or "")
+    with engine.connect() as connection:
+        begin_writing(connection)  # nobody adds to the log meanwhile, or begins it anew
+        try:
+            _write_anew(file.with_name(f"{file.name}-wal"))
+        except OSError as exc:
+            raise UnavailableError(
+                f"the database cannot be written: {exc.strerror}", hint="check the disk"
+            ) from exc
+
+
+def _write_anew(log: Path) -> None:
+    with _opened(log, os.O_RDWR) as descriptor:
+        place = 0
+        while piece := os.pread(descriptor, _PIECE, place):
+            place += os.pwrite(descriptor, piece, place)
+        os.fsync(descriptor)
+    with _opened(log.parent, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def try_writing(connection: Connection) -> None:
+    """Write what nobody reads, the way of every change."""
+    number = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA user_version = {(number + 1) % 2**31}")
 
 
 def begin_reading(connection: Connection) -> None:
@@ -50,6 +112,12 @@ def begin_writing(connection: Connection) -> None:
 def lost_a_race(_: DBAPIError) -> bool:
     """Tell whether the same transaction may succeed now: who has the lock never loses here."""
     return False
+
+
+def is_of_the_disk(exc: DBAPIError) -> bool:
+    """Tell whether the disk did not take what was to be written."""
+    code = getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF
+    return code in (_IO_ERROR, _FULL, _READ_ONLY)
 
 
 def in_words(exc: DBAPIError) -> ServiceError | None:
