@@ -7,9 +7,11 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -70,13 +72,39 @@ def counterpart() -> Callable[[str], str]:
             or shutil.which(name, os.R_OK, path="/usr/share/java:/usr/lib/softhsm")
         )
         if path is None:
-            text = f"{name} is not here; install it with: {COUNTERPARTS[name]}"
-            if os.environ.get("CI"):
-                pytest.fail(text)
-            pytest.skip(text)
+            _missing(f"{name} is not here; install it with: {COUNTERPARTS[name]}")
         return path
 
     return find
+
+
+def _missing(text: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+@pytest.fixture(scope="session")
+def strace(counterpart: Callable[[str], str]) -> Callable[..., list[str]]:
+    """Give the command under which system calls of a process fail, or end it.
+
+    `strace("fdatasync:error=EIO:when=3", path)` is the start of a command line: of each thread
+    of what follows, the third such call on that path fails; without a path, on any.
+    """
+    program = counterpart("strace")
+    command = [program, "-f", "-e", "signal=none"]
+    tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        _missing(f"strace may not trace here, it needs CAP_SYS_PTRACE: {tried.stderr}")
+
+    def one(fault: str, *paths: Path, log: str | Path = os.devnull) -> list[str]:
+        calls = fault.partition(":")[0]
+        found = [*command, "-o", str(log), "-e", f"trace={calls}", "-e", f"inject={fault}"]
+        if "signal=" not in fault:
+            found.append("--seccomp-bpf")  # much faster, but no signal is sent then
+        return [*found, *(part for path in paths for part in ("-P", str(path)))]
+
+    return one
 
 
 def pytest_configure() -> None:

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +77,22 @@ def delivery_folder(
 
 
 class Child:
-    """`livepin serve` as a process of its own."""
+    """`livepin serve` as a process of its own, or as the child of one that it runs `under`."""
 
-    def __init__(self, data: Path, *arguments: str) -> None:
+    def __init__(
+        self, data: Path, *arguments: str, under: Sequence[str] = (), **environment: str
+    ) -> None:
         self.data = data
         self._log = data.parent / f"{data.name}.log"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("LIVEPIN_")}
+        self._under = bool(under)
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("LIVEPIN_")}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "livepin", "serve", "--data", str(data), *arguments],
+                [*under, sys.executable, "-m", "livepin", "serve", "--data", str(data), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env={**environment, "LIVEPIN_REQUESTS_PER_SECOND": "100000"},
+                env={**inherited, "LIVEPIN_REQUESTS_PER_SECOND": "100000", **environment},
             )
 
     @property
@@ -118,9 +121,25 @@ class Child:
         url = f"https://127.0.0.1:{self.port(of)}{path}"
         return httpx.get(url, verify=context, trust_env=False, timeout=PATIENCE, headers=headers)
 
+    def serves(self) -> bool:
+        """Wait until it serves, or has ended; tell which."""
+        with contextlib.suppress(AssertionError):
+            self.port()
+        return self.process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process that serves."""
+        own = self.process.pid
+        if not self._under:
+            return own
+        (found,) = Path(f"/proc/{own}/task/{own}/children").read_text().split() or [own]
+        return int(found)
+
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; return the exit code."""
-        self.process.send_signal(number)
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has ended
+            os.kill(self.pid, number)
         return self.process.wait(PATIENCE)
 
 
@@ -129,8 +148,8 @@ def start_child() -> Iterator[Callable[..., Child]]:
     """Start `livepin serve` on a data folder, with arguments."""
     with contextlib.ExitStack() as stack:
 
-        def one(data: Path, *arguments: str) -> Child:
-            child = Child(data, *arguments)
+        def one(data: Path, *arguments: str, **options: Any) -> Child:
+            child = Child(data, *arguments, **options)
             stack.callback(lambda: child.process.poll() is None and child.end(signal.SIGKILL))
             return child
 
