@@ -32,6 +32,7 @@ COUNTERPARTS = {
     "softhsm2-util": "apt install softhsm2",
     "libsofthsm2.so": "apt install softhsm2",
     "strace": "apt install strace",
+    "unshare": "apt install util-linux",
     "mitmdump": ".ci/counterparts",
     "envoy": ".ci/counterparts",
     "moto_server": ".ci/counterparts",
@@ -72,13 +73,20 @@ def counterpart() -> Callable[[str], str]:
             or shutil.which(name, os.R_OK, path="/usr/share/java:/usr/lib/softhsm")
         )
         if path is None:
-            _missing(f"{name} is not here; install it with: {COUNTERPARTS[name]}")
+            missing_here(f"{name} is not here; install it with: {COUNTERPARTS[name]}")
         return path
 
     return find
 
 
-def _missing(text: str) -> NoReturn:
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], NoReturn]:
+    """Say what is missing here: that skips the test, but with `CI` set it fails."""
+    return missing_here
+
+
+def missing_here(text: str) -> NoReturn:
+    """Skip a test, or fail it in CI, in words."""
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)
@@ -95,7 +103,7 @@ def strace(counterpart: Callable[[str], str]) -> Callable[..., list[str]]:
     command = [program, "-f", "-e", "signal=none"]
     tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
-        _missing(f"strace may not trace here, it needs CAP_SYS_PTRACE: {tried.stderr}")
+        missing_here(f"strace may not trace here, it needs CAP_SYS_PTRACE: {tried.stderr}")
 
     def one(fault: str, *paths: Path, log: str | Path = os.devnull) -> list[str]:
         calls = fault.partition(":")[0]

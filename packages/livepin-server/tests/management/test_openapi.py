@@ -65,6 +65,17 @@ def test_each_refusal_is_a_problem(method, path, operation) -> None:
             assert found["description"]
 
 
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=NAMES)
+def test_what_fuzzing_missed_in_it(method, path, operation) -> None:
+    if method != "get":
+        assert "409" in operation["responses"]  # revoking the last admin key, without a body
+    if "requestBody" in operation:
+        assert "404" in operation["responses"]  # an account that a body names
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        name = schema["$ref"].rpartition("/")[2]
+        assert DOCUMENT["components"]["schemas"][name]["additionalProperties"] is False
+
+
 def references(value: Any) -> set[str]:
     """Return everything that is referred to."""
     if isinstance(value, dict):

@@ -182,7 +182,7 @@ class Resigning:
         yield
 
     def check(self, node):
-        """All of them are signed by somebody, each once or twice, and then there is an end of it."""
+        """In the end somebody has signed all of them."""
         deadline = time.monotonic() + 60
         with node.management() as http:
             while True:

@@ -201,7 +201,7 @@ def path(tmp_path) -> Path:
 def test_what_is_acknowledged_after_a_restart_does_not_rest_on_pages_that_never_reached_the_disk(
     written, path, tmp_path
 ):
-    """A sync fails, the process is killed, the next one reads the pages and goes on, the power goes."""
+    """A sync fails, the process is killed, the next one goes on, the power goes."""
     disk, chance = Disk(path.parent), random.Random(1)
     log = written(path, "a", 4, "settling", "fdatasync:error=EIO:when=6")
     assert list(disk.replay(log)) == [None] * 4

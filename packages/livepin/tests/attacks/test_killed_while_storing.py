@@ -119,8 +119,9 @@ trusted = Trusted(
     bootstrap, FileStore(folder / "state.json"), clock=FakeClock(), on_change=lambda: None)
 for raw in sorted((folder / "configs").iterdir()):
     state = trusted()
-    newer = state.advance_config(raw.read_bytes()) if int(raw.name) > state.config.version else state
-    trusted.adopt(newer)
+    if int(raw.name) > state.config.version:
+        state = state.advance_config(raw.read_bytes())
+    trusted.adopt(state)
     assert trusted.problem is None, trusted.problem
     os.write(1, f"{trusted().config.version}\\n".encode())
 """

@@ -55,7 +55,7 @@ _PROBLEMS = {
     "503": "The database or a private key is out of reach, or it took too long; see Retry-After.",
 }
 _ANY = ("421", "429", "500", "503")
-_OF_BODY = ("400", "408", "409", "413", "422")
+_OF_BODY = ("400", "404", "408", "413", "422")
 
 
 def document(routes: Sequence[ControllerRouterHandler]) -> dict[str, Any]:
@@ -67,6 +67,7 @@ def document(routes: Sequence[ControllerRouterHandler]) -> dict[str, Any]:
             operation = found["paths"].get(path, {}).get(method.lower())
             if operation is not None:
                 _describe(operation, handler)
+                _close(found["components"]["schemas"], handler)
     found["components"]["schemas"] |= _components(Problem)
     found["components"]["responses"] = {f"Problem{s}": _problem(t) for s, t in _PROBLEMS.items()}
     found["paths"] = dict(sorted(found["paths"].items()))
@@ -100,9 +101,17 @@ def _handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
                 yield route.path_format, handler
 
 
-def _components(shape: type) -> dict[str, Any]:
+def _components(shape: Any) -> dict[str, Any]:
     template = "#/components/schemas/{name}"
     return dict(msgspec.json.schema_components([shape], ref_template=template)[1])
+
+
+def _close(schemas: dict[str, Any], handler: HTTPRouteHandler) -> None:
+    """Say of what stands in a body that no other members are taken."""
+    body = handler.parsed_fn_signature.parameters.get("data")
+    for name, shape in _components(body.raw).items() if body else ():
+        if "additionalProperties" in shape:
+            schemas[name]["additionalProperties"] = shape["additionalProperties"]
 
 
 def _describe(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
@@ -157,7 +166,8 @@ def _needs(handler: HTTPRouteHandler) -> str:
 
 
 def _refusals(operation: dict[str, Any], handler: HTTPRouteHandler, *, public: bool) -> list[str]:
-    found = {*_ANY}
+    changes = "GET" not in handler.http_methods
+    found = {*_ANY} | ({"409"} if changes else set())
     if not public:
         found |= {"401", "403"}
     if operation.get("parameters"):
@@ -165,7 +175,7 @@ def _refusals(operation: dict[str, Any], handler: HTTPRouteHandler, *, public: b
     if operation.get("requestBody"):
         found |= {*_OF_BODY}
     if "how" in handler.parsed_fn_signature.parameters:
-        found |= {"409", "412"}
+        found |= {"412"}
     return sorted(found)
 
 
