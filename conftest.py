@@ -33,6 +33,8 @@ COUNTERPARTS = {
     "libsofthsm2.so": "apt install softhsm2",
     "strace": "apt install strace",
     "unshare": "apt install util-linux",
+    "mount": "apt install mount",
+    "umount": "apt install mount",
     "mitmdump": ".ci/counterparts",
     "envoy": ".ci/counterparts",
     "moto_server": ".ci/counterparts",

@@ -263,8 +263,11 @@ def soft_token(
 class Postgres:
     """A PostgreSQL of its own on a Unix socket, as a user who is not root, ended by its pid."""
 
-    def __init__(self, program: str, initdb: str, *settings: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="lp-pg-"))  # short: a socket's path is limited
+    def __init__(
+        self, program: str, initdb: str, *settings: str, place: Path | None = None
+    ) -> None:
+        # short: a socket's path is limited
+        self.folder = Path(tempfile.mkdtemp(prefix="lp-pg-", dir=place))
         self.identity: dict[str, Any] = {}
         if os.geteuid() == 0:
             owner = next(each for each in pwd.getpwall() if each.pw_name in ("postgres", "nobody"))
@@ -273,7 +276,7 @@ class Postgres:
         # Its order of texts is not that of bytes, as on most servers.
         self._run(
             [initdb, "-D", "data", "-U", "livepin", "-A", "trust", "-E", "UTF8", "--no-sync",
-             "--locale-provider=icu", "--icu-locale=en-US", "--locale=C"],
+             "--locale-provider=icu", "--icu-locale=en-US", "--locale=C", "--wal-segsize=1"],
         )  # fmt: skip
         options = ("listen_addresses=", f"unix_socket_directories={self.folder}", *settings)
         self._command = [program, "-D", str(self.folder / "data")]
@@ -361,8 +364,9 @@ def start_postgres(counterpart: Callable[[str], str]) -> Iterator[Callable[..., 
     """Start a PostgreSQL with settings; the end of the session ends and removes it."""
     with contextlib.ExitStack() as stack:
 
-        def one(*settings: str) -> Postgres:
-            found = Postgres(counterpart("postgres"), counterpart("initdb"), *settings)
+        def one(*settings: str, place: Path | None = None) -> Postgres:
+            programs = counterpart("postgres"), counterpart("initdb")
+            found = Postgres(*programs, *settings, place=place)
             stack.callback(found.remove)
             return found
 

@@ -1,4 +1,4 @@
-"""What the fuzzer leaves out: its own API key, and bodies that the server does not read to the end."""
+"""What the fuzzer leaves out: its own API key, and bodies that are not read to their end."""
 
 from __future__ import annotations
 

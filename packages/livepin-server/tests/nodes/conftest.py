@@ -11,15 +11,24 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
+from killing import ACCOUNT, Ledger, Node, Operation
+from livepin.testing import FakeClock
+from livepin_server import folder
 from livepin_server.layout import RUN_FILE
+from livepin_server.services.model import Intent, Role
+from livepin_server.settings import Settings
 
+INTENT = Intent(author="bob")
 PATIENCE = 60.0  # seconds, on a busy machine
 # What delivery needs of the database; docs/operations.md says the same.
 RIGHTS = "GRANT SELECT ON accounts, streams, roots, configs, alembic_version TO {role}"
@@ -219,5 +228,91 @@ def start_nginx(
                 return False
 
             until(answers)
+
+        yield one
+
+
+# -- what is killed, or loses its disk -----------------------------------------------------------
+
+
+@pytest.fixture
+def start_nodes(
+    another_folder: Callable[[Path], Path], start_child: Callable[..., Child], tmp_path: Path
+) -> Iterator[Callable[..., list[Node]]]:
+    """Prepare an operation on a data folder, and start nodes on it and on copies of it.
+
+    What was published before is `days` old.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def one(operation: Operation, data: Path, count: int = 1, *, days: int = 0) -> list[Node]:
+            clock = FakeClock(datetime.now(timezone.utc) - timedelta(days=days))
+            with folder.opened(data, {}, clock=clock) as opened:
+                services, publisher = opened.services, opened.services.publisher
+                settings = publisher.delivery(ACCOUNT)
+                settings = msgspec.structs.replace(settings, urls=["https://localhost:1"])
+                publisher.set_delivery(ACCOUNT, settings, INTENT)
+                operation.prepare(services)
+                streams = [each.name for each in services.streams.all(ACCOUNT)]
+                bootstraps = {name: publisher.bootstrap(ACCOUNT, name) for name in streams}
+                _, key = services.api_keys.create("publishers", Role.ADMIN, ACCOUNT, INTENT)
+            ledger = Ledger(bootstraps, tmp_path)
+            stack.callback(ledger.close)
+            folders = [data, *(another_folder(data) for _ in range(count - 1))]
+            nodes = [Node(each, key, ledger, start_child) for each in folders]
+            for each in nodes:
+                each.start()
+            assert all(each.child.serves() for each in nodes)
+            return nodes
+
+        yield one
+
+
+@pytest.fixture
+def own_postgres(start_postgres: Callable[..., Any]) -> Iterator[Any]:
+    """A PostgreSQL that a test may kill; each commit is on disk."""
+    found = start_postgres()
+    yield found
+    found.remove()
+
+
+@pytest.fixture
+def own_folder(own_postgres: Any, make_folder: Callable[[str], Path]) -> Path:
+    """A data folder whose database is in a PostgreSQL of its own."""
+    return make_folder(own_postgres.url())
+
+
+@pytest.fixture
+def make_folder(settings: Settings, tmp_path: Path, clock: FakeClock) -> Callable[[str], Path]:
+    """Make a data folder whose database is elsewhere."""
+
+    def one(url: str) -> Path:
+        plan = folder.Plan(
+            data=tmp_path / "data", account=ACCOUNT, root_key=None, passphrase=None,
+            settings=msgspec.structs.replace(settings, database=url),
+        )  # fmt: skip
+        folder.initialise(plan, clock=clock)
+        return plan.data
+
+    return one
+
+
+@pytest.fixture
+def small_disk(
+    counterpart: Callable[[str], str], missing: Callable[[str], None], tmp_path: Path
+) -> Iterator[Callable[[str], Path]]:
+    """Mount a file system of a size, where this process may."""
+    with contextlib.ExitStack() as stack:
+
+        def one(size: str) -> Path:
+            place = Path(tempfile.mkdtemp(prefix="lp-disk-"))
+            command = [counterpart("mount"), "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                place.rmdir()
+                missing(f"a small file system cannot be mounted, it needs root: {done.stderr}")
+            stack.callback(place.rmdir)
+            stack.callback(subprocess.run, [counterpart("umount"), "--lazy", place], check=True)
+            return place
 
         yield one

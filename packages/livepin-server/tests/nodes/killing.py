@@ -193,6 +193,7 @@ class Node:
     failures: list[Exception] = field(default_factory=list)
     told: threading.Condition = field(default_factory=threading.Condition)
     count: int = 0
+    refusals: list[str] = field(default_factory=list)
 
     def start(self, *under: str, **environment: str) -> None:
         """Start, or start again."""
@@ -224,6 +225,14 @@ class Node:
             self.count += 1
             self.told.notify_all()
 
+    def refuse(self, answer: httpx.Response) -> None:
+        """Take note of a refusal, which is in words, and says when to try again."""
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert int(answer.headers["retry-after"]) > 0
+        with self.told:
+            self.refusals.append(answer.json()["detail"])
+            self.told.notify_all()
+
     def failed(self, exc: Exception) -> None:
         """Take note that nobody answers any more."""
         with self.told:
@@ -232,10 +241,18 @@ class Node:
 
     def wait_for_more(self) -> None:
         """Wait until something more was acknowledged."""
+        self._wait(lambda: self.count)
+
+    def wait_for_refusal(self) -> str:
+        """Wait until something more was refused; return how."""
+        self._wait(lambda: len(self.refusals))
+        return self.refusals[-1]
+
+    def _wait(self, number: Callable[[], int]) -> None:
         with self.told:
-            before = self.count
-            self.told.wait_for(lambda: self.count > before or self.failures, PATIENCE)
-            assert (self.count > before, self.failures) == (True, [])
+            before = number()
+            self.told.wait_for(lambda: number() > before or self.failures, PATIENCE)
+            assert (number() > before, self.failures) == (True, [])
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:

@@ -6,27 +6,9 @@ import shutil
 import threading
 import time
 
-import msgspec
 import pytest
 from livepin_server import folder
 from livepin_server.errors import UnavailableError
-
-
-@pytest.fixture
-def own_postgres(start_postgres):
-    """A PostgreSQL that a test may kill; each commit is on disk."""
-    found = start_postgres()
-    yield found
-    found.remove()
-
-
-@pytest.fixture
-def own_folder(own_postgres, settings, tmp_path, clock):
-    data = tmp_path / "data"
-    chosen = msgspec.structs.replace(settings, database=own_postgres.url())
-    plan = folder.Plan(data=data, account="acme", settings=chosen, root_key=None, passphrase=None)
-    folder.initialise(plan, clock=clock)
-    return data
 
 
 def etag(server):
