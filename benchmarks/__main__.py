@@ -10,6 +10,7 @@ from typing import Any
 
 from . import (
     adapters,
+    audit,
     changes,
     crowd,
     delivery,
@@ -29,6 +30,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "adapters": ("The pin check added to a request, by adapter", adapters.run),
     "imports": ("Import", imports.run),
     "documents": ("Configs by the number of domains", documents.run),
+    "audit": ("An audit log of a million entries", audit.run),
     "delivery": ("`GET config` against nginx", delivery.run),
     "nodes": ("Delivery by one and by two processes", nodes.run),
     "events": ("One publish told to all event streams", events.run),

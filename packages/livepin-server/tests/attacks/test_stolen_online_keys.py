@@ -63,4 +63,4 @@ def test_the_owner_ends_it_with_the_next_root(offline, stolen, intent):
     offline.publish(offline.signed(offline.prepare(replace_online=True).payload))
     held = {each.kid for each in offline.services.roots.show("beta").roles["config"].keys}
     assert stolen["config"].public.kid not in held
-    assert offline.services.publisher.publish("beta", "main", lambda *_: [], intent)
+    assert offline.services.publisher.republish("beta", "main", intent)

@@ -41,7 +41,7 @@ def test_a_key_of_another_account_or_role_signs_no_config(services, held, intent
     before = services.publisher.version("acme", "main")
     plant(services, held["acme", "config"], held[source].sealed)
     with pytest.raises(CustodyError, match="is not the config key of acme"):
-        services.publisher.publish("acme", "main", lambda *_: [], intent)
+        services.publisher.republish("acme", "main", intent)
     assert services.publisher.version("acme", "main") == before
 
 
@@ -53,11 +53,11 @@ def test_a_row_that_claims_to_be_another_key_signs_no_config(services, held, int
     (other,) = [r for r in rows if r.role == "config" and r.kid != held["acme", "config"].kid]
     plant(services, held["acme", "config"], other.sealed)
     with pytest.raises(CustodyError, match="is not the config key"):
-        services.publisher.publish("acme", "main", lambda *_: [], intent)
+        services.publisher.republish("acme", "main", intent)
 
 
 def test_the_swap_back_signs_again(services, held, intent):
     row = held["acme", "config"]
     plant(services, row, held["beta", "config"].sealed)
     plant(services, row, row.sealed)
-    assert services.publisher.publish("acme", "main", lambda *_: [], intent).root_version == 2
+    assert services.publisher.republish("acme", "main", intent).root_version == 2

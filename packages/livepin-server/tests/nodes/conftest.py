@@ -25,6 +25,7 @@ from killing import ACCOUNT, Ledger, Node, Operation
 from livepin.testing import FakeClock
 from livepin_server import folder
 from livepin_server.layout import RUN_FILE
+from livepin_server.services.changes import SetDelivery
 from livepin_server.services.model import Intent, Role
 from livepin_server.settings import Settings
 
@@ -251,7 +252,7 @@ def start_nodes(
                 services, publisher = opened.services, opened.services.publisher
                 settings = publisher.delivery(ACCOUNT)
                 settings = msgspec.structs.replace(settings, urls=["https://localhost:1"])
-                publisher.set_delivery(ACCOUNT, settings, INTENT)
+                publisher.publish(ACCOUNT, [SetDelivery(settings=settings)], INTENT)
                 operation.prepare(services)
                 streams = [each.name for each in services.streams.all(ACCOUNT)]
                 bootstraps = {name: publisher.bootstrap(ACCOUNT, name) for name in streams}

@@ -14,6 +14,7 @@ import re
 import signal
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,6 +99,7 @@ class Ledger:
                 _check_rows(http, stream, shown["payload"])
                 self._check_apps(stream, shown["document"].encode())
         self._check_acknowledged(history)
+        assert audited(node) == max(streams.values())
 
     def _check_history(
         self, http: httpx.Client, streams: dict[str, int]
@@ -157,6 +159,24 @@ class _Nearest:
         assert self._ledger.node is not None
         place = f"//localhost:{self._ledger.node.child.port()}/"
         return HTTPFetcher().fetch(replace(request, url=re.sub("//[^/]+/", place, request.url)))
+
+
+def audited(node: Node) -> int:
+    """Verify the audit log; return how many configs met their entry: each has exactly one."""
+    command = [
+        sys.executable,
+        "-m",
+        "livepin",
+        "audit",
+        "verify",
+        "--json",
+        "--data",
+        str(node.data),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: int = json.loads(done.stdout)["logs"][0]["configs"]
+    return found
 
 
 def _get(http: httpx.Client, path: str, **query: Any) -> Any:

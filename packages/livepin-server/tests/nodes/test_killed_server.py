@@ -30,7 +30,7 @@ class Resigning:
         for name in self.STREAMS:
             if name not in there:
                 services.streams.add(ACCOUNT, NewStream(name=name), INTENT)
-            services.publisher.publish(ACCOUNT, name, lambda *_: [], INTENT)
+            services.publisher.republish(ACCOUNT, name, INTENT)
 
     @contextlib.contextmanager
     def at_work(self, node):

@@ -26,6 +26,7 @@ from livepin_server.exports.static.documents import (
     ROOT_CACHING,
     ROOT_TYPE,
 )
+from livepin_server.services.changes import SetDelivery
 from livepin_server.services.model import Intent, NewDomain
 from livepin_server.storage.schema import keys, roots
 from sqlalchemy import insert, select
@@ -137,7 +138,7 @@ def test_an_app_whose_delivery_is_dead_takes_root_and_config_from_nginx(
     dead = msgspec.structs.replace(
         services.publisher.delivery("acme"), urls=["https://127.0.0.1:1"], recovery_urls=[url]
     )
-    services.publisher.set_delivery("acme", dead, INTENT)
+    services.publisher.publish("acme", [SetDelivery(settings=dead)], INTENT)
     bootstrap = services.publisher.bootstrap("acme", "main")
     add_root(server.folder)
     services.domains.add("acme", NewDomain(pattern=HOST, pins=[new_pin(1)]), INTENT)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -17,6 +19,9 @@ from livepin_server import folder
 from livepin_server.custody.sealed import load_master_key
 from livepin_server.errors import UnavailableError
 from livepin_server.listener import available_port
+from livepin_server.services.audit import SERVER
+from livepin_server.services.audit.chain import Walk
+from livepin_server.services.audit.log import Wanted
 from livepin_server.services.changes import SetDelivery
 from livepin_server.services.model import Area, DomainTaken, Intent, NewDomain, NewStream, Role
 from livepin_server.services.publishing.publisher import Publisher
@@ -139,9 +144,64 @@ def test_processes_that_publish_at_once_share_no_number_and_lose_nothing(
     assert len(lines) == len(acknowledged) == 75
     with open_folder(postgres_folder) as opened:
         history = opened.services.publisher.history("acme", "main", limit=1000)
+        entries = [json.loads(line) for line in opened.services.audit.export("acme").splitlines()]
     assert [each.version for each in history] == list(range(76, 0, -1))
     for each in history[:-1]:
         assert each.changed == [acknowledged[str(each.version)]]
+    # One order of entries for all of them, without a gap: that of the versions.
+    assert [each["number"] for each in entries] == list(range(1, len(entries) + 1))
+    published = [each["entry"].get("config") for each in entries]
+    assert [each for each in published if each] == list(range(1, 77))
+    for before, each in pairwise(entries):
+        assert each["previous"] == before["digest"]
+
+
+RECORDING = """
+import pathlib, sys
+from livepin.testing import FakeClock
+from livepin_server import folder
+from livepin_server.services.audit import SERVER, entry_of
+from livepin_server.services.model import Intent
+with folder.opened(pathlib.Path(sys.argv[1]), {}, clock=FakeClock()) as opened:
+    audit, now = opened.services.audit, opened.services.clock()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(40):
+        who = Intent(author=sys.argv[2], reason=f"{number}")
+        for account in (SERVER, "acme"):
+            audit.record(entry_of(who, account=account, action="probe", now=now))
+"""
+
+
+def test_entries_of_several_servers_are_in_one_order_without_a_gap(
+    postgres_folder, another_folder, open_folder
+):
+    folders = [postgres_folder, another_folder(postgres_folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", RECORDING, str(data), name], **pipes)
+            )
+            for data, name in zip(folders, "ab", strict=True)
+        ]
+        for child in children:
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            child.stdin.write("\n")
+            child.stdin.flush()
+        assert [child.wait(60) for child in children] == [0, 0]
+    with open_folder(postgres_folder) as opened:
+        of_server, of_account = Walk(SERVER), Walk("acme")
+        for walk in (of_server, of_account):
+            for line in opened.services.audit.export(walk.account).splitlines(keepends=True):
+                walk.take(line)
+        items = opened.services.audit.log("acme", Wanted(action="probe"), limit=1000).items
+    assert (of_server.number, of_account.number) == (82, 83)
+    # Of each server its entries are in the order in which it made them.
+    for name in "ab":
+        reasons = [each.entry.reason for each in items if each.entry.author == name]
+        assert reasons == [f"{number}" for number in range(39, -1, -1)]
 
 
 def test_a_config_that_is_due_is_signed_again_by_one_of_them(

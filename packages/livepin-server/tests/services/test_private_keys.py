@@ -25,7 +25,7 @@ def rows(services):
 
 @pytest.fixture
 def publish(services, intent):
-    return lambda: services.publisher.publish("acme", "main", lambda *_: [], intent).version
+    return lambda: services.publisher.republish("acme", "main", intent).version
 
 
 def test_every_key_is_sealed_anew_and_the_old_master_key_opens_none(opened, rows, publish):
@@ -47,7 +47,7 @@ def test_every_key_is_sealed_anew_and_the_old_master_key_opens_none(opened, rows
 def test_after_a_restart_everything_still_opens(opened, open_folder, clock):
     opened.services.private_keys.rekey(INTENT)
     with open_folder(opened.data) as again:
-        assert again.services.publisher.publish("acme", "main", lambda *_: [], INTENT).version == 2
+        assert again.services.publisher.republish("acme", "main", INTENT).version == 2
         assert again.services.private_keys.warnings() == []
 
 
@@ -119,12 +119,12 @@ def test_one_of_the_environment_waits_in_a_file_until_it_is_put_there(
     with folder.opened(data, {"LIVEPIN_MASTER_KEY": old}, clock=clock) as opened:
         left = opened.services.private_keys.rekey(INTENT).next
         assert left[0].startswith("LIVEPIN_MASTER_KEY is the master key of before: put the new one")
-        assert opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+        assert opened.services.publisher.republish("acme", "main", intent)
     new = (data / "master.key.new").read_text().strip()
     assert new not in str(left)
     # A restart with the old one goes on, and says so; another change has to wait.
     with folder.opened(data, {"LIVEPIN_MASTER_KEY": old}, clock=clock) as opened:
-        assert opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+        assert opened.services.publisher.republish("acme", "main", intent)
         (said,) = opened.services.private_keys.warnings()
         assert said == left[0]
         with pytest.raises(CustodyError, match="a new master key waits in"):
@@ -132,7 +132,7 @@ def test_one_of_the_environment_waits_in_a_file_until_it_is_put_there(
     with folder.opened(data, {"LIVEPIN_MASTER_KEY": new}, clock=clock) as opened:
         assert not (data / "master.key.new").exists()
         assert opened.services.private_keys.warnings() == []
-        assert opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+        assert opened.services.publisher.republish("acme", "main", intent)
 
 
 # -- keys in a token -------------------------------------------------------------------------------
@@ -152,14 +152,14 @@ def replace_online(services):
 
 def test_new_keys_of_the_server_are_made_in_the_token_and_sign_there(with_token, intent):
     services = with_token.services
-    assert services.publisher.publish("acme", "main", lambda *_: [], intent).root_version == 1
+    assert services.publisher.republish("acme", "main", intent).root_version == 1
     assert replace_online(services)[0].root_version == 2
     view = services.roots.show("acme")
     held = {each.held for name in ("config", "override") for each in view.roles[name].keys}
     assert held == {"in the token acme"}
-    assert services.publisher.publish("acme", "main", lambda *_: [], intent).root_version == 2
+    assert services.publisher.republish("acme", "main", intent).root_version == 2
     assert services.private_keys.rekey(INTENT).keys == 1  # the root key, which stays sealed
-    assert services.publisher.publish("acme", "main", lambda *_: [], intent).version == 5
+    assert services.publisher.republish("acme", "main", intent).version == 5
 
 
 def test_keys_that_a_root_replaces_are_destroyed_in_the_token(with_token):
@@ -181,10 +181,10 @@ def test_without_its_token_a_server_signs_nothing_and_says_so(
     del environment["LIVEPIN_PKCS11_PIN"]
     with folder.opened(data_folder, environment, clock=clock) as opened:
         with pytest.raises(CustodyError, match="the token acme needs a PIN") as caught:
-            opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+            opened.services.publisher.republish("acme", "main", intent)
         assert caught.value.hint == "give it as LIVEPIN_PKCS11_PIN"
         (said,) = opened.services.private_keys.warnings()
         assert said == "the token acme needs a PIN; give it as LIVEPIN_PKCS11_PIN"
     with folder.opened(data_folder, {}, clock=clock) as opened:
         with pytest.raises(CustodyError, match="is in a token, and none is set up"):
-            opened.services.publisher.publish("acme", "main", lambda *_: [], intent)
+            opened.services.publisher.republish("acme", "main", intent)

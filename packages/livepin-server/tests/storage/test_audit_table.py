@@ -201,6 +201,6 @@ def test_an_older_server_goes_on_and_seals_what_comes(data_template, tmp_path, o
         services = opened.services
         assert services.audit.warnings() == []
         assert services.audit.export("acme") == b""
-        services.publisher.publish("acme", "main", lambda *_: [], intent)
+        services.publisher.republish("acme", "main", intent)
         assert services.audit.export("acme").count(b"\n") == 1
         assert services.audit.warnings() == []

@@ -13,6 +13,7 @@ from livepin_server.exports.static import export, target
 from livepin_server.exports.static.documents import config_file
 from livepin_server.exports.static.store import _reason
 from livepin_server.exports.static.target import ChangedError
+from livepin_server.services.changes import SetDelivery
 
 FILE = config_file("acme", "main", b"first")
 
@@ -109,7 +110,7 @@ def test_an_app_whose_delivery_is_dead_takes_its_config_from_the_bucket(
         urls=["https://127.0.0.1:1"],
         recovery_urls=[f"{store.base}/{prefix}"],
     )
-    services.publisher.set_delivery("acme", dead, intent)
+    services.publisher.publish("acme", [SetDelivery(settings=dead)], intent)
     bootstrap = services.publisher.bootstrap("acme", "main")
     add_domain("api.example.com")
     export(documents(), target(f"{store.scheme}://bucket/{prefix}", os.environ))

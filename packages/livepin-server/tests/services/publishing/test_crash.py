@@ -10,7 +10,9 @@ import threading
 
 import pytest
 from livepin.trust import TrustedState
-from livepin_server.storage.schema import accounts, configs
+from livepin_server.services.audit.entry import decode
+from livepin_server.services.audit.seals import head_of
+from livepin_server.storage.schema import accounts, audit, configs
 from sqlalchemy import select
 
 # Forks a process for each round, which spares twelve starts of Python.
@@ -87,6 +89,9 @@ def test_a_dozen_kills_lose_nothing_and_repeat_nothing(data_folder, open_folder,
         columns = select(configs.c.version, configs.c.document, configs.c.changed)
         kept = connection.execute(columns).all()
         counter = connection.scalar(select(accounts.c.last_version))
+        entries = connection.execute(
+            select(audit).where(audit.c.account == "acme").order_by(audit.c.number)
+        ).all()
     found = {version: (document, changed) for version, document, changed in kept}
     # Nothing that was acknowledged is gone or other than it was.
     for version, (digest, change) in acknowledged.items():
@@ -97,6 +102,13 @@ def test_a_dozen_kills_lose_nothing_and_repeat_nothing(data_folder, open_folder,
     assert len(found) - 1 - len(acknowledged) <= ROUNDS
     # No number is missing, and the counter is at the newest.
     assert sorted(found) == list(range(1, counter + 1))
+    # Each version has exactly one entry, and carries its digest.
+    assert [each.number for each in entries] == list(range(1, len(entries) + 1))
+    heads = {decode(each.entry).config: each.digest for each in entries}
+    published = [decode(each.entry).config for each in entries]
+    assert [each for each in published if each is not None] == list(range(1, counter + 1))
+    for version, (document, _) in found.items():
+        assert head_of(document) == heads[version]
     # And clients that know any of it follow to the next.
     with open_folder(data_folder) as opened:
         state = start.advance_config(found[counter][0])

@@ -43,7 +43,7 @@ def test_there_is_always_room_above(services, intent):
             services.versions.raise_above("acme", version, intent)
         assert "new root" in caught.value.hint
     assert services.versions.raise_above("acme", HIGHEST, intent)[0].version == HIGHEST + 1
-    services.publisher.publish("acme", "main", lambda *_: [], intent)
+    services.publisher.republish("acme", "main", intent)
 
 
 def test_an_account_that_there_is_not_is_named(services, intent):

@@ -19,7 +19,7 @@ from .entry import SERVER, Entry, decode, encode
 from .seals import head_of
 
 _MOST_BYTES = 4 * 1024 * 1024  # of what is given out at a time
-_MOST_LOOKED_AT = 5000  # entries, in one search
+_MOST_LOOKED_AT = 20_000  # entries, in one search
 _AT_A_TIME = 500  # rows from the database
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
