@@ -219,5 +219,5 @@ def test_a_refusal_names_the_key_of_the_profile(run, served, monkeypatch) -> Non
     assert done.err.splitlines() == [
         f"profile far: {served.url}",
         "error: the server does not take this API key",
-        "hint:  is the key of the profile far right, and not revoked?",
+        "hint:  is the key of the profile far right, and neither expired nor revoked?",
     ]

@@ -140,7 +140,7 @@ def test_a_key_is_never_shown(run, production, operator_key) -> None:
          "cannot read the CA file {here}/empty: no PEM certificates",
          "it is the file tls/ca.pem of the server's data folder"),
         (("p", "--url", "{url}", "--key-file", "wrong", "--ca", "{ca}"), 3,
-         "the server does not take this API key", "is the key right, and not revoked?"),
+         "the server does not take this API key", "is the key right, and neither expired nor revoked?"),
         (("p", "--url", "{url}", "--key-file", "{key}", "--ca", "{ca}", "--account", "acmee"), 2,
          "there is no account 'acmee'", "did you mean acme?"),
         (("p", "--url", "https://127.0.0.1:1", "--key-file", "wrong"), 4,

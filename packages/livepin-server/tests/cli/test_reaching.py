@@ -108,7 +108,7 @@ def test_domain_add_works_through_a_running_server(run, remote, api, ca) -> None
             "lpk_000000000000_" + "A" * 43,
             3,
             "the server does not take this API key",
-            "is LIVEPIN_API_KEY right, and not revoked?",
+            "is LIVEPIN_API_KEY right, and neither expired nor revoked?",
         ),
         ("LIVEPIN_CA", "nowhere.pem", 2, "cannot read the CA file nowhere.pem: No such file or "
          "directory", "it is the file tls/ca.pem of the server's data folder"),
