@@ -61,6 +61,9 @@ POST    ~/streams/{stream}/domains        404  streams              --yy  --00  
 GET     ~/configs                         200  configs              -yyy  -000  -yyy
 GET     ~/configs/{version}               200  configs              -yyy  -000  -yyy
 GET     ~/configs/{version}/diff/{other}  200  configs              -yyy  -000  -yyy
+GET     ~/documents                       200  configs              -yyy  -000  -yyy
+POST    ~/versions                        422  configs              ---y  ---0  ---y
+POST    /v1/backups                       200  server               ----  ----  ---y
 POST    ~/configs/{version}/restore       422  configs              --yy  --00  --yy
 GET     ~/stages                          200  configs              -yyy  -000  -yyy
 GET     ~/stages/{number}/trial           404  configs              -yyy  -000  -yyy
@@ -110,6 +113,8 @@ BODIES = {
     "POST ~/configs/{version}/restore": {},
     "POST ~/stages/{number}/publish": {},
     "PUT ~/guards": {},
+    "POST ~/versions": {"above": 2**53 - 1},
+    "POST /v1/backups": {"recipients": 1, "size": 1, "rows": 1},
     "POST ~/probes": {"host": "!"},
     "POST ~/api-keys": {"name": "a/b", "role": "viewer"},
     "POST ~/api-keys/{key_id}/rotate": {},

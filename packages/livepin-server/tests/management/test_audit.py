@@ -19,6 +19,7 @@ SETS = "/v1/accounts/acme/pin-sets"
 STREAMS = "/v1/accounts/acme/streams"
 STAGES = "/v1/accounts/acme/stages"
 KEYS = "/v1/accounts/acme/api-keys"
+ROOT = "/v1/accounts/acme/root"
 
 
 def pin(number: int = 1) -> dict[str, str]:
@@ -136,6 +137,19 @@ def of_account(call):
     return f"{KEYS}/{made['view']['id']}"
 
 
+def prepare_root(call):
+    return call("POST", f"{ROOT}/prepare", {"replace_online": True})["payload"]
+
+
+def sign_root(call):
+    return call("POST", f"{ROOT}/sign", {"payload": prepare_root(call)})["document"]
+
+
+def raise_versions(call):
+    version = call("GET", "/v1/accounts/acme/configs/latest")["publication"]["version"]
+    call("POST", "/v1/accounts/acme/versions", {"above": version + 1000})
+
+
 def probe(call):
     with RecordingServer(make_chain("127.0.0.1")) as endpoint:
         call("POST", "/v1/accounts/acme/probes", {"host": "127.0.0.1", "port": endpoint.port})
@@ -191,6 +205,17 @@ ROUTES = {
     ("POST", "/v1/api-keys/{key_id}/rotate"):
         (lambda call: call("POST", f"/v1/api-keys/{make_key(call)['view']['id']}/rotate", {}),
          OF_SERVER, "api-key.rotate"),
+    ("POST", "/v1/accounts/{account}/root/prepare"): (prepare_root, OF_ACCOUNT, "root.prepare"),
+    ("POST", "/v1/accounts/{account}/root/sign"): (sign_root, OF_ACCOUNT, "root.sign"),
+    ("POST", "/v1/accounts/{account}/root/publish"):
+        (lambda call: call("POST", f"{ROOT}/publish", {"document": sign_root(call)}), OF_ACCOUNT,
+         "root.publish"),
+    ("POST", "/v1/accounts/{account}/versions"): (raise_versions, OF_ACCOUNT, "versions.raise"),
+    ("POST", "/v1/custody/rekey"):
+        (lambda call: call("POST", "/v1/custody/rekey", {}), OF_SERVER, "custody.rekey"),
+    ("POST", "/v1/backups"):
+        (lambda call: call("POST", "/v1/backups", {"recipients": 1, "size": 1, "rows": 1}),
+         OF_SERVER, "backup.make"),
     ("POST", "/v1/accounts/{account}/probes"): (probe, OF_ACCOUNT, "probe"),
     ("POST", "/v1/api-keys"): (make_key, OF_SERVER, "api-key.create"),
     ("DELETE", "/v1/api-keys/{key_id}"):
@@ -247,7 +272,7 @@ def test_all_that_was_done_here_can_be_verified_over_the_api(call) -> None:
     documents = [(each["version"], each["document"].encode()) for each in first["configs"]]
     roots = Roots()
     start = Bootstrap(root=first["roots"][0].encode(), config=documents[0][1])
-    roots.add(start, where="the server")
+    roots.add(start, [each.encode() for each in first["roots"][1:]], where="the server")
     walk = Walk("acme", kept=kept(roots, documents))
     for line in call("GET", f"{OF_ACCOUNT}/entries").splitlines(keepends=True):
         walk.take(line)

@@ -96,7 +96,7 @@ class Accounts:
                 action="account.prepare",
                 now=now,
                 target=account,
-                after={"root_keys": [*root.roles["root"].keys], "threshold": threshold},
+                after={"root_keys": [*role.keys], "threshold": threshold},
             )
             self._audit.append(connection, entry)
             return dropped

@@ -43,6 +43,7 @@ Action = Literal[
     "stage.fail",
     "stage.schedule",
     "stream.add",
+    "versions.raise",
 ]
 
 _MOST = 4096  # bytes of `before`, and of `after`

@@ -57,10 +57,7 @@ class Versions:
                 update(accounts).where(accounts.c.name == account).values(last_version=version)
             )
             lines = [f"versions go on above {version}"]
-            return [
-                self._publisher.issue(connection, account, each, lines, intent, now=now)
-                for each in streams
-            ]
+            return [self._issue(connection, account, each, lines, intent, now) for each in streams]
 
         return self._announced(self._database.write(transaction))
 
@@ -76,12 +73,22 @@ class Versions:
             rows = newest(connection, account)
             behind = sorted(row.stream for row in rows if row.version <= floor)
             lines = [f"versions go on above {floor}"]
-            return [
-                self._publisher.issue(connection, account, each, lines, intent, now=now)
-                for each in behind
-            ]
+            return [self._issue(connection, account, each, lines, intent, now) for each in behind]
 
         return self._announced(self._database.write(transaction))
+
+    def _issue(
+        self,
+        connection: Connection,
+        account: str,
+        stream: str,
+        lines: list[str],
+        intent: Intent,
+        now: datetime,
+    ) -> Publication:
+        return self._publisher.issue(
+            connection, account, stream, lines, intent, now=now, action="versions.raise"
+        )
 
     def _announced(self, publications: list[Publication]) -> list[Publication]:
         for each in publications:
