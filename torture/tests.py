@@ -13,9 +13,10 @@ from .pages import Part
 
 _ROOT = Path(__file__).parents[1]
 _SERVER, _SDK = (_ROOT / "packages" / name / "tests" for name in ("livepin-server", "livepin"))
-_KILL_TIME = 6.7  # seconds for one kill by each of the tests, on two cores
+_KILL_TIME = 10.2  # seconds for one kill by each of the tests, on two cores
 _KILLS = [
     _SERVER / "nodes/test_killed_server.py",
+    _SERVER / "nodes/test_killed_rekey.py",
     _SERVER / "nodes/test_lost_database.py",
     _SDK / "attacks/test_killed_while_storing.py",
 ]

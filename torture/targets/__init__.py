@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import documents, keyfiles, names, settings, wire
+from . import documents, keyfiles, names, proposals, settings, wire
 from .target import Target
 
 TARGETS: dict[str, Target] = {
     **documents.TARGETS,
     **names.TARGETS,
     **keyfiles.TARGETS,
+    **proposals.TARGETS,
     **settings.TARGETS,
     **wire.TARGETS,
 }

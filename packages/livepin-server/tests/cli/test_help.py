@@ -11,8 +11,9 @@ from livepin_server.cli.app import app
 
 REFERENCE = Path(__file__).parents[4] / "docs" / "commands.md"
 COMMANDS = [
-    "init", "serve", "upgrade", "status", "account add", "account list", "domain add",
-    "domain list", "domain show", "domain remove", "domain check", "domain set-mode",
+    "init", "serve", "upgrade", "status", "account add", "account list", "custody rekey",
+    "root show", "root new-key", "root prepare", "root sign", "root publish", "root rotate",
+    "domain add", "domain list", "domain show", "domain remove", "domain check", "domain set-mode",
     "domain set-token", "domain set-stale", "pin add", "pin remove",
     "pin list", "pin new-backup", "pinset add", "pinset update", "pinset list", "pinset show",
     "pinset use", "pinset remove", "stream add", "stream list", "stream move", "stream copy",

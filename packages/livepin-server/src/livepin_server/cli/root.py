@@ -52,7 +52,12 @@ AddKeys = Annotated[
 ]
 RemoveKeys = Annotated[
     tuple[str, ...],
-    Parameter(name="--remove-key", metavar="KID", help="The thumbprint of a root key that goes."),
+    Parameter(
+        name="--remove-key",
+        metavar="KID",
+        allow_leading_hyphen=True,  # one thumbprint in 64 begins with one
+        help="The thumbprint of a root key that goes.",
+    ),
 ]
 Threshold = Annotated[
     int | None,
