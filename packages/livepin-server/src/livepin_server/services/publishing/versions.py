@@ -57,7 +57,10 @@ class Versions:
                 update(accounts).where(accounts.c.name == account).values(last_version=version)
             )
             lines = [f"versions go on above {version}"]
-            return [self._issue(connection, account, each, lines, intent, now) for each in streams]
+            return [
+                self._issue(connection, account, each, lines, intent, now)
+                for each in sorted(streams)
+            ]
 
         return self._announced(self._database.write(transaction))
 
