@@ -13,11 +13,12 @@ from .pages import Part
 
 _ROOT = Path(__file__).parents[1]
 _SERVER, _SDK = (_ROOT / "packages" / name / "tests" for name in ("livepin-server", "livepin"))
-_KILL_TIME = 10.2  # seconds for one kill by each of the tests, on two cores
+_KILL_TIME = 13.0  # seconds for one kill by each of the tests, on two cores
 _KILLS = [
     _SERVER / "nodes/test_killed_server.py",
     _SERVER / "nodes/test_killed_rekey.py",
     _SERVER / "nodes/test_lost_database.py",
+    _SERVER / "nodes/test_killed_backup.py",
     _SDK / "attacks/test_killed_while_storing.py",
 ]
 _CHAOS = [_SDK / "attacks/test_chaos.py"]
@@ -63,4 +64,5 @@ def _run(files: list[Path], *options: str) -> Part:
 def _in_words(name: str) -> str:
     words = re.sub(r"^test_", "", name).replace("_", " ").replace("[", ": ").rstrip("]")
     words = words.replace("data folder-1", "a server on SQLite")
-    return words.replace("postgres folder-2", "one of two servers on PostgreSQL")
+    words = words.replace("postgres folder-2", "one of two servers on PostgreSQL")
+    return words.replace("data folder", "SQLite").replace("postgres folder", "PostgreSQL")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import documents, keyfiles, names, proposals, settings, wire
+from . import backups, documents, keyfiles, names, proposals, settings, wire
 from .target import Target
 
 TARGETS: dict[str, Target] = {
@@ -18,6 +18,7 @@ TARGETS: dict[str, Target] = {
     **proposals.TARGETS,
     **settings.TARGETS,
     **wire.TARGETS,
+    **backups.TARGETS,
 }
 CRASHERS = Path(__file__).parents[1] / "crashers"
 
