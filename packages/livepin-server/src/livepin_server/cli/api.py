@@ -100,12 +100,9 @@ class Common(Local):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Changing(Common):
-    """What commands that change something take."""
+class Publishing(Common):
+    """What commands that publish take."""
 
-    stage: Annotated[
-        bool, Parameter(help="Keep the change for later: see livepin diff, livepin publish.")
-    ] = False
     at: Annotated[
         str | None, Parameter(metavar="TIME", help="Publish it then, such as 2027-01-31T12:00Z.")
     ] = None
@@ -116,11 +113,24 @@ class Changing(Common):
 
     def how(self) -> dict[str, Any]:
         """Return how a change is to be made, as the management API takes it."""
-        said = {"stage": self.stage, "force": self.force}
-        found: dict[str, Any] = {name: "true" for name, value in said.items() if value}
+        found: dict[str, Any] = {"force": "true"} if self.force else {}
         if self.at is not None:
             found["at"] = moment(self.at, option="--at")
         return found
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Changing(Publishing):
+    """What commands that change something take."""
+
+    stage: Annotated[
+        bool, Parameter(help="Keep the change for later: see livepin diff, livepin publish.")
+    ] = False
+
+    def how(self) -> dict[str, Any]:
+        """Return how a change is to be made, as the management API takes it."""
+        return super().how() | ({"stage": "true"} if self.stage else {})
 
 
 class _UnconfirmedError(CommandError):
@@ -149,7 +159,7 @@ class Api:
         self._key = key
         self._account = account
         self._names = names
-        self.changing: Changing | None = None
+        self.changing: Publishing | None = None
         self.named = account
         self.served = served
         self.key_file = key_file
@@ -163,7 +173,7 @@ class Api:
         **query: Any,
     ) -> Any:
         """Return the answer's JSON; a problem becomes a `CommandError`."""
-        if method == "GET" and self.changing is not None and self.changing.stage:
+        if method == "GET" and isinstance(self.changing, Changing) and self.changing.stage:
             query["staged"] = "true"
         return self._json(self._answer(method, path, body, query))
 
@@ -320,14 +330,14 @@ def connected(common: Local) -> Iterator[Api]:
     if meant.profile is not None:
         say(f"profile {meant.profile}: {meant.where}", "bold", to=err())
     account = common.account if isinstance(common, Common) else None
-    changing = common if isinstance(common, Changing) else None
+    changing = common if isinstance(common, Publishing) else None
     with reaching(meant, account or meant.account, changing) as api:
         yield api
 
 
 @contextmanager
 def reaching(
-    meant: Server | Folder, account: str | None = None, changing: Changing | None = None
+    meant: Server | Folder, account: str | None = None, changing: Publishing | None = None
 ) -> Iterator[Api]:
     """Give the API of a server elsewhere, of the one that runs on a data folder, or in process."""
     with ExitStack() as stack:

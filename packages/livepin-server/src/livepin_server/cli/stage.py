@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from .api import Api, Changing, Common, connected
+from .api import Api, Common, Publishing, connected
 from .output import REFUSED, CommandError, confirm, counted, minute, say, show_json, some, warn
 from .parameters import Reason
 
 _DEFAULTS = Common()
-_CHANGING = Changing()
+_PUBLISHING = Publishing()
 _MOST_LINES = 50  # of a stream
 
 Stage = Annotated[
@@ -40,7 +40,7 @@ def publish(
         bool, Parameter(help="Publish what another person has staged, as the second one.")
     ] = False,
     reason: Reason = "",
-    common: Changing = _CHANGING,
+    common: Publishing = _PUBLISHING,
 ) -> None:
     """Publish the staged changes together, now or --at a time.
 
@@ -79,10 +79,10 @@ def publish(
         say("done; no config tells of it", "green")
 
 
-def discard(stage: Stage = None, /, *, common: Changing = _CHANGING) -> None:
+def discard(stage: Stage = None, /, *, common: Common = _DEFAULTS) -> None:
     """Forget the staged changes. Nothing of them was published."""
     with connected(common) as api:
-        found = api.change("DELETE", f"{api.base}/stages/{'open' if stage is None else stage}")
+        found = api.call("DELETE", f"{api.base}/stages/{'open' if stage is None else stage}")
     if common.json:
         show_json(found)
         return
@@ -143,7 +143,7 @@ def _refuse(found: dict[str, Any], *, force: bool) -> None:
                 raise CommandError(finding["message"], hint=finding["hint"], code=REFUSED)
 
 
-def _show_scheduled(stage: dict[str, Any], common: Changing) -> None:
+def _show_scheduled(stage: dict[str, Any], common: Publishing) -> None:
     say(f"stage {stage['number']} is published at {minute(stage['at'])}", "green")
     if stage["approved_by"] is not None:
         say(f"approved by {stage['approved_by']}")
