@@ -76,7 +76,7 @@ def test_the_ceremony_of_one(run, data, root_key, shown) -> None:
     assert done.out.splitlines() == [
         "acme-root-2.json proposes root 2 of acme.",
         "Missing: 1 signature by root keys of root 1 and 1 signature by root keys of root 2. "
-        "One signature may count for both.",
+        "One key may count in both.",
         "Carry it to a machine with a root key. There:",
         "  livepin root sign acme-root-2.json --key FILE",
     ]
@@ -119,8 +119,7 @@ def test_an_account_starts_with_several_root_keys(run, data, shown) -> None:
                "--root-public", "bob.key.pub", "--threshold", 2)  # fmt: skip
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
-        "beta-root-1.json proposes root 1 of beta. Missing: 2 signatures by root keys of root 1. "
-        "One signature may count for both.",
+        "beta-root-1.json proposes root 1 of beta. Missing: 2 signatures by root keys of root 1.",
         "Carry it to each machine with a root key. There:",
         "  livepin root sign beta-root-1.json --key FILE",
     ]

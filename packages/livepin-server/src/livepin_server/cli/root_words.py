@@ -71,7 +71,8 @@ def still_missing(proposal: Proposal) -> str:
         parts.append(f"{counted(missing.old, 'signature')} by root keys of root {version - 1}")
     if missing.new:
         parts.append(f"{counted(missing.new, 'signature')} by root keys of root {version}")
-    return f"Missing: {' and '.join(parts)}. One signature may count for both."
+    both = " One key may count in both." if len(parts) == 2 else ""
+    return f"Missing: {' and '.join(parts)}.{both}"
 
 
 def _vouched(before: SignedRoot, signing: Collection[str]) -> bool:
