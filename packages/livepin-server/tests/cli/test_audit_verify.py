@@ -20,8 +20,8 @@ from livepin_server.custody.sealed import Label, load_master_key
 
 PIN = "sha256/" + "A" * 43 + "="
 ALONE = [
-    "  To prove it against who has the whole server: --config or --bootstrap, with one",
-    "  from an app, a cache or a recovery URL.",
+    "  Only a config from elsewhere shows whether the server itself wrote it anew:",
+    "  --config or --bootstrap, from an app, a cache or a recovery URL.",
 ]
 
 
@@ -193,7 +193,8 @@ def test_a_changed_export_does_not_hold(run, data) -> None:
     text = Path("acme.jsonl").read_text()
     Path("acme.jsonl").write_text(text.replace('"operator"', '"somebody"', 1))
     done = run("audit", "verify", "acme.jsonl")
-    assert (done.code, done.out) == (1, "")
+    assert done.code == 1
+    assert done.out == "2 entries of the account acme, each follows from the one before\n"
     assert done.err == (
         "error: entry 3 does not have its digest\n"
         "hint:  it was changed, or the one before it; earlier ones follow from each other\n"

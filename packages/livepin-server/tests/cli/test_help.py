@@ -21,6 +21,7 @@ COMMANDS = [
     "delivery show", "delivery set", "delivery check", "delivery renew-keys",
     "api-key create", "api-key list", "api-key show", "api-key rotate", "api-key revoke",
     "api-key recover",
+    "audit log", "audit export", "audit verify",
     "profile add", "profile list", "profile show", "profile use", "profile remove",
     "completion", "demo",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ and words.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,12 +75,18 @@ def verify(
         if common.json:
             logs = [_members(each) for each in walks]
             show_json({"holds": False, "error": str(exc), "hint": exc.hint, "logs": logs})
+        else:
+            for each in walks:
+                _show(each)
         raise CommandError(str(exc), hint=exc.hint, code=FOUND) from exc
     if common.json:
         show_json({"holds": True, "logs": [_members(each) for each in walks]})
         return
     for each in walks:
         _show(each)
+        if each.account != SERVER and not each.proven:
+            say("  Only a config from elsewhere shows whether the server itself wrote it anew:")
+            say("  --config or --bootstrap, from an app, a cache or a recovery URL.")
 
 
 class _Brought:
@@ -159,7 +165,7 @@ def _signed(api: Api, path: str) -> Iterator[dict[str, Any]]:
 def _documents(
     first: dict[str, Any], later: Iterator[dict[str, Any]]
 ) -> Iterator[tuple[int, bytes]]:
-    for page in (first, *later):
+    for page in chain((first,), later):  # each when it is needed: by then there may be more
         for each in page["configs"]:
             yield each["version"], each["document"].encode()
 
@@ -242,7 +248,7 @@ def _members(walk: Walk) -> dict[str, Any]:
 
 
 def _show(walk: Walk) -> None:
-    """Say what is proven, by what, up to which entry and when."""
+    """Say what holds, and what proves it up to which entry and when."""
     whose = name(walk.account)
     say(f"{counted(walk.number, 'entry', 'entries')} of {whose}, each follows from the one before")
     if walk.kept is not None:
@@ -250,9 +256,6 @@ def _show(walk: Walk) -> None:
         say(f"  {what}: proven up to entry {_upto(walk.kept)}")
     for each in walk.proven[-_MOST_SHOWN:]:
         say(f"  {each.by}: proven up to entry {_upto(each)}")
-    if walk.account != SERVER and not walk.proven:
-        say("  To prove it against who has the whole server: --config or --bootstrap, with one")
-        say("  from an app, a cache or a recovery URL.")
 
 
 def _upto(proven: Proven) -> str:

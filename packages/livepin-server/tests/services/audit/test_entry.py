@@ -3,6 +3,8 @@
 import datetime as dt
 import hashlib
 import json
+import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -139,3 +141,12 @@ def test_half_a_surrogate_pair_is_written_as_its_escape(text):
 
 def test_an_entry_can_be_made_of_what_was_read():
     assert isinstance(decode(encode(entry())), Entry)
+
+
+def test_the_page_for_operators_lists_every_action_and_member():
+    text = (Path(__file__).parents[5] / "docs" / "operations.md").read_text()
+    section = text[text.index("\n## The audit log\n") : text.index("\n## What to watch\n")]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = {each for row in rows for each in re.findall(r"`([a-z_.-]+)`", row)}
+    members = {each for each in Entry.__struct_fields__ if each != "cut"}
+    assert named - {"livepin audit verify"} >= {*get_args(Action), *members}

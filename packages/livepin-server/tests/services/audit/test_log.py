@@ -143,7 +143,7 @@ def test_a_publication_and_its_head_are_of_one_transaction(services, add_domain,
     found = entries()[-1]
     assert (found.action, found.target, found.config) == ("config.publish", "main", 2)
     assert (found.author, found.reason) == ("alice", "rotation")
-    assert found.before == {"version": 1}
+    assert found.before == {"version": 1, "root_version": 1}
     members = {"mode": "enforce", "token": False, "stale": "enforce", "pin_set": HOST}
     (domain,) = services.domains.all("acme")
     assert found.after == {

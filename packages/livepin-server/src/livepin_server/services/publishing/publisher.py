@@ -532,7 +532,7 @@ def _action(changes: Sequence[Change]) -> Action:
 def _entry(account: str, draft: Draft, intent: Intent) -> Entry:
     """Return what the audit log says of a draft."""
     old, new = draft.change.old, draft.change.new
-    after = {"version": new.version, "root_version": new.root_version, "changed": draft.changed}
+    after = {**_versions(new), "changed": draft.changed}
     overruled = _overruled(draft.findings)
     return entry_of(
         intent,
@@ -540,10 +540,14 @@ def _entry(account: str, draft: Draft, intent: Intent) -> Entry:
         action=draft.action,
         now=new.issued,
         target=new.stream,
-        before=None if old is None else {"version": old.version, **draft.change.before},
+        before=None if old is None else {**_versions(old), **draft.change.before},
         after={**after, **({"overruled": overruled} if overruled else {}), **draft.change.after},
         config=new.version,
     )
+
+
+def _versions(found: Config) -> dict[str, int]:
+    return {"version": found.version, "root_version": found.root_version}
 
 
 def require_reason(intent: Intent) -> None:
