@@ -8,6 +8,7 @@ What must hold after each kill, whatever was under way, is in `Ledger`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import re
@@ -221,13 +222,18 @@ class Node:
         self.failures.clear()
         self.child = self.start_child(self.data, under=under, **environment)
 
+    @functools.cached_property
+    def context(self) -> ssl.SSLContext:
+        """What connects to it."""
+        return ssl.create_default_context(cafile=self.data / "tls" / "ca.pem")
+
     def management(self) -> httpx.Client:
         """Return a client of management, which keeps its connection."""
         port = json.loads((self.data / RUN_FILE).read_text())["port"]
         return httpx.Client(
             base_url=f"https://localhost:{port}",
             headers={"authorization": f"Bearer {self.key}"},
-            verify=ssl.create_default_context(cafile=self.data / "tls" / "ca.pem"),
+            verify=self.context,
             trust_env=False,
             timeout=PATIENCE,
         )
@@ -282,11 +288,10 @@ class Node:
             yield
 
     def _follow(self, ended: threading.Event) -> None:
-        context = ssl.create_default_context(cafile=self.data / "tls" / "ca.pem")
         url = f"https://localhost:{self.child.port()}"
         etags: dict[str, str] = {}
         with contextlib.suppress(httpx.HTTPError):
-            with httpx.Client(base_url=url, verify=context, trust_env=False) as http:
+            with httpx.Client(base_url=url, verify=self.context, trust_env=False) as http:
                 for stream in itertools.cycle(list(self.ledger.states)):
                     if ended.is_set():
                         return
