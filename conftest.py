@@ -33,6 +33,7 @@ COUNTERPARTS = {
     "libsofthsm2.so": "apt install softhsm2",
     "strace": "apt install strace",
     "unshare": "apt install util-linux",
+    "faketime": "apt install faketime",
     "mount": "apt install mount",
     "umount": "apt install mount",
     "mitmdump": ".ci/counterparts",

@@ -10,8 +10,9 @@ from typing import Literal
 from .model import ApiKeyView
 
 SOON = timedelta(days=90)  # a root is signed by people, and delivery keys must reach every app
+LIFETIME = timedelta(days=14)  # of a config; it is signed again at half
+AHEAD = timedelta(minutes=5)  # of the clock, as much as clients put up with
 _LATE = timedelta(hours=12)  # after a config was due to be signed again
-_AHEAD = timedelta(minutes=5)  # of the clock
 _KEY_SOON = timedelta(days=14)
 _UNUSED = timedelta(days=90)
 
@@ -34,12 +35,20 @@ class Expiry:
             next_one = f"livepin root prepare --account {self.account}"
             return said and f"root {self.version} of {self.account} {said}: {next_one}"
         name = f"config {self.version} of {self.account}/{self.stream}"
-        if self.issued - now > _AHEAD:
+        if self.issued - now > AHEAD:
             return f"{name} was issued at {self.issued:%Y-%m-%d %H:%M}, which is in the future"
-        due = self.issued + (self.expires - self.issued) / 2
+        due = self.issued + min(self.expires - self.issued, LIFETIME) / 2
         if now - due < _LATE:
-            return None
+            return self._of_a_clock_ahead(name)
         return f"{name} was not signed again, the log says why; it {_said(self.expires, now)}"
+
+    def _of_a_clock_ahead(self, name: str) -> str | None:
+        if self.expires - self.issued <= LIFETIME + AHEAD:
+            return None
+        return (
+            "the clock of a server was ahead once: apps go by that time until there is a new root, "
+            f"so {name} expires only on {self.expires:%Y-%m-%d}"
+        )
 
 
 def delivery_warning(expires: datetime, now: datetime) -> str | None:

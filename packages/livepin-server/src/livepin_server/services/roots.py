@@ -28,12 +28,12 @@ from livepin_server.storage.schema import roots
 from . import key_rows
 from .audit import Action, entry_of
 from .audit.log import Audit
-from .expiry import Expiry, root_warnings
+from .expiry import LIFETIME, Expiry, root_warnings
 from .model import Intent, NextRoot, Publication, RootKeyView, RootRoleView, RootView
 from .nearest import not_found
 from .publishing.check import check_root
 from .publishing.published import require_account
-from .publishing.publisher import LIFETIME, Publisher
+from .publishing.publisher import Publisher
 
 ROOT_LIFETIME = timedelta(days=3 * 365)
 _PREPARE = "make it anew: livepin root prepare"

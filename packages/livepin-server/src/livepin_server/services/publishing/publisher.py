@@ -38,7 +38,7 @@ from livepin_server.services.audit import Action, Entry, entry_of
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.changes import Applying, Change, SetDelivery
 from livepin_server.services.delivery_settings import DeliverySettings
-from livepin_server.services.expiry import Expiry
+from livepin_server.services.expiry import AHEAD, LIFETIME, Expiry
 from livepin_server.services.guard_settings import guard_settings
 from livepin_server.services.model import AccountDocuments, How, Intent, Publication
 from livepin_server.storage.database import Database
@@ -52,7 +52,6 @@ from .guards import judge, needed
 from .published import Published, newest, require_account, require_stream
 from .served import Observations
 
-LIFETIME = timedelta(days=14)
 _MOST_LISTED = 50  # versions
 _MOST_LOOKS = 4  # at what is served, for one publish
 _MOST_TOLD = 3  # versions, and lines of each, in an error
@@ -289,30 +288,32 @@ class Publisher:
         return msgspec.json.decode(text, type=DeliverySettings)
 
     def resign_due(self) -> list[Publication]:
-        """Publish again, unchanged, each config that has lived half its time.
+        """Publish again, unchanged, each config that has lived half its time, or is of the future.
 
-        One that cannot be signed is logged; the others do not wait for it.
+        What a clock dated that was ahead is replaced before more apps go by it. One that cannot be
+        signed is logged; the others do not wait for it.
         """
         now = self._clock()
         with self._database.reading() as connection:
-            due = [(row.account, row.stream) for row in newest(connection) if _is_due(row, now)]
+            rows = newest(connection)
+        due = [(row.account, row.stream, why) for row in rows if (why := self._is_due(row, now))]
         done: list[Publication] = []
-        for account, stream in due:
+        for account, stream, reason in due:
             try:
-                done.append(self._resign(account, stream))
+                done.append(self._resign(account, stream, reason))
             except _DoneMeanwhileError:
                 logger.debug("another process has signed %s/%s again", account, stream)
             except (ServiceError, LivepinError):
                 logger.exception("the config of %s/%s could not be signed again", account, stream)
         return done
 
-    def _resign(self, account: str, stream: str) -> Publication:
+    def _resign(self, account: str, stream: str, reason: str) -> Publication:
         def claim(connection: Connection, now: datetime) -> None:
             (row,) = newest(connection, account, stream)
-            if not _is_due(row, now):
+            if not self._is_due(row, now):
                 raise _DoneMeanwhileError
 
-        intent = Intent(author="livepin", reason="re-signed at half its lifetime")
+        intent = Intent(author="livepin", reason=reason)
         return self.republish(account, stream, intent, action="config.resign", claim=claim)
 
     def republish(
@@ -375,14 +376,15 @@ class Publisher:
             .values(last_version=accounts.c.last_version + 1)
             .returning(accounts.c.last_version)
         ).scalar_one()
+        root = self.newest_root(connection, account)
         after = build(
             connection,
             account,
             stream,
-            root_version=self.newest_root(connection, account).version,
+            root_version=root.version,
             version=version,
             now=now,
-            lifetime=self._lifetime,
+            lifetime=self._lifetime + _behind(connection, account, stream, root, now),
         )
         found = newest(connection, account, stream)
         before = _config(found[0].document) if found else None
@@ -429,6 +431,14 @@ class Publisher:
             after=msgspec.to_builtins(change),
         )
         self._audit.append(connection, entry)
+
+    def _is_due(self, row: Row[tuple[Any, ...]], now: datetime) -> str | None:
+        """Return why a config is to be signed again, or None."""
+        if row.issued - now > AHEAD:
+            return "re-signed because its time of issue is in the future"
+        if now >= row.issued + min(row.expires - row.issued, self._lifetime) / 2:
+            return "re-signed at half its lifetime"
+        return None
 
     def newest_root(self, connection: Connection, account: str) -> Root:
         """Return the newest root of an account."""
@@ -617,8 +627,23 @@ def _config(raw: bytes) -> Config:
         ) from exc
 
 
-def _is_due(row: Row[tuple[object, ...]], now: datetime) -> bool:
-    return bool(now >= row.issued + (row.expires - row.issued) / 2)
+def _behind(
+    connection: Connection, account: str, stream: str, root: Root, now: datetime
+) -> timedelta:
+    """Return how far the clock is behind what apps may go by, which is the latest time of issue.
+
+    To who has taken a config of a clock that was ahead, any other would be stale from the start
+    until a new root (rule 8): so it lives as much longer.
+    """
+    latest = connection.scalar(
+        select(func.max(configs.c.issued)).where(
+            configs.c.account == account,
+            configs.c.stream == stream,
+            configs.c.root_version == root.version,
+        )
+    )
+    now = now.replace(microsecond=0)
+    return max(root.issued, latest or root.issued, now) - now
 
 
 def _announcement(publication: Publication) -> Announcement:
