@@ -96,6 +96,7 @@ def encoded(value):
         [(form.MOST_RECORD + 1, b"")],
         [(0, b"")],
         [(5, b"\xff" * 5)],
+        [(7, b"\x81\xa4typ\xf7\xc0")],
         [encoded({"type": "header"})],
         [encoded([1, 2, 3])],
         [encoded({**msgspec.to_builtins(HEADER), "type": "header", "schema": "x" * 64})],

@@ -152,7 +152,7 @@ class Reader:
             raise BackupError(f"a record has {length} bytes; expected at most {MOST_RECORD}")
         try:
             return _decode(self._exactly(length))
-        except (msgspec.DecodeError, RecursionError) as exc:
+        except (msgspec.DecodeError, RecursionError, ValueError) as exc:  # of bad UTF-8, too
             raise BackupError("it holds a record that is none of a backup") from exc
 
     def _exactly(self, size: int) -> bytes:

@@ -100,6 +100,6 @@ def _read(data: Path) -> Mark | None:
             return msgspec.json.decode(file.read(_MOST), type=Mark)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, ValueError) as exc:  # a DecodeError is one, too
         logger.warning("cannot read %s: %s", data / FILE, exc)
         return None
