@@ -11,7 +11,11 @@ import sys
 import httpx
 import pytest
 from litestar import Litestar
+from livepin.errors import ConfigurationError
 from livepin_server import lock, main
+from livepin_server.backups.restoring import RestorePlan
+from livepin_server.custody import age
+from livepin_server.custody.age import Seal
 from livepin_server.folder import Plan
 from livepin_server.lock import DataFolderBusyError
 from livepin_server.storage import schema_version
@@ -152,3 +156,38 @@ def test_a_server_that_was_killed_leaves_a_folder_that_serves_again(data_folder)
     assert process.returncode == 0, err
     assert out.endswith("ended\n")
     assert " INFO livepin.server: serving delivery=" in err
+
+
+# -- exports, and a restored server ---------------------------------------------------------------
+
+
+def test_a_target_that_is_none_ends_the_start_before_anything_listens(data_folder, monkeypatch):
+    monkeypatch.setenv("LIVEPIN_EXPORT", "ftp://host/x")
+    with pytest.raises(ConfigurationError, match="a URL of s3, gs or az"):
+        main.run_server(data_folder)
+    assert not (data_folder / "run").exists()
+
+
+def test_the_first_start_of_a_restored_server_publishes_before_it_serves(data_folder, tmp_path):
+    recipient = age.new_identity(tmp_path / "identity", now=main.clock())
+    seal = Seal(recipients=(recipient,))
+    made = main.back_up(data_folder, tmp_path / "b.age", seal, progress=lambda _: None)
+    assert made.path == tmp_path / "b.age"
+    plan = RestorePlan(
+        file=made.path,
+        data=tmp_path / "new",
+        opening=age.Opening(identities=age.read_identities(tmp_path / "identity")),
+        offline=True,
+    )
+    (account,) = main.restore(plan, progress=lambda _: None).accounts
+    process = served(tmp_path / "new", "stop")
+    assert process.communicate(timeout=60)[0].endswith("ended\n")
+    with main.in_process(tmp_path / "new") as (app, key):
+        found = asyncio.run(ask(app, key, "/v1/accounts/acme/configs"))
+    assert [each["version"] for each in found["items"]] == [account.floor + 1, 1]
+
+
+async def ask(app, key, path):
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://x") as client:
+        return (await client.get(path, headers={"authorization": f"Bearer {key}"})).json()

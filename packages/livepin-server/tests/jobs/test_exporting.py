@@ -216,3 +216,22 @@ def test_a_stop_ends_a_pause(export):
     eventually(lambda: export.target.tries == 1)
     exporting.stop()
     assert not exporting._thread.is_alive()
+
+
+def test_the_status_and_the_metrics_of_a_server_say_that_a_target_is_behind(start_server, tmp_path):
+    place = tmp_path / "later"
+    server = start_server(export=str(place))
+    key = server.key("viewer")
+
+    def warnings():
+        found = server.send("GET", "/v1/status", to="management", key=key).json()["warnings"]
+        return [each for each in found if "export" in each]
+
+    line = f'livepin_export_in_step{{target="{place}"}}'
+    eventually(warnings)
+    assert warnings() == [f"the export to {place} is behind: {place} is not a folder"]
+    assert f"{line} 0.0" in server.send("GET", "/metrics", to="management", key=key).text
+    place.mkdir()
+    eventually(lambda: (place / MAIN).exists())
+    eventually(lambda: not warnings())
+    assert f"{line} 1.0" in server.send("GET", "/metrics", to="management", key=key).text
