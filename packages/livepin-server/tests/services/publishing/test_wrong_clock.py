@@ -25,7 +25,7 @@ def publisher(services):
 
 @pytest.fixture
 def publish(publisher, intent):
-    return lambda: publisher.publish("acme", "main", lambda *_: [], intent)
+    return lambda: publisher.republish("acme", "main", intent)
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ def test_an_app_that_took_a_config_of_the_future_finds_the_next_one_fresh(
 
 def test_a_new_root_ends_it(services, publisher, beta, clock, intent):
     clock.advance(days=365)
-    publisher.publish("beta", "main", lambda *_: [], intent)
+    publisher.republish("beta", "main", intent)
     clock.advance(days=-365)
     beta.add_root()
-    found = publisher.publish("beta", "main", lambda *_: [], intent)
+    found = publisher.republish("beta", "main", intent)
     assert found.expires == clock() + expiry.LIFETIME
     assert not [each for each in warnings(publisher, clock) if "beta" in each]
 
@@ -100,7 +100,7 @@ def test_other_streams_are_not_bound_by_it(services, publisher, publish, clock, 
     clock.advance(days=365)
     publish()
     clock.advance(days=-365)
-    found = publisher.publish("acme", "canary", lambda *_: [], intent)
+    found = publisher.republish("acme", "canary", intent)
     assert found.expires == clock() + expiry.LIFETIME
 
 

@@ -110,7 +110,7 @@ def entry_of(
 
 def encode(entry: Entry) -> bytes:
     """Return the bytes of an entry: JSON in ASCII, on one line, that no terminal would obey."""
-    return _json(msgspec.to_builtins(entry)).replace(b"\x7f", b"\\u007f")
+    return _json(msgspec.to_builtins(entry))
 
 
 def decode(data: bytes) -> Entry:
