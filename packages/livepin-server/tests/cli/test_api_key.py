@@ -123,7 +123,7 @@ def test_a_ci_job_adds_pins_by_a_key_for_pins_alone(use, operator) -> None:
     key = made.out.strip()
     assert use(key, "pin", "add", "job.test", NEXT).code == 0
     assert use(key, "pin", "list", "job.test").code == 0
-    assert use(key, "pin", "remove", "job.test", PIN, "--unchecked").code == 0
+    assert use(key, "pin", "remove", "job.test", PIN, "--force", "--reason", "test").code == 0
     for command in (("domain", "remove", "job.test"), ("api-key", "list"),
                     ("domain", "set-mode", "job.test", "off", "--yes")):  # fmt: skip
         done = use(key, *command)

@@ -136,14 +136,14 @@ def test_the_key_that_is_served_now_stays(run, served_pin) -> None:
     assert done.code == 1
     assert done.err.splitlines() == [
         "error: localhost serves this key now: without its pin, apps would be refused",
-        "hint:  change the certificate first; to remove it all the same: --unchecked",
+        "hint:  change the certificate first; to remove it all the same: --force --reason TEXT",
     ]
     assert served_pin in pins(run, "localhost")
     assert run("pin", "remove", "localhost", NEXT).code == 0
 
 
 def test_the_key_that_is_served_now_goes_if_told_so(run, served_pin) -> None:
-    assert run("pin", "remove", "localhost", served_pin, "--unchecked").code == 0
+    assert run("pin", "remove", "localhost", served_pin, "--force", "--reason", "test").code == 0
     assert pins(run, "localhost") == [NEXT]
 
 

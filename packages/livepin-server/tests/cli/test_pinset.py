@@ -315,7 +315,7 @@ def test_a_pin_of_one_is_a_pin_of_all_and_says_so(run, shared) -> None:
     done = run("pin", "add", "a.test", NEXT)
     assert (done.code, done.err) == (0, WARNING)
     assert published(run)[2] == {"payments": [PIN, NEXT]}
-    done = run("pin", "remove", "a.test", PIN, "--unchecked", "--json")
+    done = run("pin", "remove", "a.test", PIN, "--force", "--reason", "test", "--json")
     assert (done.code, done.err) == (0, WARNING)
     assert published(run)[2] == {"payments": [NEXT]}
     done = run("pin", "new-backup", "a.test", "--out", "next.key")

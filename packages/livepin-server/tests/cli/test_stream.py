@@ -117,7 +117,7 @@ def test_a_copy_that_limits_the_time_of_the_key_that_is_served_asks_first(
     run("domain", "add", "localhost", "--port", api.port, "--ca", ca)
     run("stream", "add", "canary")
     run("pin", "add", "localhost", NEXT, "--stream", "canary")
-    run("pin", "remove", "localhost", leaf, "--unchecked", "--stream", "canary")
+    run("pin", "remove", "localhost", leaf, "--force", "--reason", "test", "--stream", "canary")
     run("pin", "add", "localhost", leaf, "--not-before", "2099-01-01", "--stream", "canary")
     done = run("stream", "copy", "localhost", "--from", "canary", "--to", "main")
     assert done.code == 2

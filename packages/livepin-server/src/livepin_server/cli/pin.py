@@ -159,9 +159,6 @@ def remove(
     pin: PinText,
     /,
     *,
-    unchecked: Annotated[
-        bool, Parameter(help="Remove it although the host serves that key now.")
-    ] = False,
     stream: Stream = "main",
     reason: Reason = "",
     common: Changing = _CHANGING,
@@ -170,7 +167,7 @@ def remove(
     digest = base64.urlsafe_b64encode(parse_fingerprint(checked(pin))).rstrip(b"=").decode()
     where = path(host)
     with connected(common) as api:
-        if not unchecked:
+        if not common.force:
             for each in _with_fellows(api, where, stream):
                 _require_unused(pin, each)
         warn_of_fellows(api, where, stream)
@@ -310,6 +307,6 @@ def _require_unused(pin: str, domain: dict[str, Any]) -> None:
     if pin in served and not served & (held - {pin}):
         raise CommandError(
             f"{name} serves this key now: without its pin, apps would be refused",
-            hint="change the certificate first; to remove it all the same: --unchecked",
+            hint="change the certificate first; to remove it all the same: --force --reason TEXT",
             code=FOUND,
         )
