@@ -20,6 +20,7 @@ from . import (
     imports,
     nodes,
     pin_check,
+    publishers,
 )
 from .machine import MissingError, description
 
@@ -33,6 +34,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "audit": ("An audit log of a million entries", audit.run),
     "delivery": ("`GET config` against nginx", delivery.run),
     "nodes": ("Delivery by one and by two processes", nodes.run),
+    "publishers": ("Publishing by many at once", publishers.run),
     "events": ("One publish told to all event streams", events.run),
     "enforced": ("One publish until apps enforce it", enforced.run),
     "changes": ("Requests while a certificate changes", changes.run),
@@ -41,7 +43,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
 _INTRODUCTION = """\
 # What Livepin costs
 
-`make bench` takes these figures and writes this page, in a quarter of an hour; `make bench
+`make bench` takes these figures and writes this page, in twenty minutes; `make bench
 ARGS="delivery events"` takes some of them anew. It needs Linux; nginx, wrk and PostgreSQL for some
 parts, which are skipped where one is missing. Ratios are between two things measured in the same
 run, in turns. Absolute figures are of the machine named; on another one only the ratios mean

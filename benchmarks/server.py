@@ -71,6 +71,11 @@ class Server:
         """The processes that serve."""
         return [self._process.pid]
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to management needs."""
+        return {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Call the management API; return its JSON."""
         return json.loads(self._call(method, path, None if body is None else json.dumps(body)))
@@ -84,7 +89,7 @@ class Server:
             f"https://localhost:{self.management_port}{path}",
             method=method,
             data=None if body is None else body.encode(),
-            headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
+            headers=self.headers,
         )
         with urllib.request.urlopen(request, context=self._context) as answer:
             return str(answer.read().decode())

@@ -1,1 +1,1 @@
-"""What is too long for `make test`: fuzzing, kills by the dozen, a client in chaos."""
+"""What is too long for `make test`: fuzzing, kills by the dozen, broken disks, an app in chaos."""

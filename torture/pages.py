@@ -9,8 +9,8 @@ _INTRODUCTION = """\
 # What Livepin withstood
 
 `make torture` runs what is too long for `make test`, and writes this page; `make torture
-ARGS="fuzz --seed 7 --minutes 60"` runs a part, by a seed, for as long as you like. It needs Linux
-and PostgreSQL. What it found is mended, and tried again in each `make test`.
+ARGS="fuzz --seed 7 --minutes 60"` runs a part, by a seed, for as long as you like. It needs Linux,
+PostgreSQL, strace and root. What it found is mended, and tried again in each `make test`.
 
 """
 _PARTS = {
@@ -22,12 +22,40 @@ than signatures is tried), imported key files, names, settings, answers of a del
 Found is what raises anything but the declared exceptions, takes over 10 seconds or 2 GiB, or
 breaks a property, such as that a refused document changes nothing.
 """,
+    "api": """\
+## The management API
+
+schemathesis makes requests of the OpenAPI document, such that conform and such that do not, alone
+and in sequences, to a real server that has no network. Found is what answers with 5xx, with a
+status, a type or a shape that the document does not name, or leaves a traceback in the log.
+""",
     "kills": """\
 ## Kills
 
-SIGKILL, or `pg_ctl stop -m immediate`, at moments that chance chooses. After each, everything
-acknowledged is there, nothing is half, no version number was given twice, and an app with an old
-state follows; an app has never less than what it had reported as enforced.
+SIGKILL, or `pg_ctl stop -m immediate`, at moments that chance chooses, or by strace before a
+certain write, sync or message. After each, everything acknowledged is there, nothing is half, rows
+and signed config say the same, no version number was given twice to anybody, and every app goes on,
+from the oldest bootstrap and from each config that one ever held; an app has never less than what
+it had reported as enforced.
+""",
+    "disks": """\
+## Disks that fail
+
+strace makes writes and syncs fail (EIO, ENOSPC), under the database alone and under a server with
+publishers, also in PostgreSQL. What was acknowledged is there, also when the power goes: of what
+was not synced any part is lost then, and a sync that failed has lost its pages for good.
+""",
+    "publishers": """\
+## Sixty-four publishers
+
+They change two servers at once, while PostgreSQL is frozen for seconds (SIGSTOP) or stopped and
+started (`pg_ctl stop -m immediate`). What holds after kills holds here.
+""",
+    "clocks": """\
+## A clock that jumps
+
+By minutes to years, ahead and back, between publishes and signing again. Versions rise, apps go on,
+no config is stale when it comes, and each is signed again once.
 """,
     "chaos": """\
 ## An app in chaos

@@ -1,4 +1,4 @@
-"""The tests that kill, and those in chaos: those of `make test`, with more kills and more time."""
+"""The tests marked `torture`: those of `make test`, with more kills and more time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -13,20 +14,37 @@ from .pages import Part
 
 _ROOT = Path(__file__).parents[1]
 _SERVER, _SDK = (_ROOT / "packages" / name / "tests" for name in ("livepin-server", "livepin"))
-_KILL_TIME = 13.0  # seconds for one kill by each of the tests, on two cores
-_KILLS = [
-    _SERVER / "nodes/test_killed_server.py",
-    _SERVER / "nodes/test_killed_rekey.py",
-    _SERVER / "nodes/test_lost_database.py",
-    _SERVER / "nodes/test_killed_backup.py",
-    _SDK / "attacks/test_killed_while_storing.py",
-]
 _CHAOS = [_SDK / "attacks/test_chaos.py"]
+# By part: what its tests count, and how many seconds one by each of them takes, on two cores.
+_COUNTED: dict[str, tuple[float, list[Path]]] = {
+    "kills": (
+        26.0,
+        [
+            _SERVER / "nodes/test_killed_server.py",
+            _SERVER / "nodes/test_killed_rekey.py",
+            _SERVER / "nodes/test_killed_backup.py",
+            _SERVER / "nodes/test_lost_database.py",
+            _SDK / "attacks/test_killed_while_storing.py",
+        ],
+    ),
+    "disks": (
+        11.0,
+        [_SERVER / "storage/test_power_cut.py", _SERVER / "nodes/test_failing_disk.py"],
+    ),
+    "publishers": (13.0, [_SERVER / "nodes/test_many_publishers.py"]),
+    "clocks": (1.0, [_SERVER / "services/publishing/test_wrong_clock.py"]),
+    "api": (2.0, [_SERVER / "management/test_fuzzed.py"]),
+}
 
 
-def kills(seed: int, seconds: float) -> Part:
-    """Kill as often as there is time for: fifty times in each test by default."""
-    return _run(_KILLS, f"--torture-seed={seed}", f"--kills={max(1, round(seconds / _KILL_TIME))}")
+def counted(name: str) -> Callable[[int, float], Part]:
+    """Return what runs the tests of a part as often as there is time: fifty times by default."""
+    each, files = _COUNTED[name]
+
+    def run(seed: int, seconds: float) -> Part:
+        return _run(files, f"--torture-seed={seed}", f"--kills={max(1, round(seconds / each))}")
+
+    return run
 
 
 def chaos(seed: int, seconds: float) -> Part:
@@ -63,6 +81,16 @@ def _run(files: list[Path], *options: str) -> Part:
 
 def _in_words(name: str) -> str:
     words = re.sub(r"^test_", "", name).replace("_", " ").replace("[", ": ").rstrip("]")
+    for place, said in _PLACES.items():
+        words = words.replace(place, said)
     words = words.replace("data folder-1", "a server on SQLite")
     words = words.replace("postgres folder-2", "one of two servers on PostgreSQL")
     return words.replace("data folder", "SQLite").replace("postgres folder", "PostgreSQL")
+
+
+_PLACES = {
+    "data folder-1-sqlite": "a server on SQLite",
+    "postgres folder-2-postgres": "one of two servers on PostgreSQL",
+    ": sqlite": ": on SQLite",
+    ": postgresql": ": on PostgreSQL",
+}

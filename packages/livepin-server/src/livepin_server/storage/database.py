@@ -28,7 +28,7 @@ from . import postgres, sqlite
 _T = TypeVar("_T")
 _TRIES = 5  # of a transaction that another one keeps from committing
 MOST_WAITING = 64  # writes of one process, the one under way among them
-_TURN = 20.0  # seconds until a write is given up that has not begun
+_TURN = 30.0  # seconds until a write is given up that has not begun
 
 logger = logging.getLogger("livepin.storage")
 
