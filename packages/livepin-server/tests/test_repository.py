@@ -91,3 +91,12 @@ def test_only_what_is_locked_is_ever_installed() -> None:
     ]
     assert len(installs) >= 4
     assert [line for line in installs if "--no-deps" not in line] == []
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    text = (ROOT / "spec" / "threat-model.md").read_text()
+    named = set(re.findall(r"`(server: )?([a-z_/]*test_[a-z_]+)`", text))
+    assert len(named) > 60
+    for server, name in named:
+        folder = "livepin-server/tests" if server else "livepin/tests/attacks"
+        assert (ROOT / "packages" / folder / f"{name}.py").is_file(), name
