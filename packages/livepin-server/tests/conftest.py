@@ -230,17 +230,23 @@ class SoftToken:
             pkcs11.lib(str(self.module)).finalize()
 
     @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        """Take the token out for a while: every session with it ends."""
-        import pkcs11
-
+    def gone(self) -> Iterator[None]:
+        """Take the token out for a while."""
         self.folder.rename(self.folder.with_name("away"))
-        with contextlib.suppress(pkcs11.GeneralError):
-            self.restart()
         try:
             yield
         finally:
             self.folder.with_name("away").rename(self.folder)
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Take the token out for a while: every session with it ends."""
+        import pkcs11
+
+        with self.gone():
+            with contextlib.suppress(pkcs11.GeneralError):
+                self.restart()
+            yield
 
 
 @pytest.fixture

@@ -417,3 +417,22 @@ def test_a_new_operator_key_is_an_admin_of_everything_under_a_free_name(opened):
     assert api_keys.verify(before).name == "operator"
     api_keys.revoke("operator", INTENT)
     assert folder.renew_operator_key(opened) == "operator"
+
+
+# -- a token -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["MODULE", "TOKEN"])
+def test_half_of_a_token_is_a_mistake(data_folder, open_folder, name):
+    environment = {f"LIVEPIN_PKCS11_{name}": "acme"}
+    with pytest.raises(ConfigurationError, match="expected both pkcs11_module and pkcs11_token"):
+        with open_folder(data_folder, **environment):
+            pass
+
+
+def test_a_server_whose_token_is_away_is_opened_and_delivers(data_folder, open_folder):
+    environment = {"LIVEPIN_PKCS11_MODULE": "/nowhere.so", "LIVEPIN_PKCS11_TOKEN": "acme"}
+    with open_folder(data_folder, **environment) as opened:
+        assert opened.services.publisher.documents("acme").configs
+        (said,) = opened.services.private_keys.warnings()
+        assert said.startswith("the PKCS#11 module /nowhere.so cannot be used")

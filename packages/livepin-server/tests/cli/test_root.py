@@ -162,6 +162,11 @@ def test_no_proposal_is_overwritten(run, data, root_key) -> None:
     assert Path("p.json").read_bytes() == before
 
 
+def test_a_proposal_that_cannot_be_written_is_said(run, data) -> None:
+    done = run("root", "prepare", "--replace-online", "--out", "gone/p.json")
+    assert done.err == "error: cannot write gone/p.json: No such file or directory\n"
+
+
 def test_programs_are_told_the_file(run, data) -> None:
     found = run("root", "prepare", "--replace-online", "--json").json
     assert found == {"file": "acme-root-2.json", "version": 2}
@@ -278,6 +283,13 @@ def test_a_new_root_key_is_not_kept_where_the_root_is_refused(run, online) -> No
     assert done.code in (2, 3)
     assert "before the configs under it" in done.err
     assert not Path("acme.key").exists()
+
+
+def test_a_new_root_key_is_not_kept_where_the_last_step_is_refused(run, data, root_key) -> None:
+    keys = ("--key", root_key, "--root-key", "new.key")
+    done = run("root", "rotate", *keys, "--days", 3, "--yes")
+    assert "before the configs under it" in done.err
+    assert not Path("new.key").exists()
 
 
 def test_programs_get_the_versions(run, online) -> None:

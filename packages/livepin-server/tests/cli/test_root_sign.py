@@ -246,13 +246,6 @@ def test_a_mistake_is_one_line_and_changes_nothing(
     assert proposal.read_bytes() == before
 
 
-def test_a_file_that_cannot_be_written_is_said(run, proposal, root_key) -> None:
-    folder = Path("sealed")
-    folder.mkdir()
-    (folder / "proposal.json").symlink_to("/proc/self/status")
-    assert run("root", "sign", folder / "proposal.json", "--key", root_key, "--yes").code == 2
-
-
 # -- root keys in a token ------------------------------------------------------------------------
 
 

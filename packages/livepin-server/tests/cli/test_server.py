@@ -340,7 +340,7 @@ def test_an_account_is_made_with_a_root_key_of_its_own(run, data, passphrase) ->
     ("arguments", "code", "error"),
     [
         (("add",), 2, "expected NAME"),
-        (("add", "beta"), 2, "expected --root-key FILE"),
+        (("add", "beta"), 2, "expected --root-key FILE or --root-public FILE.pub"),
         (
             ("add", "Beta", "--root-key", "b.key"),
             2,

@@ -94,6 +94,16 @@ def test_keys_of_which_nobody_knows_whether_they_are_kept_stay(sealed, in_token)
         assert custody.open(each.data, each.label)
 
 
+def test_a_key_that_is_gone_already_keeps_nothing_from_being_dropped(sealed, in_token, caplog):
+    custody = Custody(sealed, in_token)
+    kept = [custody.new("acme", role).keep(None) for role in ("config", "override")]
+    custody.forget(kept[:1])
+    custody.forget(kept)
+    assert "a dropped config key is still there: the token acme holds no key" in caplog.text
+    with pytest.raises(CustodyError, match="holds no key"):
+        custody.open(kept[1].data, kept[1].label)
+
+
 def test_what_is_kept_does_not_show_itself(sealed):
     kept = Custody(sealed).new("acme", "config").keep(None)
     assert repr(kept) == f"Kept(label={kept.label!r})"

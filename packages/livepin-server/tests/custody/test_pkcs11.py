@@ -200,6 +200,16 @@ def test_a_token_that_went_away_is_said_and_used_again_once_it_is_back(soft_toke
     assert key.public.verifies(key.sign(DATA), DATA)
 
 
+def test_a_token_that_goes_away_in_the_middle_is_said_and_used_again(soft_token, token, key):
+    # The session is there still, what it is to write to is not.
+    with soft_token.gone():
+        with pytest.raises(CustodyError, match="the token acme does not answer: ") as caught:
+            token.new("another", account="acme", role="root")
+        assert caught.value.hint == "is it there? it is tried again when it is next needed"
+    assert key.public.verifies(key.sign(DATA), DATA)
+    assert token.new("another", account="acme", role="root").public.kid != key.public.kid
+
+
 def test_a_session_that_was_cut_off_is_opened_anew(soft_token, key):
     soft_token.restart()
     assert key.public.verifies(key.sign(DATA), DATA)

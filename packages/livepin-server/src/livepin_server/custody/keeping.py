@@ -5,6 +5,7 @@ Everything but custody sees a `Signer`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from livepin_server.errors import CustodyError, ServiceError, UnavailableError
 
 from .label import IN_TOKEN, Kept, Label
 from .sealed import Sealed
+
+logger = logging.getLogger("livepin.custody")
 
 
 class Keeper(Protocol):
@@ -104,11 +107,14 @@ class Custody:
         return keeper.open(kept, label)
 
     def forget(self, found: Iterable[Kept]) -> None:
-        """Destroy keys of which nothing is kept any more."""
+        """Destroy keys of which nothing is kept any more, as far as that can be done now."""
         for each in found:
             keeper = self._keeper(each.data)
-            if keeper is not None:
-                keeper.forget(each.data, each.label)
+            try:
+                if keeper is not None:
+                    keeper.forget(each.data, each.label)
+            except CustodyError as exc:  # what it was dropped for is done
+                logger.warning("a dropped %s key is still there: %s", each.label.role, exc)
 
     def where(self, kept: bytes) -> str:
         """Return where a key is, in words."""

@@ -157,8 +157,10 @@ class Token:
     def _found(self) -> Any:
         """Return the token; a module that does not show it is started anew, and asked again."""
         library, path = _library(), str(self._module)
-        try:
+        found: list[Any] = []
+        with suppress(library.PKCS11Error):
             found = [*library.lib(path).get_tokens()]
+        try:
             if self.label not in [each.label for each in found]:
                 library.lib(path).reinitialize()
                 found = [*library.lib(path).get_tokens()]
