@@ -11,6 +11,7 @@ from typing import Any
 from . import (
     adapters,
     audit,
+    backup,
     changes,
     crowd,
     delivery,
@@ -39,6 +40,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "enforced": ("One publish until apps enforce it", enforced.run),
     "changes": ("Requests while a certificate changes", changes.run),
     "crowd": ("A thousand apps that meet a changed certificate at once", crowd.run),
+    "backup": ("Backup and restore of 10,000 domains", backup.run),
 }
 _INTRODUCTION = """\
 # What Livepin costs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import shutil
@@ -23,10 +24,12 @@ import pytest
 from livepin_server.bus.memory import Announcement
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.snapshot import Snapshot
+from livepin_server.folder import Node
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.model import Intent, Role
 from livepin_server.serving import RUN_FILE, _keep_uses, _Loader, _watch
 from livepin_server.storage.schema import keys
+from livepin_server.telemetry.attention import Note
 from livepin_server.telemetry.metrics import Metrics
 from sqlalchemy import delete
 
@@ -368,6 +371,20 @@ def test_a_config_that_cannot_be_signed_again_is_seen_in_log_status_and_metrics(
     run()
     text = "config 1 of acme/main was not signed again, the log says why; it expires on 2026-12-07"
     assert caplog.messages == [text]
+
+
+def test_what_needs_attention_is_logged_once_also_where_delivery_is_served_alone(
+    opened, caplog
+) -> None:
+    node = Node(**{each.name: getattr(opened, each.name) for each in dataclasses.fields(Node)})
+    for served in (opened, node):
+        metrics = Metrics()
+        metrics.attention.add(lambda: [Note("look here", "acme")])
+        caplog.clear()
+        run = _watch(served, metrics).run
+        for _ in range(3):
+            run()
+        assert caplog.messages == ["look here"]
 
 
 def test_a_start_after_a_long_stop_warns_of_nothing_that_it_is_about_to_mend(

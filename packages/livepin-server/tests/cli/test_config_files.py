@@ -86,12 +86,15 @@ def test_a_target_that_is_none_is_named(run, data, target, error):
 @pytest.mark.parametrize(
     "found",
     [
-        {}, {"roots": [], "configs": [{"stream": "../../x", "document": "x"}]},
-        {"roots": [{"version": "../x", "document": "x"}], "configs": []},
-        {"roots": [{"version": 1, "document": 7}], "configs": []}, {"roots": None, "configs": []},
-        {"roots": [], "configs": [{"stream": "/etc", "document": "x"}]},
+        {"../../x": {"roots": [], "document": "x"}},
+        {"/etc": {"roots": [], "document": "x"}},
+        {"main": {}},
+        {"main": {"roots": [{"version": "../x", "document": "x"}], "document": "x"}},
+        {"main": {"roots": [{"version": 1, "document": 7}], "document": "x"}},
+        {"main": {"roots": None, "document": "x"}},
+        {"main": []},
     ],
-)  # fmt: skip
+)
 def test_a_server_that_lies_writes_nowhere_else(found):
     with pytest.raises(CommandError, match="did not answer with documents"):
         config_files._documents("acme", found)
@@ -99,7 +102,7 @@ def test_a_server_that_lies_writes_nowhere_else(found):
 
 def test_an_account_is_a_name_too():
     with pytest.raises(CommandError, match="did not answer with documents"):
-        config_files._documents("../acme", {"roots": [], "configs": []})
+        config_files._documents("../acme", {})
 
 
 # -- raise ----------------------------------------------------------------------------------------

@@ -31,21 +31,18 @@ def ask(start_server):
 def test_the_documents_are_those_of_delivery_byte_for_byte(ask, intent):
     services = ask.server.services
     services.streams.add("acme", NewStream(name="canary"), intent)
-    found = ask("GET", f"{ACME}/documents").json()
-    (root,) = found["roots"]
-    assert root["version"] == 1
-    assert root["document"].encode() == ask.server.send("GET", "/v1/acme/root/1").content
-    assert [each["stream"] for each in found["configs"]] == ["canary", "main"]
-    for each in found["configs"]:
-        served = ask.server.send("GET", f"/v1/acme/config/{each['stream']}")
-        assert each["document"].encode() == served.content
-        assert served.headers["etag"] == f'"{each["root_version"]}.{each["version"]}"'
+    for stream in ("main", "canary"):
+        found = ask("GET", f"{ACME}/documents", params={"stream": stream}).json()
+        (root,) = found["roots"]
+        assert root["version"] == 1
+        assert root["document"].encode() == ask.server.send("GET", "/v1/acme/root/1").content
+        served = ask.server.send("GET", f"/v1/acme/config/{stream}")
+        assert found["document"].encode() == served.content
+        assert served.headers["etag"] == f'"{found["root_version"]}.{found["version"]}"'
 
 
-def test_one_stream_may_be_asked_for_and_another_is_not_found(ask, intent):
+def test_a_stream_that_there_is_not_is_not_found(ask, intent):
     ask.server.services.streams.add("acme", NewStream(name="canary"), intent)
-    found = ask("GET", f"{ACME}/documents", params={"stream": "canary"}).json()
-    assert [each["stream"] for each in found["configs"]] == ["canary"]
     answer = ask("GET", f"{ACME}/documents", params={"stream": "canari"})
     assert (answer.status_code, answer.json()["hint"]) == (404, "did you mean canary?")
 

@@ -13,7 +13,7 @@ from livepin.errors import LivepinError
 
 from livepin_server.exports.static import Documents, export, target
 
-from .api import Common, connected
+from .api import Api, Common, connected
 from .config import app
 from .output import FOUND, CommandError, counted, say, show_json, warn, working
 from .parameters import Reason
@@ -45,9 +45,9 @@ def export_(
     A newer config that is there stays. Credentials of a store come from the environment.
     """
     place = target(target_, os.environ)
-    query: dict[str, Any] = {} if stream is None else {"stream": stream}
     with connected(common) as api:
-        found = api.call("GET", f"{api.base}/documents", **query)
+        names = [stream] if stream is not None else _streams(api)
+        found = {name: api.call("GET", f"{api.base}/documents", stream=name) for name in names}
         account = api.account
     with working(f"writing to {place.name}"):
         done = export(_documents(account, found), place)
@@ -99,16 +99,24 @@ def raise_(
         say(f"{each['stream']} is published again, as config version {each['version']}.")
 
 
+def _streams(api: Api) -> list[str]:
+    return [each["name"] for each in api.call("GET", f"{api.base}/streams")]
+
+
 def _documents(account: str, found: dict[str, Any]) -> Documents:
-    """Return what the server answered; a name of it becomes a path here, so it is one."""
+    """Return what the server answered, by stream; a name of it becomes a path, so it is one."""
     try:
-        names = [check_name(each["stream"], what="a stream") for each in found["configs"]]
         return Documents(
             account=check_name(account, what="an account"),
-            roots={int(each["version"]): each["document"].encode() for each in found["roots"]},
-            configs=dict(
-                zip(names, (e["document"].encode() for e in found["configs"]), strict=True)
-            ),
+            roots={
+                int(each["version"]): each["document"].encode()
+                for answer in found.values()
+                for each in answer["roots"]
+            },
+            configs={
+                check_name(stream, what="a stream"): answer["document"].encode()
+                for stream, answer in found.items()
+            },
         )
     except (LivepinError, LookupError, TypeError, ValueError, AttributeError) as exc:
         raise CommandError(f"the server did not answer with documents: {exc}") from exc

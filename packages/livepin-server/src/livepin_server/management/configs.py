@@ -25,7 +25,6 @@ from .shapes import (
     Publications,
     Published,
     RaiseVersions,
-    StaticConfig,
     StaticDocuments,
     StaticRoot,
     Why,
@@ -64,27 +63,21 @@ def show_config(
 def show_documents(
     services: NamedDependency[Services],
     account: FromPath[str],
-    stream: Annotated[str | None, Parameter(max_length=63)] = None,
+    stream: Stream = "main",
 ) -> StaticDocuments:
-    """Return what delivery serves of an account, or of one stream of it, as signed."""
+    """Return what delivery serves of a stream, as signed: every root, and the newest config."""
     found = services.publisher.documents(account)
-    if stream is not None and stream not in found.configs:
+    if stream not in found.configs:
         raise not_found("stream", stream, found.configs)
+    config = found.configs[stream]
     return StaticDocuments(
         roots=[
             StaticRoot(version=version, document=raw.decode("ascii"))
             for version, raw in sorted(found.roots.items())
         ],
-        configs=[
-            StaticConfig(
-                stream=name,
-                root_version=each.root_version,
-                version=each.version,
-                document=each.raw.decode("ascii"),
-            )
-            for name, each in sorted(found.configs.items())
-            if stream in (None, name)
-        ],
+        root_version=config.root_version,
+        version=config.version,
+        document=config.raw.decode("ascii"),
     )
 
 

@@ -141,15 +141,6 @@ class RaiseVersions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reason: Text = ""
 
 
-class StaticConfig(Struct, frozen=True, kw_only=True):
-    """The newest config of a stream, as signed."""
-
-    stream: str
-    root_version: int
-    version: int
-    document: str
-
-
 class StaticRoot(Struct, frozen=True, kw_only=True):
     """A root, as signed: the text of a general JSON JWS."""
 
@@ -158,10 +149,12 @@ class StaticRoot(Struct, frozen=True, kw_only=True):
 
 
 class StaticDocuments(Struct, frozen=True, kw_only=True):
-    """What delivery serves of an account: every root, and the newest config of its streams."""
+    """What delivery serves of a stream: every root, and the newest config, as signed."""
 
     roots: list[StaticRoot]
-    configs: list[StaticConfig]
+    root_version: int
+    version: int
+    document: str
 
 
 class BackupNoted(Struct, frozen=True, kw_only=True):
