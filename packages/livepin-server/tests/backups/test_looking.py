@@ -9,9 +9,9 @@ import pytest
 from livepin.jose import PrivateKey
 from livepin_server.backups import looking
 from livepin_server.backups.looking import Sightings, check, lines, look
-from livepin_server.backups.sources import Web
+from livepin_server.backups.sources import Web, source
 from livepin_server.errors import BackupError
-from livepin_server.exports.static import target
+from livepin_server.exports.static import export, target
 from livepin_server.exports.static.documents import Documents
 
 MAIN = "v1/acme/config/main"
@@ -179,8 +179,10 @@ def test_a_place_that_does_not_answer_is_named_and_asked_once(signed, site):
 
 def test_nothing_is_asked_when_the_time_is_up(signed, place, tmp_path):
     place[0].put("v1/acme/root/2", signed.root(2))
-    found = look(signed.documents(), [place[1]], seconds=-1)
-    assert (found.roots, found.newer) == ({}, {})
+    places = [place[1], source(str(tmp_path), {})]
+    found = look(signed.documents(), places, seconds=-1)
+    assert (found.roots, found.newer, place[0].asked) == ({}, {}, [])
+    assert found.said == [f"{each.name}: there was no time left to look" for each in places]
 
 
 def test_a_server_that_answers_is_told_for_it_may_still_run(signed, place):
@@ -200,7 +202,9 @@ def test_documents_that_clients_would_take_are_sound(signed):
     check(signed.documents())
 
 
-@pytest.mark.parametrize("wrong", ["config", "root", "next root", "no root", "no such root"])
+@pytest.mark.parametrize(
+    "wrong", ["config", "root", "next root", "no root", "no such root", "no config"]
+)
 def test_documents_that_clients_would_refuse_are_not(signed, wrong):
     documents = signed.documents()
     roots, configs = dict(documents.roots), dict(documents.configs)
@@ -212,6 +216,8 @@ def test_documents_that_clients_would_refuse_are_not(signed, wrong):
         roots[2] = signed.root(2, signer=PrivateKey.generate())
     elif wrong == "no root":
         roots.clear()
+    elif wrong == "no config":
+        configs.clear()
     else:
         configs["main"] = signed.config(root_version=9)
     with pytest.raises(BackupError, match="not sound"):
@@ -219,9 +225,6 @@ def test_documents_that_clients_would_refuse_are_not(signed, wrong):
 
 
 def test_an_exported_folder_is_a_place_too(signed, tmp_path, add_domain):
-    from livepin_server.backups.sources import source
-    from livepin_server.exports.static import export
-
     before = signed.documents()
     add_domain()
     export(signed.documents(), target(str(tmp_path), {}))

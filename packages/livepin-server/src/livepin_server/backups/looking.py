@@ -59,6 +59,7 @@ def check(documents: Documents) -> None:
     """
     try:
         newest = max(documents.roots)
+        min(documents.configs)  # there is one
         for stream in documents.configs:
             _Trust(documents, stream).under(newest)
     except (VerificationError, LookupError, ValueError) as exc:
@@ -165,6 +166,8 @@ class _Look:
         if source.name in self._silent:
             return None
         try:
+            if time.monotonic() > self._until:
+                raise SourceError("there was no time left to look")
             return source.read(path, limit=limit, until=self._until)
         except SourceError as exc:
             self._silent.add(source.name)
