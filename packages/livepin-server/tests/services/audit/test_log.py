@@ -365,6 +365,11 @@ def test_a_head_that_is_not_in_the_log_is_warned_of(services, add_domain):
     assert services.audit.warnings("beta") == []
 
 
+def test_configs_that_are_gone_are_no_matter_of_the_log(services):
+    services.database.write(lambda each: each.execute(delete(configs)))
+    assert services.audit.warnings() == []
+
+
 def test_a_config_that_is_none_is_warned_of(services):
     change(services, update(configs).values(document=b"nonsense"))
     assert len(services.audit.warnings()) == 1
