@@ -11,6 +11,7 @@ import contextlib
 import functools
 import itertools
 import json
+import os
 import re
 import signal
 import ssl
@@ -42,6 +43,7 @@ CALLS = {
     "sqlite": {"pwrite64": 120, "fdatasync": 6},
     "postgres": {"sendto": 60, "recvfrom": 60},
 }
+COMMAND_CALLS = {"pwrite64": 60, "fdatasync": 4, "fsync": 4, "rename": 2, "unlink": 2}
 
 
 class Operation(Protocol):
@@ -383,8 +385,29 @@ class Killing:
                 victim.child.end(signal.SIGKILL)
         self._check(operation, victim)
 
-    def _check(self, operation: Operation, victim: Node) -> None:
-        self.kills += 1
+    def command(
+        self, operation: Operation, *arguments: str, calls: dict[str, int] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Kill a command that works on the data folder by itself, while no node runs."""
+        for each in self.nodes:
+            each.child.end(signal.SIGKILL)
+        done = subprocess.run(
+            [*self._fatal(calls or COMMAND_CALLS), sys.executable, "-m", "livepin", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        for each in self.nodes[1:]:
+            each.start()
+            assert each.child.serves(), each.child.log
+        self._check(operation, self.nodes[0], killed=done.returncode != 0)
+        return done
+
+    def _check(self, operation: Operation, victim: Node, *, killed: bool = True) -> None:
+        self.kills += killed
         victim.start()
         assert victim.child.serves(), victim.child.log
         for each in self.nodes:
@@ -402,9 +425,9 @@ class Killing:
         with attached(self._fatal(), pid):
             yield
 
-    def _fatal(self) -> list[str]:
+    def _fatal(self, calls: dict[str, int] | None = None) -> list[str]:
         self.exact += 1
-        call, most = self._chance.choice(sorted(self._calls.items()))
+        call, most = self._chance.choice(sorted((calls or self._calls).items()))
         return self._strace(f"{call}:signal=KILL:when={self._chance.randint(1, most)}")
 
 

@@ -6,6 +6,7 @@ Two kills in each run of the tests, fifty in `make torture`.
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import time
 from datetime import datetime, timedelta, timezone
@@ -15,7 +16,7 @@ from killing import ACCOUNT, BASE, CALLS, Killing
 from livepin.testing import FakeClock
 from livepin_server import folder
 from livepin_server.services.model import Intent, NewStream
-from publishing import Publishing
+from publishing import Publishing, random_pin
 
 INTENT = Intent(author="bob")
 
@@ -111,3 +112,22 @@ def test_kills_while_signing_again_lose_nothing_and_repeat_nothing(
     for _ in range(torture.kills):
         killing.starting(operation, make_due)
     finish(killing, torture, data)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_kills_of_a_command_lose_nothing_and_repeat_nothing(start_killing, torture, data_folder):
+    """It works on the data folder by itself: no server runs there."""
+    operation = Publishing(1)
+    killing = start_killing(operation, data_folder, 1, "sqlite")
+    tries = 0
+    while killing.kills < torture.kills:
+        tries += 1
+        name, pin = f"by-{tries}", random_pin(torture.chance)["sha256"]
+        arguments = ["pinset", "add", name, pin, "--reason", name, "--data", str(data_folder)]
+        done = killing.command(operation, *arguments)
+        if done.returncode == 0:
+            (version,) = re.findall(r"in config version (\d+)", done.stdout)
+            killing.nodes[0].ledger.acknowledge(int(version), name)
+            killing.nodes[0].ledger.check(killing.nodes[0])
+    finish(killing, torture, data_folder)
