@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -373,4 +374,7 @@ def _write_run_file(data: Path, management: Listener) -> None:
             json.dump({"host": management.host, "port": management.port, "pid": os.getpid()}, file)
         beside.replace(path)
     except OSError as exc:
+        if exc.errno == errno.ENOSPC:  # apps are served all the same
+            logger.error("cannot write %s: the disk is full; commands here will not find it", path)
+            return
         raise ConfigurationError(f"cannot write {path}: {exc.strerror}") from exc

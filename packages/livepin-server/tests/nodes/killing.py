@@ -436,15 +436,18 @@ def attached(strace: list[str], pid: int) -> Iterator[None]:
     """Have strace act on a process that runs, for a while."""
     command = [*strace, "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        lines = []
+        for line in tracer.stderr:
+            lines.append(line)
+            if "attached" in line:
+                break
+        assert "attached" in lines[-1], lines
+        rest = threading.Thread(target=tracer.stderr.read)  # each new thread is told
+        rest.start()
         try:
-            assert tracer.stderr is not None
-            for line in tracer.stderr:
-                if "attached" in line:
-                    break
-            drain = threading.Thread(target=tracer.stderr.read)
-            drain.start()
             yield
         finally:
             tracer.send_signal(signal.SIGINT)
             tracer.wait(PATIENCE)
-            drain.join(PATIENCE)
+            rest.join(PATIENCE)

@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from killing import attached
+from killing import ACCOUNT, attached
 from publishing import Publishing
 
 FULL = "the database cannot grow: the disk is full"
@@ -136,9 +136,15 @@ def test_a_full_disk_refuses_until_there_is_room(start_nodes, data_folder, small
         filling.unlink()
         node.wait_for_more()
     node.ledger.check(node)
-    fill(disk, 20_000)
-    kill_and_check(node)  # it starts and delivers also then
+    node.child.end(signal.SIGKILL)
+    filling = fill(disk, 0)
+    node.start()
+    assert node.child.get(f"/v1/{ACCOUNT}/config/main").status_code == 200
     assert node.child.end() == 0
+    filling.unlink()
+    node.start()
+    assert node.child.serves(), node.child.log
+    node.ledger.check(node)
 
 
 # -- PostgreSQL ----------------------------------------------------------------------------------
