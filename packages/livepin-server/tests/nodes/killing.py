@@ -1,8 +1,9 @@
 """The frame of the tests that kill: nodes, what is at work on them, and what must hold afterwards.
 
 An `Operation` is what is under way when a node dies. To try another one, write a class with
-`prepare`, `at_work` and `check`, as `test_killed_server.py` has them, and run it with `killing`.
-What must hold after each kill, whatever was under way, is in `Ledger`.
+`prepare`, `at_work` and `check`, as `publishing.py` and `test_killed_server.py` have them, and give
+it to `Killing`: `under_way` kills a node that serves, `starting` one that does at its start what is
+due, `command` a command. What must hold after each, whatever it was, is in `Ledger`.
 """
 
 from __future__ import annotations
