@@ -9,8 +9,6 @@ import resource
 import shutil
 import ssl
 import stat
-import subprocess
-import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -375,13 +373,14 @@ def test_a_text_that_cannot_be_written_is_not_shown_instead(use, operator, argum
     """Where the output goes may be a log that others read."""
     use(operator, "api-key", "create", "full", "--role", "viewer")
     account = ("--account", "acme") if arguments[0] == "rotate" else ()
-    done = subprocess.run(
-        [sys.executable, "-m", "livepin", "api-key", *arguments, "--out", "new.key", *account],
-        capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    first, second = done.stderr.splitlines()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))  # a full disk, after 50 bytes
+    try:
+        done = use(operator, "api-key", *arguments, "--out", "new.key", *account)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (done.code, done.out) == (2, "")
+    first, second = done.err.splitlines()
     assert first == (
         "error: cannot write new.key: File too large; the key was made, its text is lost"
     )
