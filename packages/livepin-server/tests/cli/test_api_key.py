@@ -164,8 +164,8 @@ def test_of_several_accounts_one_is_said_or_all(run, data, monkeypatch) -> None:
     assert run("account", "add", "beta", "--root-key", "beta.key").code == 0
     done = run("api-key", "create", "ci", "--role", "viewer")
     assert done.err.splitlines() == [
-        "error: expected the name of an account, there are 2",
-        "hint:  --account with one of: acme, beta; or --server, for all of them",
+        "error: expected --account NAME or --server",
+        "hint:  there is acme, beta",
     ]
     for account in ("acme", "beta"):
         assert run("api-key", "create", "ci", "--role", "viewer", "--account", account).code == 0
@@ -381,11 +381,29 @@ def test_a_text_that_cannot_be_written_is_not_shown_instead(use, operator, argum
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (done.code, done.out) == (2, "")
     first, second = done.err.splitlines()
-    assert first == (
-        "error: cannot write new.key: File too large; the key was made, its text is lost"
-    )
+    assert first == ("error: cannot write new.key: File too large; the text of the key is lost")
     assert re.fullmatch(f"hint:  for another text: {hint}", second)
     assert not Path("new.key").exists()
+
+
+@pytest.mark.parametrize(
+    ("overlap", "hint"),
+    [("24h", r"livepin api-key rotate [0-9a-f]{12}"), ("0", "livepin api-key recover")],
+)
+def test_a_file_of_the_commands_that_cannot_be_rewritten_says_the_way_back(
+    run, data, start, overlap, hint
+) -> None:
+    start(data)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))
+    try:
+        done = run("api-key", "rotate", "operator", "--overlap", overlap)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(f"hint:  for another text: {hint}", done.err.splitlines()[1])
+    # The old text is there as it was; without an overlap it is taken no more.
+    assert run("api-key", "list").code == (0 if overlap == "24h" else 3)
 
 
 # -- revoke, recover -----------------------------------------------------------------------------

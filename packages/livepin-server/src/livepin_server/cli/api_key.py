@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 from livepin_server.custody.files import replace_secret, write_secret
 from livepin_server.errors import CustodyError
+from livepin_server.layout import OPERATOR_KEY
 from livepin_server.services import api_key_text, expiry
 from livepin_server.services.model import ApiKeyView, Area, Role
 
@@ -176,7 +177,9 @@ def rotate(
         body = {"overlap": int(length.total_seconds()), "reason": reason}
         done = api.call("POST", f"{_of(view['account'])}/{view['id']}/rotate", body)
     again = f"livepin api-key rotate {view['id']}{_again(server, common)}"
-    _keep(kept or out, done, "livepin api-key recover" if kept else again, over=kept is not None)
+    if kept is not None and kept.name == OPERATOR_KEY and not length:
+        again = "livepin api-key recover"  # nothing is left with which to rotate
+    _keep(kept or out, done, again, over=kept is not None)
     if common.json:
         written = kept or out
         show_json(done if written is None else {"view": done["view"], "file": str(written)})
@@ -233,13 +236,17 @@ def recover(*, local: Local = _LOCAL) -> None:
 
 
 def _account(api: Api) -> str:
-    """Return the account to make a key for: a key is for all of them only where that is said."""
-    try:
-        return api.account
-    except CommandError as exc:
-        if exc.hint is None or not exc.hint.startswith("--account"):
-            raise
-        raise CommandError(str(exc), hint=f"{exc.hint}; or --server, for all of them") from exc
+    """Return the account to make a key for: it is for all of them only where that is said."""
+    found: str | None = api.named or api.caller["account"]
+    if found is not None:
+        return found
+    names: list[str] = [each["name"] for each in api.call("GET", "/v1/accounts")]
+    if len(names) != 1:
+        raise CommandError(
+            "expected --account NAME or --server",
+            hint=f"there is {', '.join(names)}" if names else "livepin account add NAME",
+        )
+    return names[0]
 
 
 def _place(api: Api, server: bool, common: Common) -> str:
@@ -291,7 +298,7 @@ def _keep(file: Path | None, done: dict[str, Any], again: str, *, over: bool = F
         (replace_secret if over else write_secret)(file, f"{done['key']}\n".encode())
     except CustodyError as exc:
         raise CommandError(
-            f"{exc}; the key was made, its text is lost", hint=f"for another text: {again}"
+            f"{exc}; the text of the key is lost", hint=f"for another text: {again}"
         ) from exc
 
 
