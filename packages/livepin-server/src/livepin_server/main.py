@@ -21,6 +21,7 @@ from livepin_server.custody.age import Seal
 from livepin_server.exports.static import target
 from livepin_server.folder import Folder, Node, Plan
 from livepin_server.management.app import build_app, build_watching_app
+from livepin_server.probing.many import look_here
 from livepin_server.serving import Running, serve
 from livepin_server.storage import moving, schema_version
 from livepin_server.storage.database import Database
@@ -64,7 +65,10 @@ def run_delivery(
 @contextmanager
 def in_process(data: Path) -> Iterator[tuple[Litestar, str]]:
     """Give the management application and the operator's key, holding the folder's lock."""
-    with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
+    with (
+        lock.holding(data),
+        folder.opened(data, os.environ, clock=clock, look=look_here) as opened,
+    ):
         key = (data / layout.OPERATOR_KEY).read_text().strip()
         yield management_app(opened, Metrics()), key
 

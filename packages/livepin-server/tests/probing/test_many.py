@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from livepin_server.probing.many import Lookout
+from livepin_server.probing.many import Lookout, look_here
 from livepin_server.probing.probe import Observation, Target
 
 UNSEEN = "it was not seen in time"
@@ -182,3 +182,14 @@ def test_what_came_before_it_broke_off_counts() -> None:
     target = Target(host="api.example.test")
     found = Lookout(command=["/bin/echo", f"{LINE}\n[0, "], seconds=SLOW).look([target])
     assert errors(found[target]) == ["no answer"]
+
+
+def test_where_nothing_is_served_the_same_is_seen_without_a_child(
+    tls_endpoint, hanging, chain, authority
+) -> None:
+    right, silent = tls_endpoint(chain).target(ca=authority.pem), hanging.target()
+    found = look_here([right, silent, right], seconds=3.0)
+    assert children() == set()
+    assert list(found) == [right, silent]
+    assert [each.verified for each in found[right]] == [True]
+    assert errors(found[silent]) != [None]

@@ -9,10 +9,12 @@ from typing import Annotated
 
 import msgspec
 
+from .addresses import look_at_each
 from .child import COMMAND, environment
 from .probe import Observation, Target
 
 DEADLINE = 8.0  # seconds for all endpoints, the start of the child included
+_LATE = "it was not seen in time"
 _PATIENCE = 30.0  # seconds to wait for others that look
 _LINE = msgspec.json.Decoder(tuple[Annotated[int, msgspec.Meta(ge=0)], Observation])
 
@@ -59,8 +61,7 @@ class Lookout:
                 found[targets[at]].append(seen)
             except (msgspec.DecodeError, IndexError):
                 break  # it was killed in the midst of a line, or is not itself any more
-        why = "it was not seen in time"
-        return {each: seen or [_unseen(each, why)] for each, seen in found.items()}
+        return {each: seen or [_unseen(each, _LATE)] for each, seen in found.items()}
 
     def _lines(self, asked: bytes) -> list[bytes]:
         """Return what a child has written when it ends, or is killed because time is up."""
@@ -79,6 +80,17 @@ class Lookout:
         except OSError:  # there is no process or no memory left for a child
             return []
         return done.stdout.splitlines()
+
+
+def look_here(
+    targets: Sequence[Target], *, seconds: float = DEADLINE
+) -> dict[Target, list[Observation]]:
+    """Return what a `Lookout` returns, seen by threads of this process: where it serves nobody."""
+    wanted = [*dict.fromkeys(targets)]
+    found: dict[Target, list[Observation]] = {each: [] for each in wanted}
+    for at, seen in look_at_each(wanted, seconds=seconds):
+        found[wanted[at]].append(seen)
+    return {each: seen or [_unseen(each, _LATE)] for each, seen in found.items()}
 
 
 def _unseen(target: Target, why: str) -> Observation:
