@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
 
 from livepin_server.errors import ServiceError, UnavailableError
 
@@ -24,6 +25,7 @@ def engine(url: URL) -> Engine:
     made = create_engine(
         url,
         connect_args={"check_same_thread": False, "timeout": _BUSY / 1000},
+        poolclass=QueuePool,
         pool_size=16,
         max_overflow=0,
         pool_timeout=5,
