@@ -44,6 +44,22 @@ class Ended:
 Run = Callable[..., Ended]
 
 
+def unseen(host: str) -> str:
+    """Return what a command says when the server could not look at a host that has no address."""
+    return (
+        f"warning: the server could not see whether apps get in at {host}: {host} does not "
+        f"resolve to an address; look from where one can: livepin domain check {host}\n"
+    )
+
+
+def no_backup(host: str) -> str:
+    """Return what a command says of a host whose next key is not pinned."""
+    return (
+        f"warning: {host} has no backup pin: if its key is lost, apps are refused until they get "
+        f"another config; livepin pin new-backup {host} --out backup.key\n"
+    )
+
+
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Start each test in an empty folder, with no variable of Livepin's set."""

@@ -20,7 +20,7 @@ def test_a_backup_is_made_and_noted_and_says_how_to_use_it(run, data, recipient,
     assert (done.code, done.err) == (0, "")
     first, second, third = done.out.splitlines()
     assert re.fullmatch(
-        rf"b\.age is a backup of {data}: 1 account, 7 rows, \d+ KiB, sealed to 1 recipient", first
+        rf"b\.age is a backup of {data}: 1 account, \d+ rows, \d+ KiB, sealed to 1 recipient", first
     )
     assert second == "Keep it off this machine. To make a server of it:"
     assert third == "  livepin restore b.age FOLDER --identity FILE"

@@ -27,7 +27,7 @@ def test_an_empty_list_says_how_to_go_on(run, data) -> None:
 
 def test_the_list_shows_each_domain_on_a_line(run, data) -> None:
     run("domain", "add", "b.test", "--pin", PIN)
-    run("domain", "add", "a.test", "--pin", PIN, "--mode", "report", "--token")
+    run("domain", "add", "a.test", "--pin", PIN, "--mode", "report", "--token", "--yes")
     run("pin", "new-backup", "b.test", "--out", "b.key")
     done = run("domain", "list")
     assert (done.code, done.err) == (0, "")
@@ -130,7 +130,8 @@ def test_a_mismatch_that_is_only_reported_is_found_too(
     run, data, api, ca, mode, code, does, last
 ) -> None:
     address = f"localhost:{api.port}"
-    run("domain", "add", "localhost", "--pin", PIN, "--connect", address, "--ca", ca)
+    address = ("--connect", address, "--ca", ca)
+    run("domain", "add", "localhost", "--pin", PIN, "--mode", "report", *address)
     run("domain", "set-mode", "localhost", mode, "--yes")
     done = run("domain", "check")
     assert (done.code, done.err) == (code, "")
@@ -191,11 +192,11 @@ def test_a_pin_outside_its_time_does_not_match(
 
     pins = [{"sha256": text_of(chain.leaf), **limits}, {"sha256": PIN}]
     body = {
-        "pattern": "localhost", "pins": pins,
+        "pattern": "localhost", "pins": pins, "reason": "what is out of time",
         "connect": f"localhost:{api.port}", "ca": authority.pem,
     }  # fmt: skip
     with connected(Common()) as management:
-        management.call("POST", f"{management.base}/domains", body)
+        management.call("POST", f"{management.base}/domains", body, force=str(code == 1).lower())
     assert run("domain", "check").code == code
     timed = "  from" in run("pin", "list", "localhost").out.splitlines()[0]
     assert timed == bool(limits)

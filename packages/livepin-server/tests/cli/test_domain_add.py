@@ -20,6 +20,8 @@ from livepin.testing import (
     server_context,
 )
 
+from .conftest import no_backup
+
 Endpoint = Callable[[Chain], RecordingServer]
 
 
@@ -59,7 +61,7 @@ def nobody() -> Iterator[int]:
 
 def test_the_verified_chain_is_shown_and_the_leaf_pinned(run, data, api, ca, chain) -> None:
     done = run("domain", "add", "localhost", "--port", api.port, "--ca", ca)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, no_backup("localhost"))
     expires = f"{chain.leaf.not_valid_after_utc:%Y-%m-%d}"
     assert done.out.splitlines() == [
         "leaf          CN=localhost",
@@ -420,7 +422,15 @@ def test_a_host_that_is_pinned_already_is_not_looked_at(run, data, nobody) -> No
 
 def test_report_mode_and_tokens_are_published(run, data) -> None:
     pin = "sha256/" + "A" * 43 + "="
-    run("domain", "add", "a.test", "--pin", pin, "--mode", "report", "--token", "--reason", "why")
+    arguments = ("a.test", "--pin", pin, "--mode", "report", "--token", "--reason", "why")
+    asked = run("domain", "add", *arguments)
+    assert (asked.code, asked.out) == (2, "")
+    assert asked.err.startswith(
+        "error: apps will connect to a.test whatever key it has, and only report it, though it "
+        "takes tokens, and nobody is here to agree"
+    )
+    assert run("config", "show", "--json").json["payload"]["domains"] == []
+    assert run("domain", "add", *arguments, "--yes").code == 0
     (domain,) = run("config", "show", "--json").json["payload"]["domains"]
     assert (domain["mode"], domain["token"]) == ("report", True)
     assert run("config", "log", "--json").json[0]["reason"] == "why"

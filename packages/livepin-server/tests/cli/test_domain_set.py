@@ -9,20 +9,26 @@ import sys
 
 import pytest
 
+from .conftest import no_backup, unseen
+
 PIN = "sha256/" + "A" * 43 + "="
 HOST = "a.test"
-# Command, from, to; whether that weakens, or nobody can look whether it shuts apps out.
+OPEN = "warning: apps will connect to a.test whatever key it has"
+BACK = "; if that is not meant: livepin config restore 2\n"
+UNSEEN, SINGLE = unseen(HOST), no_backup(HOST)
+# Command, from, to; whether that weakens, or nobody can look whether it shuts apps out; what the
+# server says of it.
 CHANGES = [
-    ("set-mode", "enforce", "report", True),
-    ("set-mode", "enforce", "off", True),
-    ("set-mode", "report", "off", True),
-    ("set-mode", "off", "report", False),
-    ("set-mode", "report", "enforce", True),
-    ("set-mode", "off", "enforce", True),
-    ("set-token", "on", "off", True),
-    ("set-token", "off", "on", False),
-    ("set-stale", "refuse", "enforce", True),
-    ("set-stale", "enforce", "refuse", False),
+    ("set-mode", "enforce", "report", True, f"{OPEN}, and only report it{BACK}"),
+    ("set-mode", "enforce", "off", True, OPEN + BACK),
+    ("set-mode", "report", "off", True, ""),
+    ("set-mode", "off", "report", False, ""),
+    ("set-mode", "report", "enforce", True, UNSEEN + SINGLE),
+    ("set-mode", "off", "enforce", True, UNSEEN + SINGLE),
+    ("set-token", "on", "off", True, SINGLE),
+    ("set-token", "off", "on", False, SINGLE),
+    ("set-stale", "refuse", "enforce", True, SINGLE),
+    ("set-stale", "enforce", "refuse", False, SINGLE),
 ]
 
 
@@ -39,9 +45,9 @@ def published(run) -> tuple[int, dict[str, object]]:
     return shown["publication"]["version"], found
 
 
-@pytest.mark.parametrize(("command", "before", "after", "asks"), CHANGES)
+@pytest.mark.parametrize(("command", "before", "after", "asks", "warned"), CHANGES)
 def test_a_change_is_published_and_asks_first_if_apps_may_be_worse_off(
-    run, domain, command, before, after, asks
+    run, domain, command, before, after, asks, warned
 ) -> None:
     run("domain", command, domain, before, "--yes")
     start = published(run)
@@ -56,7 +62,7 @@ def test_a_change_is_published_and_asks_first_if_apps_may_be_worse_off(
         done = run("domain", command, domain, after, "--reason", "CHG-1", "--yes")
     what = command.removeprefix("set-")
     version, found = published(run)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, warned)
     assert done.out == (f"a.test: {what} {before} -> {after}, from config version {version} on.\n")
     assert version == start[0] + 1
     assert found[what] == {"on": True, "off": False}.get(after, after) if what == "token" else after
@@ -86,7 +92,8 @@ def test_on_a_terminal_only_yes_agrees(run, domain, answer, mode) -> None:
         os.close(here)
         os.close(there)
     asked = "apps will connect to a.test whatever key it has. Type yes to go on:\n"
-    assert err.decode() == asked + ("" if mode == "off" else "error: nothing was changed\n")
+    then = OPEN + BACK if mode == "off" else "error: nothing was changed\n"
+    assert err.decode() == asked + then
     assert process.returncode == (0 if mode == "off" else 2)
     assert published(run)[1]["mode"] == mode
 
@@ -141,8 +148,12 @@ def test_pins_of_which_none_matches_are_not_enforced_by_mistake(run, reported) -
         "and nobody is here to agree",
         "hint:  to agree: --yes",
     ]
+    agreed = run("domain", "set-mode", "localhost", "enforce", "--yes")
+    assert (agreed.code, agreed.out) == (3, "")
+    assert agreed.err.startswith("error: no pin of localhost matches what localhost serves at this")
     assert published(run) == start
-    assert run("domain", "set-mode", "localhost", "enforce", "--yes").code == 0
+    forced = ("--yes", "--force", "--reason", "the new key comes tonight")
+    assert run("domain", "set-mode", "localhost", "enforce", *forced).code == 0
 
 
 def test_pins_of_which_one_matches_are_enforced_at_once(run, reported) -> None:

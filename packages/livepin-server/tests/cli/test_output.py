@@ -52,7 +52,7 @@ def on_a_terminal(*arguments: str, **environment: str) -> tuple[int, str]:
         (("bootstrap",), 0),
         (("--help",), 0),
         (("domain", "add", "--help"), 0),
-        (("domain", "add", "b.test", "--pin", PIN), 0),
+        (("domain", "add", "b.test", "--pin", PIN, "--mode", "report"), 0),
         (("domain", "check"), 4),
     ],
 )

@@ -150,11 +150,20 @@ def test_the_key_that_is_served_now_goes_if_told_so(run, served_pin) -> None:
 def test_the_key_that_is_served_now_goes_if_another_one_matches(run, served_pin, chain) -> None:
     other = fingerprint_text(pin_of(chain.intermediate.certificate).sha256)
     run("pin", "add", "localhost", other)
-    assert run("pin", "remove", "localhost", served_pin).code == 0
+    refused = run("pin", "remove", "localhost", served_pin)
+    assert (refused.code, refused.out) == (3, "")
+    assert f"only {other}, the key of a CA, lets apps in" in refused.err
+    forced = ("--force", "--reason", "renewals need no new pin from now on")
+    assert run("pin", "remove", "localhost", served_pin, *forced).code == 0
+    assert run("domain", "check").code == 0
 
 
 def test_a_key_that_was_served_goes_after_the_change(run, served_pin, api, authority) -> None:
-    api.present(make_chain("localhost", authority=authority))
+    changed = make_chain("localhost", authority=authority)
+    api.present(changed)
+    refused = run("pin", "remove", "localhost", served_pin)
+    assert refused.err.startswith("error: no pin of localhost matches what localhost serves at this")
+    assert run("pin", "add", "localhost", fingerprint_text(changed.pin.sha256)).code == 0
     assert run("pin", "remove", "localhost", served_pin).code == 0
 
 

@@ -35,6 +35,8 @@ from livepin.testing import Chain, make_authority, make_chain, make_key
 from livepin_server.cli import keyfiles
 from livepin_server.cli.output import CommandError
 
+from .conftest import no_backup
+
 PIN = "sha256/" + "A" * 43 + "="
 NEXT = "sha256/" + "B" * 42 + "A="
 PASSWORD = "open sesame"
@@ -356,8 +358,10 @@ def test_the_names_of_a_certificate_are_compared(run, data, pattern, names, fits
 
 @pytest.fixture
 def live(run, data, api, ca) -> str:
-    """A domain that a real endpoint serves, with a pin of another key."""
-    run("domain", "add", "localhost", "--pin", PIN, "--ca", ca, "--port", api.port)
+    """A domain that a real endpoint serves, with a pin of another key and a backup."""
+    forced = ("--force", "--reason", "its key is pinned next")
+    run("domain", "add", "localhost", "--pin", PIN, "--ca", ca, "--port", api.port, *forced)
+    assert run("pin", "add", "localhost", NEXT, "--backup").code == 0
     return "localhost"
 
 
@@ -366,7 +370,7 @@ def test_the_key_of_a_ca_that_the_chain_reaches_is_pinned(run, live, ca, authori
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         f"{fingerprint_text(authority.pin.sha256)} of CN=Corp CA is pinned for localhost, "
-        "in config version 3.\n"
+        "in config version 4.\n"
     )
 
 
@@ -463,7 +467,8 @@ def test_an_expired_certificate_gets_a_warning(run, domain) -> None:
     Path("old.pem").write_bytes(make_chain("a.test", not_after=past).leaf.public_bytes(PEM))
     done = run("pin", "add", domain, "old.pem")
     assert done.code == 0
-    assert done.err == f"warning: the certificate CN=a.test expired on {past:%Y-%m-%d}\n"
+    expired = f"warning: the certificate CN=a.test expired on {past:%Y-%m-%d}\n"
+    assert done.err == expired + no_backup(domain)
 
 
 # -- the live endpoint ---------------------------------------------------------------------------

@@ -116,8 +116,10 @@ def test_who_insists_says_why_and_is_told_of_it(services, make, domain, pin_text
         make(RemovePin(pattern=HOST, sha256=served[2]), reason="", force=True)
     published = make(RemovePin(pattern=HOST, sha256=served[2]), force=True)
     assert published.version == 3
-    entry = services.audit.export("acme").splitlines()[-1]
-    assert b'"reason":"CHG-1"' in entry
+    (told,) = [each for each in published.warnings if each.startswith("published all the same: ")]
+    assert served[2] in told
+    entry = json.loads(services.audit.export("acme").splitlines()[-1])["entry"]
+    assert (entry["reason"], entry["after"]["overruled"]) == ("CHG-1", [told])
 
 
 def test_what_only_adds_a_pin_is_published_after_a_look_in_one_version(

@@ -260,13 +260,13 @@ class Publisher:
         """Return a draft with what the guards say to it.
 
         Raises:
-            _LookFirstError: they need to know what is served at this moment. What is forced is
-                not looked at: it may be urgent.
+            _LookFirstError: they need to know what is served at this moment, also to tell who
+                forces it, and the audit log, what it goes against.
         """
         change, stream = draft.change, draft.change.new.stream
         known = draft.endpoints | rows.endpoints(connection, account).get(stream, {})
         missing = [each for each in needed(change, known) if each not in seen]
-        if missing and not intent.how.force:
+        if missing:
             raise _LookFirstError(missing)
         findings = judge(
             change,
