@@ -8,9 +8,11 @@ app, real delivery, and both databases.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from pathlib import Path
 
 import livepin
+import msgspec
 import pytest
 from livepin.errors import RollbackError
 from livepin.testing import FakeClock
@@ -53,14 +55,19 @@ def back_up(tmp_path):
 
 
 def publish(server, name, new_pin):
+    """Publish, and wait until it is delivered, which takes a moment."""
     new = NewDomain(pattern=f"{name}.example.com", pins=[new_pin(1)])
-    return server.services.domains.add("acme", new, INTENT)
+    publication = server.services.domains.add("acme", new, INTENT)
+    tag = f'"{publication.root_version}.{publication.version}"'
+    deadline = time.monotonic() + 30
+    while server.send("GET", "/v1/acme/config/main").headers["etag"] != tag:
+        assert time.monotonic() < deadline, "it is not delivered"
+        time.sleep(0.01)
+    return publication
 
 
 def follow(server, bootstrap, store):
-    """Return an app that has fetched what this server delivers."""
-    import msgspec
-
+    """Return an app of this server, and its bootstrap."""
     url = f"https://localhost:{server.ports['delivery']}"
     delivery = server.services.publisher.delivery("acme")
     moved = msgspec.structs.replace(delivery, urls=[url])
