@@ -56,7 +56,7 @@ def test_the_servers_own_log_is_another(run, changed) -> None:
     (name, prepared) = heads(done.out)
     assert name.startswith("api-key.create ")
     assert prepared == "account.prepare acme by livepin init"
-    assert done.out.splitlines()[1:4] == ["  name: operator", "  role: admin", "  account: -"]
+    assert done.out.splitlines()[2:5] == ["  name: operator", "  role: admin", "  account: -"]
 
 
 def test_the_log_is_searched(run, changed) -> None:

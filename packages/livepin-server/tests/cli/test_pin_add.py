@@ -361,7 +361,7 @@ def live(run, data, api, ca) -> str:
     """A domain that a real endpoint serves, with a pin of another key and a backup."""
     forced = ("--force", "--reason", "its key is pinned next")
     run("domain", "add", "localhost", "--pin", PIN, "--ca", ca, "--port", api.port, *forced)
-    assert run("pin", "add", "localhost", NEXT, "--backup").code == 0
+    assert run("pin", "add", "localhost", NEXT, "--backup", *forced).code == 0
     return "localhost"
 
 
@@ -382,7 +382,8 @@ def test_the_key_of_a_ca_that_the_chain_does_not_reach_is_refused(run, live) -> 
         "error: the chain of localhost does not reach CN=Other CA",
         "hint:  for the chain of a later certificate: --backup; all the same: --unchecked",
     ]
-    assert run("pin", "add", live, "other.pem", "--backup").code == 0
+    planned = ("--backup", "--force", "--reason", "the certificate comes tonight")
+    assert run("pin", "add", live, "other.pem", *planned).code == 0
 
 
 def test_where_the_host_does_not_answer_nobody_can_tell_and_nothing_is_pinned(run, domain) -> None:

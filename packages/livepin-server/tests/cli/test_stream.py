@@ -105,8 +105,9 @@ def test_a_copy_that_weakens_or_shuts_out_asks_first(run, data, api, ca, authori
     )
     run("domain", "set-mode", "localhost", "enforce", "--stream", "canary")
     api.present(make_chain("localhost", authority=authority))
-    run("pin", "add", "localhost", NEXT, "--stream", "canary")
-    assert run(*copied).code == 0  # what only adds shuts nobody out who was not before
+    forced = ("--force", "--reason", "the certificate comes back tonight")
+    run("pin", "add", "localhost", NEXT, "--stream", "canary", *forced)
+    assert run(*copied, *forced).code == 0  # what only adds shuts nobody out who was not before
     run("domain", "add", "*.example.test", "--pin", PIN, "--stream", "canary")
     done = run("stream", "copy", "*.example.test", "--from", "canary", "--to", "main")
     assert done.err.startswith("error: apps may be refused: *.example.test is no host")

@@ -358,6 +358,15 @@ except UnavailableError as exc:
 """
 
 
+def test_a_file_may_be_a_link_to_one_on_another_disk(database, path, open_database, tmp_path):
+    (other := tmp_path / "other").mkdir()
+    (other / "livepin.db").symlink_to(path)
+    linked = open_database(sqlite_url(other / "livepin.db"))
+    linked.settle()
+    linked.write(add("a"))
+    assert names(database) == ["a"]
+
+
 def test_what_can_have_no_log_is_not_used(open_database):
     with pytest.raises(UnavailableError, match="the database cannot be opened"):
         open_database("sqlite:///:memory:").settle()

@@ -25,6 +25,7 @@ _DEFAULTS = Common()
 
 _MOST_LINES = 12  # of an entry
 _LONGEST = 200  # characters of a value
+_IN_LINES = ("domains", "pin_sets")  # what the lines of the history say of a config
 _PAGE = 1000  # entries in one answer
 
 OfServer = Annotated[bool, Parameter(name="--server", help="The log of the server itself.")]
@@ -166,8 +167,11 @@ def _show(number: int, entry: dict[str, Any]) -> None:
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return what differs, a line each; lines of the history as they are."""
     found = []
+    lines = after.get("changed")
     for name in dict.fromkeys([*before, *after]):
         old, new = before.get(name), after.get(name)
+        if lines and name in _IN_LINES:
+            continue
         if name == "changed" and isinstance(new, list):
             found += [str(each) for each in new]
         elif name not in before:

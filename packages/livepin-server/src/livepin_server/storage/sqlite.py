@@ -65,7 +65,7 @@ def settle(engine: Engine) -> None:
     Raises:
         UnavailableError: it cannot be written.
     """
-    file = Path(engine.url.database or "")
+    file = Path(engine.url.database or "").resolve()  # the log of a link is beside the file itself
     with engine.connect() as connection:
         begin_writing(connection)  # nobody adds to the log meanwhile, or begins it anew
         try:
