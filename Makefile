@@ -40,7 +40,7 @@ bench: setup  ## measure, and write benchmarks/README.md
 	@scripts/install_locked $(BIN)/python requirements/torture.txt
 	@touch $@
 
-torture: .venv/.torture  ## fuzz, kill, and write benchmarks/torture.md; ARGS="PART --seed N --minutes N"
+torture: .venv/.torture  ## fuzz, kill, and write benchmarks/torture.md; ARGS="PART --seed N --scale N"
 	$(BIN)/python -m torture $(ARGS)
 
 wheels: setup  ## build both wheels into dist/

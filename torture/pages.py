@@ -9,7 +9,7 @@ _INTRODUCTION = """\
 # What Livepin withstood
 
 `make torture` runs what is too long for `make test`, and writes this page; `make torture
-ARGS="fuzz --seed 7 --minutes 60"` runs a part, by a seed, for as long as you like. It needs Linux,
+ARGS="fuzz --seed 7 --scale 10"` runs a part, by a seed, for ten times as long. It needs Linux,
 PostgreSQL, strace and root. What it found is mended, and tried again in each `make test`.
 
 """

@@ -15,41 +15,36 @@ from .pages import Part
 _ROOT = Path(__file__).parents[1]
 _SERVER, _SDK = (_ROOT / "packages" / name / "tests" for name in ("livepin-server", "livepin"))
 _CHAOS = [_SDK / "attacks/test_chaos.py"]
-# By part: what its tests count, and how many seconds one by each of them takes, on two cores.
-_COUNTED: dict[str, tuple[float, list[Path]]] = {
-    "kills": (
-        26.0,
-        [
-            _SERVER / "nodes/test_killed_server.py",
-            _SERVER / "nodes/test_killed_rekey.py",
-            _SERVER / "nodes/test_killed_backup.py",
-            _SERVER / "nodes/test_lost_database.py",
-            _SDK / "attacks/test_killed_while_storing.py",
-        ],
-    ),
-    "disks": (
-        11.0,
-        [_SERVER / "storage/test_power_cut.py", _SERVER / "nodes/test_failing_disk.py"],
-    ),
-    "publishers": (13.0, [_SERVER / "nodes/test_many_publishers.py"]),
-    "clocks": (1.0, [_SERVER / "services/publishing/test_wrong_clock.py"]),
-    "api": (2.0, [_SERVER / "management/test_fuzzed.py"]),
+_COUNTED = {
+    "kills": [
+        _SERVER / "nodes/test_killed_server.py",
+        _SERVER / "nodes/test_killed_rekey.py",
+        _SERVER / "nodes/test_killed_backup.py",
+        _SERVER / "nodes/test_lost_database.py",
+        _SDK / "attacks/test_killed_while_storing.py",
+    ],
+    "disks": [_SERVER / "storage/test_power_cut.py", _SERVER / "nodes/test_failing_disk.py"],
+    "publishers": [_SERVER / "nodes/test_many_publishers.py"],
+    "clocks": [_SERVER / "services/publishing/test_wrong_clock.py"],
+    "api": [_SERVER / "management/test_fuzzed.py"],
 }
+_TIMES = 50  # that each test of a part does what it counts
+_CHAOS_SECONDS = 300
 
 
 def counted(name: str) -> Callable[[int, float], Part]:
-    """Return what runs the tests of a part as often as there is time: fifty times by default."""
-    each, files = _COUNTED[name]
+    """Return what makes the tests of a part do what they count fifty times, by a scale of 1."""
 
-    def run(seed: int, seconds: float) -> Part:
-        return _run(files, f"--torture-seed={seed}", f"--kills={max(1, round(seconds / each))}")
+    def run(seed: int, scale: float) -> Part:
+        times = max(1, round(_TIMES * scale))
+        return _run(_COUNTED[name], f"--torture-seed={seed}", f"--kills={times}")
 
     return run
 
 
-def chaos(seed: int, seconds: float) -> Part:
-    """Let an app go on in chaos for so long."""
-    return _run(_CHAOS, f"--torture-seed={seed}", f"--chaos={seconds}")
+def chaos(seed: int, scale: float) -> Part:
+    """Let an app go on in chaos for five minutes, by a scale of 1."""
+    return _run(_CHAOS, f"--torture-seed={seed}", f"--chaos={_CHAOS_SECONDS * scale}")
 
 
 def _run(files: list[Path], *options: str) -> Part:
