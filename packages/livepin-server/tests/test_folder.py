@@ -53,7 +53,7 @@ def test_init_makes_a_folder_that_opens_and_has_the_account(plan, clock, open_fo
         (account,) = opened.services.accounts.all()
         assert (account.name, account.root_version, account.root_online) == ("acme", 1, False)
         assert account.streams == ["main"]
-        (published,) = opened.services.publisher.history("acme", "main")
+        (published,) = opened.services.published.history("acme", "main")
         assert (published.version, published.author) == (1, "livepin init")
 
 
@@ -81,7 +81,7 @@ def test_root_1_is_signed_by_the_root_key_of_the_file(plan, clock, open_folder):
     folder.initialise(plan(), clock=clock)
     _, key = read_root_key(plan().root_key, passphrase=PASSPHRASE)
     with open_folder(plan().data) as opened:
-        state = TrustedState.from_bootstrap(opened.services.publisher.bootstrap("acme", "main"))
+        state = TrustedState.from_bootstrap(opened.services.published.bootstrap("acme", "main"))
     assert list(state.root.roles["root"].keys) == [key.public.kid]
 
 
@@ -91,7 +91,7 @@ def test_an_online_root_key_is_flagged(opened):
 
 
 def test_config_1_carries_the_pins_and_the_ca_of_delivery(opened):
-    bootstrap = opened.services.publisher.bootstrap("acme", "main")
+    bootstrap = opened.services.published.bootstrap("acme", "main")
     delivery = TrustedState.from_bootstrap(bootstrap).config.delivery
     assert delivery.pins.pins == opened.identity.pins
     assert delivery.ca == opened.identity.ca
@@ -301,12 +301,12 @@ def test_what_opening_refuses_leaves_no_file_open(data_folder, open_folder):
 
 def test_new_delivery_keys_are_published_and_the_old_ones_kept(data_folder, clock, open_folder):
     with open_folder(data_folder) as opened:
-        before, start = opened.identity, opened.services.publisher.bootstrap("acme", "main")
+        before, start = opened.identity, opened.services.published.bootstrap("acme", "main")
         clock.advance(hours=1)
         folder.renew_identity(opened, clock=clock)
     with open_folder(data_folder) as opened:
         after = opened.identity
-        publication, raw = opened.services.publisher.version("acme", "main")
+        publication, raw = opened.services.published.version("acme", "main")
     state = TrustedState.from_bootstrap(start).advance_config(raw)
     assert not set(after.pins) & set(before.pins)
     assert state.config.delivery.pins.pins == after.pins
@@ -326,7 +326,7 @@ def test_delivery_keys_can_be_renewed_again_and_after_an_attempt_that_failed(
         with open_folder(data_folder) as opened:
             folder.renew_identity(opened, clock=clock)
     with open_folder(data_folder) as opened:
-        assert opened.services.publisher.version("acme", "main")[0].version == 3
+        assert opened.services.published.version("acme", "main")[0].version == 3
 
 
 def test_a_renewal_that_was_cut_off_between_its_renames_is_finished(
@@ -379,8 +379,8 @@ def test_delivery_keys_are_renewed_in_every_account_or_in_none(data_folder, cloc
             folder.renew_identity(opened, clock=clock)
     with open_folder(data_folder) as opened:
         assert opened.identity.pins == before
-        assert opened.services.publisher.delivery("acme").pins == pin_texts(before)
-        assert opened.services.publisher.version("acme", "main")[0].version == 1
+        assert opened.services.published.delivery("acme").pins == pin_texts(before)
+        assert opened.services.published.version("acme", "main")[0].version == 1
 
 
 # -- API keys ------------------------------------------------------------------------------------
@@ -433,6 +433,6 @@ def test_half_of_a_token_is_a_mistake(data_folder, open_folder, name):
 def test_a_server_whose_token_is_away_is_opened_and_delivers(data_folder, open_folder):
     environment = {"LIVEPIN_PKCS11_MODULE": "/nowhere.so", "LIVEPIN_PKCS11_TOKEN": "acme"}
     with open_folder(data_folder, **environment) as opened:
-        assert opened.services.publisher.documents("acme").configs
+        assert opened.services.published.documents("acme").configs
         (said,) = opened.services.private_keys.warnings()
         assert said.startswith("the PKCS#11 module /nowhere.so cannot be used")

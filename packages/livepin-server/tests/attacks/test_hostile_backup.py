@@ -133,7 +133,7 @@ def test_settings_cannot_lead_to_a_database_that_is_another_servers(
 
     assert "holds the data of a Livepin server" in fails_clean(attack, tmp_path, change)
     with open_folder(postgres_folder) as opened:
-        assert len(opened.services.publisher.history("acme", "main")) == 1
+        assert len(opened.services.published.history("acme", "main")) == 1
 
 
 def test_a_config_that_the_root_does_not_vouch_for_is_not_restored(attack, tmp_path):

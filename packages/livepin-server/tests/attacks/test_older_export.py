@@ -22,7 +22,7 @@ def copy(tmp_path, services):
     folder.mkdir()
 
     def one():
-        found = services.publisher.documents("acme")
+        found = services.published.documents("acme")
         configs = {stream: each.raw for stream, each in found.configs.items()}
         documents = Documents(account="acme", roots=found.roots, configs=configs)
         return export(documents, target(str(folder), {}))
@@ -39,7 +39,7 @@ def test_an_older_config_is_refused_by_apps_and_replaced_by_the_next_export(
     older = copy.file.read_bytes()
     add_domain()
     copy()
-    app = TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "main"))
+    app = TrustedState.from_bootstrap(services.published.bootstrap("acme", "main"))
     copy.file.write_bytes(older)  # the attacker's
     with pytest.raises(RollbackError):
         app.advance_config(copy.file.read_bytes())
@@ -50,7 +50,7 @@ def test_an_older_config_is_refused_by_apps_and_replaced_by_the_next_export(
 @pytest.mark.parametrize("what", ["config", "root"])
 def test_documents_of_the_attackers_are_refused_by_apps_and_replaced(copy, services, what):
     copy()
-    app = TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "main"))
+    app = TrustedState.from_bootstrap(services.published.bootstrap("acme", "main"))
     if what == "config":
         forged = sign_compact(
             app.trusted_config.payload, typ="livepin-config+jws", signer=PrivateKey.generate()
@@ -63,11 +63,11 @@ def test_documents_of_the_attackers_are_refused_by_apps_and_replaced(copy, servi
         copy.root.write_bytes(b"{}")
         assert copy().strange == ["v1/acme/root/1"]
     assert app.advance_config(copy.file.read_bytes()) == app
-    assert copy.root.read_bytes() == services.publisher.documents("acme").roots[1]
+    assert copy.root.read_bytes() == services.published.documents("acme").roots[1]
 
 
 def test_a_server_that_is_behind_takes_nothing_back(copy, services, add_domain):
-    found = services.publisher.documents("acme")
+    found = services.published.documents("acme")
     add_domain()
     copy()
     newest = copy.file.read_bytes()

@@ -40,7 +40,7 @@ def app(attacked, open_folder, new_pin, intent, tmp_path):
         services = opened.services
         new = NewDomain(pattern="api.example.com", pins=[new_pin(1)])
         services.domains.add("acme", new, intent)
-        path.write_bytes(services.publisher.bootstrap("acme", "main").to_json())
+        path.write_bytes(services.published.bootstrap("acme", "main").to_json())
         services.domains.add_pins("acme", "api.example.com", [new_pin(2)], "main", MALLORY)
         services.api_keys.create("back door", Role.ADMIN, None, MALLORY)
         services.publisher.republish("acme", "main", intent)

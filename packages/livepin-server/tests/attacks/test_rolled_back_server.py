@@ -69,10 +69,10 @@ def publish(server, name, new_pin):
 def follow(server, bootstrap, store):
     """Return an app of this server, and its bootstrap."""
     url = f"https://localhost:{server.ports['delivery']}"
-    delivery = server.services.publisher.delivery("acme")
+    delivery = server.services.published.delivery("acme")
     moved = msgspec.structs.replace(delivery, urls=[url])
     server.services.publisher.publish("acme", [SetDelivery(settings=moved)], INTENT)
-    start = bootstrap or server.services.publisher.bootstrap("acme", "main")
+    start = bootstrap or server.services.published.bootstrap("acme", "main")
     app = livepin.Client(start, store=store, push=False, reports=False)
     return app, start
 

@@ -38,8 +38,7 @@ def test_a_root_without_the_servers_own_keys_is_refused(offline, root, role):
     with pytest.raises(ConflictError, match=f"the server holds no {role} key that root 2"):
         offline.publish(offline.signed(forged))
     assert offline.version == 1
-    publisher = offline.services.publisher
-    assert publisher.bootstrap("beta", "main")
+    assert offline.services.published.bootstrap("beta", "main")
 
 
 def test_a_root_of_another_account_is_refused(offline, root):

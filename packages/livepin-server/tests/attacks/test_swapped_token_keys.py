@@ -38,11 +38,11 @@ def plant(services, row, kept):
 
 @pytest.mark.parametrize("source", [("beta", "config"), ("acme", "override")], ids="-".join)
 def test_a_key_of_another_account_or_role_signs_no_config(services, held, intent, source):
-    before = services.publisher.version("acme", "main")
+    before = services.published.version("acme", "main")
     plant(services, held["acme", "config"], held[source].sealed)
     with pytest.raises(CustodyError, match="is not the config key of acme"):
         services.publisher.republish("acme", "main", intent)
-    assert services.publisher.version("acme", "main") == before
+    assert services.published.version("acme", "main") == before
 
 
 def test_a_row_that_claims_to_be_another_key_signs_no_config(services, held, intent):

@@ -19,7 +19,7 @@ ATTACKER = PrivateKey.generate()
 def client(services, add_domain):
     """A client that was installed before the attack."""
     add_domain()
-    return TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "main"))
+    return TrustedState.from_bootstrap(services.published.bootstrap("acme", "main"))
 
 
 def change(services, *statements):
@@ -35,7 +35,7 @@ def publish(services, intent):
 
 
 def newest(services):
-    return services.publisher.version("acme", "main")[1]
+    return services.published.version("acme", "main")[1]
 
 
 def forged(raw, **members):
@@ -106,7 +106,7 @@ def test_a_root_of_the_attackers_is_followed_by_nobody(services, client, intent)
     with pytest.raises(ConflictError):
         publish(services, intent)
     with pytest.raises(VerificationError):
-        client.advance_root(services.publisher.documents("acme").roots[2])
+        client.advance_root(services.published.documents("acme").roots[2])
 
 
 def test_a_root_exchanged_in_place_stops_publishing(services, client, intent):

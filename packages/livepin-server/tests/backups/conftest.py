@@ -90,7 +90,7 @@ class Signed:
 
     def documents(self) -> Documents:
         """Return what delivery serves."""
-        found = self.opened.services.publisher.documents("acme")
+        found = self.opened.services.published.documents("acme")
         configs = {stream: each.raw for stream, each in found.configs.items()}
         return Documents(account="acme", roots=found.roots, configs=configs)
 

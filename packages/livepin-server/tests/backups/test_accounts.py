@@ -56,12 +56,12 @@ def test_a_config_that_it_cannot_have_made_is_gone_above_and_told(
     assert (account.floor, account.foreign, account.signs) == (bound + 1, bound + 1, True)
     with open_folder(tmp_path / "restored") as opened:
         mark.go_on(opened)
-        assert opened.services.publisher.history("acme", "main")[0].version == bound + 2
+        assert opened.services.published.history("acme", "main")[0].version == bound + 2
         (note,) = mark.notes(opened)
         assert note.account == "acme"
         assert f"config {bound + 1} of acme is signed by its key" in note.text
         mark.go_on(opened)  # at the next start
-        assert len(opened.services.publisher.history("acme", "main")) == 2
+        assert len(opened.services.published.history("acme", "main")) == 2
 
 
 @pytest.mark.parametrize("version", [MAX_VERSION, HIGHEST + 1])
@@ -95,7 +95,7 @@ def test_a_newer_root_with_our_key_is_kept_and_published_under(lost, signed, ope
     assert (account.root_version, account.signs) == (2, True)
     with open_folder(tmp_path / "restored") as opened:
         mark.go_on(opened)
-        newest = opened.services.publisher.history("acme", "main")[0]
+        newest = opened.services.published.history("acme", "main")[0]
         assert (newest.root_version, newest.version) == (2, account.floor + 1)
         assert not (tmp_path / "restored" / mark.FILE).exists()
 
@@ -105,13 +105,13 @@ def test_a_newer_root_without_our_key_stops_publishing_until_there_is_another(
 ):
     site, _, restored = lost
     site.put("v1/acme/root/2", signed.root(2, config_key=PrivateKey.generate()))
-    before = TrustedState.from_bootstrap(signed.opened.services.publisher.bootstrap("acme", "main"))
+    before = TrustedState.from_bootstrap(signed.opened.services.published.bootstrap("acme", "main"))
     account = restored()
     assert (account.root_version, account.signs, account.foreign) == (2, False, None)
     with open_folder(tmp_path / "restored") as opened:
         services = opened.services
         mark.go_on(opened)
-        assert len(services.publisher.history("acme", "main")) == 1
+        assert len(services.published.history("acme", "main")) == 1
         assert (tmp_path / "restored" / mark.FILE).exists()
         with pytest.raises(ConflictError, match="holds no config key that root 2"):
             services.versions.raise_above("acme", account.floor + 7, intent)
@@ -120,7 +120,7 @@ def test_a_newer_root_without_our_key_stops_publishing_until_there_is_another(
         type(signed)(opened).keep(3, type(signed)(opened).root(3))
         assert services.accounts.unsigned() == []
         mark.go_on(opened)
-        documents = services.publisher.documents("acme")
+        documents = services.published.documents("acme")
         state = before.advance_root(documents.roots[2]).advance_root(documents.roots[3])
         state = state.advance_config(documents.configs["main"].raw)
         assert state.order == (3, account.floor + 1)

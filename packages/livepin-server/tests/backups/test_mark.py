@@ -20,7 +20,7 @@ def marked(opened, clock):
 
 
 def versions(opened, stream="main"):
-    return [each.version for each in opened.services.publisher.history("acme", stream)]
+    return [each.version for each in opened.services.published.history("acme", stream)]
 
 
 def test_without_a_mark_nothing_is_published(opened):

@@ -80,7 +80,7 @@ def test_the_restored_server_publishes_again_above_what_the_lost_one_can_have_gi
     assert account.floor == 3 + 3600 * 1000 + 1_000_000
     with open_folder(tmp_path / "restored") as opened:
         mark.go_on(opened)
-        newest, *_, oldest = opened.services.publisher.history("acme", "main")
+        newest, *_, oldest = opened.services.published.history("acme", "main")
         assert newest.version == account.floor + 1
         assert newest.author == "livepin restore"
         assert newest.reason == f"restored from the backup of {clock():%Y-%m-%d %H:%M}"
@@ -135,7 +135,7 @@ def test_a_master_key_that_is_elsewhere_may_come_later(
         pass
     with open_folder(tmp_path / "restored", LIVEPIN_MASTER_KEY=master) as opened:
         mark.go_on(opened)
-        assert opened.services.publisher.history("acme", "main")[0].version > 1000
+        assert opened.services.published.history("acme", "main")[0].version > 1000
 
 
 def test_a_master_key_that_does_not_open_the_keys_is_refused(

@@ -162,7 +162,9 @@ def test_a_key_that_was_served_goes_after_the_change(run, served_pin, api, autho
     changed = make_chain("localhost", authority=authority)
     api.present(changed)
     refused = run("pin", "remove", "localhost", served_pin)
-    assert refused.err.startswith("error: no pin of localhost matches what localhost serves at this")
+    assert refused.err.startswith(
+        "error: no pin of localhost matches what localhost serves at this"
+    )
     assert run("pin", "add", "localhost", fingerprint_text(changed.pin.sha256)).code == 0
     assert run("pin", "remove", "localhost", served_pin).code == 0
 

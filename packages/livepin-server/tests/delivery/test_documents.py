@@ -15,7 +15,7 @@ ROOT = "/v1/acme/root/1"
 
 def version_of(server) -> int:
     """The newest version of `main`."""
-    return server.services.publisher.history("acme", "main", limit=1)[0].version
+    return server.services.published.history("acme", "main", limit=1)[0].version
 
 
 def test_the_config_is_the_newest_signed_one(server) -> None:

@@ -69,7 +69,7 @@ class Export:
         return [each.text for each in self.exporting.notes()]
 
     def has(self, version):
-        raw = self.opened.services.publisher.version("acme", "main", version)[1]
+        raw = self.opened.services.published.version("acme", "main", version)[1]
         path = self.place / MAIN
         return path.exists() and path.read_bytes() == raw
 
@@ -167,11 +167,11 @@ def test_what_is_strange_or_newer_there_is_logged(export, add_domain, caplog):
 
 def test_a_newer_config_there_stays(export, opened, add_domain, caplog):
     add_domain()
-    newer = opened.services.publisher.version("acme", "main")[1]
+    newer = opened.services.published.version("acme", "main")[1]
     old = opened.published.documents("acme")
     import msgspec
 
-    first = opened.services.publisher.version("acme", "main", 1)
+    first = opened.services.published.version("acme", "main", 1)
     config = msgspec.structs.replace(old.configs["main"], version=1, raw=first[1])
     stale = msgspec.structs.replace(old, configs={"main": config})
     path = export.place / MAIN

@@ -249,13 +249,13 @@ def start_nodes(
         def one(operation: Operation, data: Path, count: int = 1, *, days: int = 0) -> list[Node]:
             clock = FakeClock(datetime.now(timezone.utc) - timedelta(days=days))
             with folder.opened(data, {}, clock=clock) as opened:
-                services, publisher = opened.services, opened.services.publisher
-                settings = publisher.delivery(ACCOUNT)
+                services, published = opened.services, opened.services.published
+                settings = published.delivery(ACCOUNT)
                 settings = msgspec.structs.replace(settings, urls=["https://localhost:1"])
-                publisher.publish(ACCOUNT, [SetDelivery(settings=settings)], INTENT)
+                services.publisher.publish(ACCOUNT, [SetDelivery(settings=settings)], INTENT)
                 operation.prepare(services)
                 streams = [each.name for each in services.streams.all(ACCOUNT)]
-                bootstraps = {name: publisher.bootstrap(ACCOUNT, name) for name in streams}
+                bootstraps = {name: published.bootstrap(ACCOUNT, name) for name in streams}
                 _, key = services.api_keys.create("publishers", Role.ADMIN, ACCOUNT, INTENT)
             ledger = Ledger(bootstraps, tmp_path)
             stack.callback(ledger.close)

@@ -25,7 +25,7 @@ def exporting(open_folder, postgres_folder, another_folder, start_child, new_pin
         services = opened.services
         services.domains.add("acme", NewDomain(pattern=HOST, pins=[new_pin(1)]), intent)
         key = services.api_keys.create("publisher", Role.OPERATOR, "acme", intent)[1]
-        start = services.publisher.bootstrap("acme", "main")
+        start = services.published.bootstrap("acme", "main")
     toml = postgres_folder / "livepin.toml"
     toml.write_text(toml.read_text() + f'export = ["{www}"]\n')
     folders = [postgres_folder, another_folder(postgres_folder)]

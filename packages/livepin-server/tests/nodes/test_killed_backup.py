@@ -181,7 +181,7 @@ def test_a_restore_that_is_killed_leaves_a_whole_server_or_none(
         if whole:
             with open_data(new, {}, clock=lambda: dt.datetime.now(dt.timezone.utc)) as opened:
                 mark.go_on(opened)
-                newest = opened.services.publisher.history("acme", "main")[0].version
+                newest = opened.services.published.history("acme", "main")[0].version
                 assert newest > above_everything(13, since=made, now=made)
                 assert len(opened.services.domains.all("acme")) == 12
             shutil.rmtree(new)
@@ -211,14 +211,14 @@ def test_a_restore_that_is_killed_leaves_a_whole_server_or_none(
 def test_an_export_that_is_killed_leaves_the_old_or_the_new_and_never_a_config_without_its_root(
     opened, torture, tmp_path, add_domain
 ):
-    publisher = opened.services.publisher
+    published = opened.services.published
     www, root = tmp_path / "www", tmp_path / "root"
     www.mkdir()
-    root.write_bytes(publisher.documents("acme").roots[1])
+    root.write_bytes(published.documents("acme").roots[1])
     configs = {}
     for number in range(torture.kills + 2):
         add_domain(f"{number}.example.com", *range(20))
-        raw = publisher.documents("acme").configs["main"].raw
+        raw = published.documents("acme").configs["main"].raw
         configs[number] = raw
         (tmp_path / f"config-{number}").write_bytes(raw)
     state = TrustedState.from_bootstrap(Bootstrap(root=root.read_bytes(), config=configs[0]))

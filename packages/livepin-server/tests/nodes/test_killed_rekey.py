@@ -194,7 +194,7 @@ def test_kills_at_any_moment_of_a_rekey_lose_no_key(
     data = request.getfixturevalue(database)
     with open_folder(data) as opened:
         services = opened.services
-        state = TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "main"))
+        state = TrustedState.from_bootstrap(services.published.bootstrap("acme", "main"))
         key = services.api_keys.create("rekeying", Role.ADMIN, None, INTENT)[1]
     server = Server(data, start_child, key)
     for _ in range(torture.kills):
@@ -215,7 +215,7 @@ def test_kills_at_any_moment_of_a_rekey_lose_no_key(
         assert server.failures == []
         with open_folder(data) as opened:
             newest = check(opened)
-            documents = opened.services.publisher.documents("acme")
+            documents = opened.services.published.documents("acme")
         state = state.advance_config(documents.configs["main"].raw)
         assert max(server.published) < newest == state.config.version
     with contextlib.suppress(ProcessLookupError):

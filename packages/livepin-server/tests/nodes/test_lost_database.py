@@ -58,7 +58,7 @@ def test_a_killed_database_stops_no_delivery_and_loses_no_acknowledged_publish(
 
     own_postgres.start()
     until(lambda: in_step(first) and in_step(second))
-    history = first.services.publisher.history("acme", "main", limit=10_000)
+    history = first.services.published.history("acme", "main", limit=10_000)
     kept = sorted(each.version for each in history)
     # What was acknowledged is there; of the one under way only PostgreSQL can know.
     assert set(acknowledged) <= set(kept)
@@ -108,7 +108,7 @@ def test_a_database_stopped_again_and_again_under_publishers_keeps_what_it_ackno
         ended.set()
         for each in publishing:
             each.join(60)
-    history = servers[0].services.publisher.history("acme", "main", limit=1_000_000)
+    history = servers[0].services.published.history("acme", "main", limit=1_000_000)
     kept = sorted(each.version for each in history)
     assert kept == list(range(1, kept[-1] + 1))
     assert len(acknowledged) == len(set(acknowledged))

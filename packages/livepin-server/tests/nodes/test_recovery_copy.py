@@ -136,13 +136,13 @@ def test_an_app_whose_delivery_is_dead_takes_root_and_config_from_nginx(
     server = run_server(data_folder, LIVEPIN_EXPORT=str(www))
     services = server.services
     dead = msgspec.structs.replace(
-        services.publisher.delivery("acme"), urls=["https://127.0.0.1:1"], recovery_urls=[url]
+        services.published.delivery("acme"), urls=["https://127.0.0.1:1"], recovery_urls=[url]
     )
     services.publisher.publish("acme", [SetDelivery(settings=dead)], INTENT)
-    bootstrap = services.publisher.bootstrap("acme", "main")
+    bootstrap = services.published.bootstrap("acme", "main")
     add_root(server.folder)
     services.domains.add("acme", NewDomain(pattern=HOST, pins=[new_pin(1)]), INTENT)
-    newest = services.publisher.version("acme", "main")[1]
+    newest = services.published.version("acme", "main")[1]
     copy = www / "v1/acme/config/main"
     until(lambda: copy.exists() and copy.read_bytes() == newest)
     with livepin.Client(bootstrap, push=False, reports=False) as app:
@@ -154,7 +154,7 @@ def test_an_app_whose_delivery_is_dead_takes_root_and_config_from_nginx(
 
 
 def test_nginx_says_what_delivery_says_of_types_and_caching(nginx, www, opened):
-    found = opened.services.publisher.documents("acme")
+    found = opened.services.published.documents("acme")
     raw = found.configs["main"].raw
     documents = Documents(account="acme", roots=found.roots, configs={"main": raw})
     export(documents, target(str(www), {}))

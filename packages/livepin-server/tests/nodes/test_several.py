@@ -143,7 +143,7 @@ def test_processes_that_publish_at_once_share_no_number_and_lose_nothing(
     acknowledged = dict(line.strip().split(" ", 1) for line in lines)
     assert len(lines) == len(acknowledged) == 75
     with open_folder(postgres_folder) as opened:
-        history = opened.services.publisher.history("acme", "main", limit=1000)
+        history = opened.services.published.history("acme", "main", limit=1000)
         entries = [json.loads(line) for line in opened.services.audit.export("acme").splitlines()]
     assert [each.version for each in history] == list(range(76, 0, -1))
     for each in history[:-1]:
@@ -216,7 +216,7 @@ def test_a_config_that_is_due_is_signed_again_by_one_of_them(
         publishers = [each.services.publisher for each in (first, second)]
         found = list(pool.map(lambda each: each.resign_due(), publishers))
         assert sorted(len(each) for each in found) == [0, 1]
-        assert len(first.services.publisher.history("acme", "main")) == 2
+        assert len(first.services.published.history("acme", "main")) == 2
 
 
 def test_a_process_that_found_it_due_too_late_leaves_it(opened, clock, intent):
@@ -234,7 +234,7 @@ def test_a_process_that_found_it_due_too_late_leaves_it(opened, clock, intent):
     slow = Publisher(services.database, vault, services.bus, clock=late, look=dict.fromkeys)
     assert slow.resign_due() == []
     assert len(calls) == 2
-    assert len(services.publisher.history("acme", "main")) == 2
+    assert len(services.published.history("acme", "main")) == 2
 
 
 # -- delivery alone ------------------------------------------------------------------------------
@@ -343,12 +343,14 @@ def test_apps_reach_delivery_nodes_through_nginx_while_one_of_them_dies(
     server, port = run_server(postgres_folder), available_port("127.0.0.1", 0)
     publisher = server.services.publisher
     settings = msgspec.structs.replace(
-        publisher.delivery("acme"), urls=[f"https://localhost:{port}"]
+        server.services.published.delivery("acme"), urls=[f"https://localhost:{port}"]
     )
     publisher.publish("acme", [SetDelivery(settings=settings)], intent)
     nodes = [start_child(delivery_folder(), "--only", "delivery") for _ in range(2)]
     start_nginx(port, postgres_folder / "tls", *(each.port() for each in nodes))
-    with Client(publisher.bootstrap("acme", "main"), push=False, reports=False) as client:
+    with Client(
+        server.services.published.bootstrap("acme", "main"), push=False, reports=False
+    ) as client:
         client.refresh()
         assert client.status().version == 2
         publisher.republish("acme", "main", intent)

@@ -30,7 +30,7 @@ def published(services: Services) -> Callable[..., Config]:
     """Return the config that clients have now, as one that was just installed trusts it."""
 
     def one(stream: str = "main") -> Config:
-        return TrustedState.from_bootstrap(services.publisher.bootstrap("acme", stream)).config
+        return TrustedState.from_bootstrap(services.published.bootstrap("acme", stream)).config
 
     return one
 

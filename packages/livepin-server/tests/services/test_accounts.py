@@ -70,7 +70,7 @@ def test_root_1_lasts_three_years_and_names_a_key_for_each_role(accounts, clock)
 
 def test_a_client_trusts_the_first_config(services, accounts):
     accounts.create("beta", signed(accounts.prepare("beta", jwks(KEY), INTENT)), INTENT)
-    state = TrustedState.from_bootstrap(services.publisher.bootstrap("beta", "main"))
+    state = TrustedState.from_bootstrap(services.published.bootstrap("beta", "main"))
     assert (state.account, state.order, state.config.domains) == ("beta", (1, 1), ())
 
 
@@ -131,7 +131,7 @@ def test_an_account_that_exists_cannot_be_prepared_or_created(services, accounts
     accounts.create("beta", document, INTENT)
     with pytest.raises(ConflictError, match="the account beta exists already"):
         accounts.create("beta", document, INTENT)
-    assert len(services.publisher.history("beta", "main")) == 1
+    assert len(services.published.history("beta", "main")) == 1
 
 
 def test_an_account_that_was_not_prepared_cannot_be_created(accounts):
@@ -162,7 +162,7 @@ def test_a_root_that_its_own_keys_did_not_sign_is_refused_and_nothing_kept(servi
             accounts.create("beta", signed(payload, *signers), INTENT)
     assert names(accounts) == ["acme"]
     with pytest.raises(NotFoundError):
-        services.publisher.history("beta", "main")
+        services.published.history("beta", "main")
     accounts.create("beta", signed(payload, KEY, OTHER), INTENT)
 
 
@@ -177,7 +177,7 @@ def test_accounts_do_not_see_each_other(services, accounts, add_domain):
     accounts.create("beta", signed(accounts.prepare("beta", jwks(KEY), INTENT)), INTENT)
     add_domain()
     assert services.domains.all("beta") == []
-    assert services.publisher.version("beta", "main")[0].version == 1
-    state = TrustedState.from_bootstrap(services.publisher.bootstrap("beta", "main"))
+    assert services.published.version("beta", "main")[0].version == 1
+    state = TrustedState.from_bootstrap(services.published.bootstrap("beta", "main"))
     with pytest.raises(VerificationError):
-        state.advance_config(services.publisher.version("acme", "main")[1])
+        state.advance_config(services.published.version("acme", "main")[1])

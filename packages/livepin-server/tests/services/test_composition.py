@@ -7,15 +7,15 @@ from msgspec import structs
 
 def test_the_services_share_one_database(services, add_domain):
     published = add_domain()
-    (kept, _) = services.publisher.history("acme", "main")
+    (kept, _) = services.published.history("acme", "main")
     assert kept == structs.replace(published, warnings=[])
     assert [view.pattern for view in services.domains.all("acme")] == ["api.example.com"]
 
 
 def test_a_client_trusts_what_the_services_publish(services, add_domain):
-    start = services.publisher.bootstrap("acme", "main")
+    start = services.published.bootstrap("acme", "main")
     assert isinstance(start, Bootstrap)
     add_domain()
-    _, raw = services.publisher.version("acme", "main")
+    _, raw = services.published.version("acme", "main")
     state = TrustedState.from_bootstrap(start)
     assert state.advance_config(raw).config.version == 2

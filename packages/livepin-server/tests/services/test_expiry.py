@@ -65,7 +65,7 @@ def test_the_certificate_of_delivery_is_spoken_of_from_90_days_before():
 def test_the_newest_of_each_account_and_stream_counts(services, add_domain, clock):
     clock.advance(days=1)
     add_domain()
-    found = services.publisher.expiries()
+    found = services.published.expiries()
     assert [(e.kind, e.account, e.stream, e.version) for e in found] == [
         ("root", "acme", "", 1), ("config", "acme", "main", 2),
     ]  # fmt: skip

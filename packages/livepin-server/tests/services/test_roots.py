@@ -85,7 +85,7 @@ def refused(services, roots, held):
     def state():
         with services.database.reading() as connection:
             known = connection.execute(select(root_table)).all()
-        return known, held(), services.publisher.history("beta", "main")
+        return known, held(), services.published.history("beta", "main")
 
     def one(kind, document, match):
         before = state()
@@ -113,7 +113,7 @@ def test_it_shows_the_keys_and_where_they_are(roots, services):
     assert (root_key.kid, root_key.held) == (ALICE.public.kid, None)
     for name in ("config", "override"):
         assert [each.held for each in found.roles[name].keys] == ["sealed on the server"]
-    raw = services.publisher.documents("beta").roots[1]
+    raw = services.published.documents("beta").roots[1]
     payload = parse_general(raw, typ=TYP).payload
     assert found.sha256 == hashlib.sha256(payload).hexdigest()
     assert found.warnings == []
@@ -203,7 +203,7 @@ def test_what_is_no_root_is_not_prepared(prepare, held, members, kind, match):
 
 
 def test_a_key_of_the_server_is_no_root_key(prepare, roots, services):
-    raw = services.publisher.documents("beta").roots[1]
+    raw = services.published.documents("beta").roots[1]
     config = next(
         iter(Root.parse(parse_general(raw, typ=TYP).payload).roles["config"].keys.values())
     )
@@ -218,7 +218,7 @@ def test_a_root_is_published_with_a_config_of_every_stream_under_it(
     services, prepare, publish, held, clock
 ):
     services.streams.add("beta", NewStream(name="canary"), INTENT)
-    state = TrustedState.from_bootstrap(services.publisher.bootstrap("beta", "main"))
+    state = TrustedState.from_bootstrap(services.published.bootstrap("beta", "main"))
     heard = []
     services.bus.subscribe(heard.append)
     root = prepare(replace_online=True)
@@ -230,7 +230,7 @@ def test_a_root_is_published_with_a_config_of_every_stream_under_it(
         (2, each.version) for each in done
     ]
     assert {kid for _, kid in held()} == online(root)
-    documents = services.publisher.documents("beta")
+    documents = services.published.documents("beta")
     state = state.advance_root(documents.roots[2])
     state = state.advance_config(documents.configs["main"].raw)
     assert state.order == (2, next(each.version for each in done if each.stream == "main"))
@@ -238,7 +238,7 @@ def test_a_root_is_published_with_a_config_of_every_stream_under_it(
 
 def test_the_history_says_what_the_root_changed(services, prepare, publish):
     publish(prepare(add_keys=[jwk(BOB)]))
-    (found, *_) = services.publisher.history("beta", "main")
+    (found, *_) = services.published.history("beta", "main")
     assert found.changed == [
         f"+ root key {BOB.public.kid}, by root 2",
         "* 1 of 2 root keys must sign, by root 2; it was 1 of 1",
@@ -246,12 +246,12 @@ def test_the_history_says_what_the_root_changed(services, prepare, publish):
 
 
 def test_apps_of_every_age_follow_through_many_roots(services, prepare, publish, clock):
-    starts = [services.publisher.bootstrap("beta", "main")]
+    starts = [services.published.bootstrap("beta", "main")]
     for number in range(2, 8):
         clock.advance(days=1)
         publish(prepare(replace_online=bool(number % 2)))
-        starts.append(services.publisher.bootstrap("beta", "main"))
-    documents = services.publisher.documents("beta")
+        starts.append(services.published.bootstrap("beta", "main"))
+    documents = services.published.documents("beta")
     for start in starts:
         state = TrustedState.from_bootstrap(start)
         for version in state.missing_roots(documents.configs["main"].raw):
@@ -315,7 +315,7 @@ def test_a_key_in_two_roles_is_refused(prepare, refused):
 
 
 def test_a_key_that_changes_its_role_is_refused(services, prepare, refused, roots):
-    raw = services.publisher.documents("beta").roots[1]
+    raw = services.published.documents("beta").roots[1]
     before = Root.parse(parse_general(raw, typ=TYP).payload)
     root = prepare(replace_online=True)
     stolen = before.roles["config"].keys
@@ -328,7 +328,7 @@ def test_a_key_that_changes_its_role_is_refused(services, prepare, refused, root
 
 
 def test_a_root_that_changes_nothing_is_refused(services, prepare, refused, clock, publish):
-    raw = services.publisher.documents("beta").roots[1]
+    raw = services.published.documents("beta").roots[1]
     before = Root.parse(parse_general(raw, typ=TYP).payload)
     same = dataclasses.replace(before, version=2)
     refused(ConflictError, signed(same), "would change nothing: the same keys, and no day longer")

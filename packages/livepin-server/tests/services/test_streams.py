@@ -113,9 +113,9 @@ def test_a_stream_that_is_not_there_suggests_the_nearest(
 
 def test_an_app_of_one_stream_takes_no_config_of_another(services, make_stream, add_domain):
     make_stream("canary")
-    state = TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "canary"))
+    state = TrustedState.from_bootstrap(services.published.bootstrap("acme", "canary"))
     add_domain("a.test")  # a higher version, of main
-    _, raw = services.publisher.version("acme", "main")
+    _, raw = services.published.version("acme", "main")
     with pytest.raises(VerificationError) as caught:
         state.advance_config(raw)
     assert caught.value.rule == 5
@@ -123,7 +123,7 @@ def test_an_app_of_one_stream_takes_no_config_of_another(services, make_stream, 
 
 def test_each_stream_is_delivered_and_signed_again_in_time(services, make_stream, clock):
     make_stream("canary")
-    assert set(services.publisher.documents("acme").configs) == {"main", "canary"}
+    assert set(services.published.documents("acme").configs) == {"main", "canary"}
     clock.advance(days=8)
     done = services.publisher.resign_due()
     assert sorted(each.stream for each in done) == ["canary", "main"]
@@ -159,7 +159,7 @@ def test_if_one_stream_cannot_be_published_neither_is_changed(
 ):
     make_stream("canary")
     add_domain("a.test")
-    _, raw = services.publisher.version("acme", "canary")
+    _, raw = services.published.version("acme", "canary")
     # Clients of main would refuse whatever follows this; those of canary would not.
     damaged = update(configs).where(configs.c.stream == "main").values(document=raw)
     services.database.write(lambda each: each.execute(damaged))

@@ -86,7 +86,7 @@ def create_account(
 )
 def show_delivery(services: NamedDependency[Services], account: FromPath[str]) -> DeliverySettings:
     """Return where the documents of an account are delivered."""
-    return services.publisher.delivery(account)
+    return services.published.delivery(account)
 
 
 @put(
@@ -100,7 +100,7 @@ def set_delivery(
     data: JSONBody[NewDelivery],
 ) -> Publications | Staged:
     """Change where the documents are delivered, in every stream, and publish."""
-    change = SetDelivery(settings=data.over(services.publisher.delivery(account)))
+    change = SetDelivery(settings=data.over(services.published.delivery(account)))
     return answered(
         services.stage.make(account, change, intent(request, data.reason, how)),
         lambda done: Publications(items=done),

@@ -42,7 +42,7 @@ def list_configs(
     limit: Annotated[int, Parameter(ge=1, le=1000)] = 50,
 ) -> Publications:
     """Return the config versions of a stream, the newest first."""
-    return Publications(items=services.publisher.history(account, stream, limit=limit))
+    return Publications(items=services.published.history(account, stream, limit=limit))
 
 
 @get(_BASE + "/configs/{version:str}", role=Role.VIEWER, area=Area.CONFIGS, sync_to_thread=True)
@@ -53,7 +53,7 @@ def show_config(
     stream: Stream = "main",
 ) -> Response[ConfigShown]:
     """Return one config version, or the `latest`."""
-    publication, raw = services.publisher.version(account, stream, _number(version))
+    publication, raw = services.published.version(account, stream, _number(version))
     payload = msgspec.json.decode(parse_compact(raw, typ=config.TYP).payload, type=dict[str, Any])
     shown = ConfigShown(publication=publication, payload=payload, document=raw.decode("ascii"))
     return tagged(shown, publication.version)
@@ -66,7 +66,7 @@ def show_documents(
     stream: Stream = "main",
 ) -> StaticDocuments:
     """Return what delivery serves of a stream, as signed: every root, and the newest config."""
-    found = services.publisher.documents(account)
+    found = services.published.documents(account)
     if stream not in found.configs:
         raise not_found("stream", stream, found.configs)
     config = found.configs[stream]
@@ -114,7 +114,7 @@ def diff_configs(
 ) -> Comparison:
     """Return what another config version of the stream, or the `latest`, says otherwise."""
     first, second = _number(version), _number(other)
-    return compare(services.publisher, services.database, account, stream, first, second)
+    return compare(services.published, services.database, account, stream, first, second)
 
 
 @post(
@@ -149,7 +149,7 @@ def bootstrap(
     services: NamedDependency[Services], account: FromPath[str], stream: Stream = "main"
 ) -> dict[str, Any]:
     """Return the bootstrap of today. It holds no secret."""
-    found = services.publisher.bootstrap(account, stream)
+    found = services.published.bootstrap(account, stream)
     return msgspec.json.decode(found.to_json(), type=dict[str, Any])
 
 

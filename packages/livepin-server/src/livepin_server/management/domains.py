@@ -70,7 +70,7 @@ def show_domain(
     staged: AsStaged = False,
 ) -> Response[DomainView]:
     """Return one domain."""
-    version = services.publisher.newest(account, stream)  # first: it may be too old, never too new
+    version = services.published.newest(account, stream)  # first: it may be too old, never too new
     return tagged(services.domains.show(account, pattern, stream, staged=staged), version)
 
 

@@ -65,7 +65,7 @@ def show_pin_set(
     staged: AsStaged = False,
 ) -> Response[PinSetView]:
     """Return one shared pin set."""
-    version = services.publisher.newest(account, stream)  # first: it may be too old, never too new
+    version = services.published.newest(account, stream)  # first: it may be too old, never too new
     return tagged(services.pin_sets.show(account, name, stream, staged=staged), version)
 
 

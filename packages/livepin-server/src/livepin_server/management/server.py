@@ -41,7 +41,7 @@ def status(
     only, now = request.user.account, services.clock()
     accounts = [each for each in services.accounts.all() if only in (None, each.name)]
     warnings = [text for each in accounts for text in each.warnings]
-    configs = (each for each in services.publisher.expiries() if each.kind == "config")
+    configs = (each for each in services.published.expiries() if each.kind == "config")
     warnings += expiry.warnings((each for each in configs if only in (None, each.account)), now)
     warnings += [text for each in accounts for text in services.stage.warnings(each.name)]
     warnings += services.audit.warnings(only)

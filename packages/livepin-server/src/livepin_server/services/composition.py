@@ -18,6 +18,7 @@ from .delivery_settings import DeliverySettings
 from .domains import Domains
 from .pin_sets import PinSets
 from .private_keys import PrivateKeys
+from .publishing.published import Published
 from .publishing.publisher import Look, Publisher
 from .publishing.stage import Stage
 from .publishing.versions import Versions
@@ -35,6 +36,7 @@ class Services:
     streams: Streams
     stage: Stage
     publisher: Publisher
+    published: Published
     roots: Roots
     private_keys: PrivateKeys
     versions: Versions
@@ -57,7 +59,8 @@ def compose(
 ) -> Services:
     """Return the use cases over a database, private keys and a bus."""
     publisher = Publisher(database, custody, bus, clock=clock, look=look)
-    stage = Stage(database, publisher, clock=clock)
+    published = Published(database)
+    stage = Stage(database, publisher, published, clock=clock)
     return Services(
         accounts=Accounts(database, custody, publisher, clock=clock, delivery=delivery),
         domains=Domains(stage),
@@ -65,6 +68,7 @@ def compose(
         streams=Streams(database, stage),
         stage=stage,
         publisher=publisher,
+        published=published,
         roots=Roots(database, custody, publisher, clock=clock),
         private_keys=PrivateKeys(database, custody, clock=clock),
         versions=Versions(database, publisher, clock=clock),

@@ -218,7 +218,7 @@ def documents(opened: Folder) -> Callable[[], Documents]:
 
 def documents_of(services: Services) -> Documents:
     """Return what delivery serves of `acme`."""
-    found = services.publisher.documents("acme")
+    found = services.published.documents("acme")
     configs = {stream: each.raw for stream, each in found.configs.items()}
     return Documents(account="acme", roots=found.roots, configs=configs)
 

@@ -58,7 +58,7 @@ def test_everything_is_there_byte_for_byte_as_delivery_serves_it(
     found = documents()
     assert place.get(ROOT_1) == found.roots[1]
     assert (place.get(MAIN), place.get(CANARY)) == (found.configs["main"], found.configs["canary"])
-    start = TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "main"))
+    start = TrustedState.from_bootstrap(services.published.bootstrap("acme", "main"))
     start.advance_config(place.get(MAIN))
 
 

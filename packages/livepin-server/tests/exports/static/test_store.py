@@ -106,12 +106,12 @@ def test_an_app_whose_delivery_is_dead_takes_its_config_from_the_bucket(
     reach(store)
     prefix = secrets.token_hex(6)
     dead = msgspec.structs.replace(
-        services.publisher.delivery("acme"),
+        services.published.delivery("acme"),
         urls=["https://127.0.0.1:1"],
         recovery_urls=[f"{store.base}/{prefix}"],
     )
     services.publisher.publish("acme", [SetDelivery(settings=dead)], intent)
-    bootstrap = services.publisher.bootstrap("acme", "main")
+    bootstrap = services.published.bootstrap("acme", "main")
     add_domain("api.example.com")
     export(documents(), target(f"{store.scheme}://bucket/{prefix}", os.environ))
     with livepin.Client(bootstrap, push=False, reports=False) as app:

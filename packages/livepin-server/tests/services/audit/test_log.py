@@ -138,7 +138,7 @@ def test_many_at_once_leave_one_order_without_a_gap(record, rows, walked):
 
 def test_a_publication_and_its_head_are_of_one_transaction(services, add_domain, rows, entries):
     add_domain()
-    publication, raw = services.publisher.version("acme", "main")
+    publication, raw = services.published.version("acme", "main")
     assert head_of(raw) == rows()[-1].digest
     found = entries()[-1]
     assert (found.action, found.target, found.config) == ("config.publish", "main", 2)
@@ -159,7 +159,7 @@ def test_every_way_to_publish_says_how_it_came_about(services, add_domain, entri
     known = len(entries())
     add_domain()
     services.streams.add("acme", NewStream(name="canary"), intent)
-    settings = services.publisher.delivery("acme")
+    settings = services.published.delivery("acme")
     services.stage.make("acme", SetDelivery(settings=settings), intent)
     services.publisher.set_delivery_of_all(lambda before: before, intent)
     clock.advance(days=8)
@@ -323,8 +323,8 @@ def test_what_was_signed_comes_in_order_with_the_roots_first(services, add_domai
         add_domain(f"h{number}.example.com")
     page = services.audit.signed("acme")
     assert [each.version for each in page.configs] == [1, 2, 3, 4]
-    assert page.roots[0].encode() == services.publisher.documents("acme").roots[1]
-    assert page.configs[3].document.encode() == services.publisher.version("acme", "main")[1]
+    assert page.roots[0].encode() == services.published.documents("acme").roots[1]
+    assert page.configs[3].document.encode() == services.published.version("acme", "main")[1]
     size = len(page.configs[1].document)
     monkeypatch.setattr(log_module, "_MOST_BYTES", 2 * size)
     later = services.audit.signed("acme", after=1)

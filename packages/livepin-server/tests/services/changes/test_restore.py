@@ -39,7 +39,7 @@ def content(services):
     """Return what a version of the stream says of domains and pins."""
 
     def one(version=None):
-        _, raw = services.publisher.version("acme", "main", version)
+        _, raw = services.published.version("acme", "main", version)
         document = Config.parse(parse_compact(raw, typ=config.TYP).payload)
         pins = {name: {str(p) for p in found.pins} for name, found in document.pin_sets.items()}
         return {structs_of(each) for each in document.domains}, pins
@@ -56,11 +56,11 @@ def test_it_goes_back_by_going_forward(services, make, content, new_pin, add_dom
     make(AddDomain(domain=NewDomain(pattern="new.example.com", pins=[new_pin(3)])))
     make(SetDomain(pattern=HOST, settings=DomainSettings(mode="report", token=True)))
     make(AddPins(pattern=HOST, pins=[new_pin(4)]))
-    before = TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "main"))
+    before = TrustedState.from_bootstrap(services.published.bootstrap("acme", "main"))
     version = make(RestoreConfig(version=first))
     assert version == first + 4
     assert content() == content(first)
-    assert before.advance_config(services.publisher.version("acme", "main")[1]).order[1] == version
+    assert before.advance_config(services.published.version("acme", "main")[1]).order[1] == version
 
 
 def test_what_a_removed_domain_had_comes_back(services, make, content, add_domain, new_pin):
@@ -112,16 +112,16 @@ def test_limits_in_time_come_back(services, make, content, add_domain, new_pin, 
 def test_delivery_stays_as_it_is(services, make, add_domain, intent):
     first = add_domain().version
     make(RemoveDomain(pattern=HOST))
-    before = services.publisher.delivery("acme")
+    before = services.published.delivery("acme")
     make(RestoreConfig(version=first))
-    assert services.publisher.delivery("acme") == before
+    assert services.published.delivery("acme") == before
 
 
 def test_nothing_to_restore_is_not_published(services, make, add_domain):
     version = add_domain().version
     with pytest.raises(ConflictError, match=f"main is as in version {version} already"):
         make(RestoreConfig(version=version))
-    assert services.publisher.newest("acme", "main") == version
+    assert services.published.newest("acme", "main") == version
 
 
 def test_a_version_of_another_stream_is_none(services, make, make_stream):

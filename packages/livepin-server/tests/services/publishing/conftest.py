@@ -15,11 +15,13 @@ from livepin.jose import PrivateKey, parse_general, sign_general
 from livepin.pins import Pin, PinSet
 from livepin_server.probing.probe import CertificateSeen, Observation, Target
 from livepin_server.services.composition import Services
-from livepin_server.services.model import Intent
+from livepin_server.services.model import Intent, Publication
 from livepin_server.services.naming import own_set
 from livepin_server.services.publishing.difference import difference
 from livepin_server.services.publishing.findings import Findings, Limits
 from livepin_server.services.publishing.guards import judge, needed
+from livepin_server.services.publishing.published import Published
+from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.schema import roots, streams
 from sqlalchemy import insert, select
 
@@ -52,6 +54,24 @@ class Beta:
         document = sign_general(raw, typ=TYP, signers=list(signers or (self.key,)))
         row = newest._asdict() | {"version": newest.version + 1, "document": document}
         self.services.database.write(lambda each: each.execute(insert(roots).values(**row)))
+
+
+@pytest.fixture
+def publisher(services: Services) -> Publisher:
+    return services.publisher
+
+
+@pytest.fixture
+def published(services: Services) -> Published:
+    return services.published
+
+
+@pytest.fixture
+def publish(publisher: Publisher, intent: Intent) -> Callable[..., Publication]:
+    """Publish what the rows of a stream say."""
+    return lambda account="acme", stream="main": publisher.republish(
+        account, stream, intent, ["a change"]
+    )
 
 
 @pytest.fixture

@@ -71,12 +71,12 @@ def test_the_check_starts_from_the_oldest_config_too(services, add_domain, refus
 
 
 def test_a_new_root_is_walked_to_by_every_client(services, beta, intent):
-    start = TrustedState.from_bootstrap(services.publisher.bootstrap("beta", "main"))
+    start = TrustedState.from_bootstrap(services.published.bootstrap("beta", "main"))
     beta.add_root()
     beta.add_root()
     found = services.publisher.republish("beta", "main", intent)
     assert (found.root_version, found.version) == (3, 2)
-    documents = services.publisher.documents("beta")
+    documents = services.published.documents("beta")
     walked = start.advance_root(documents.roots[2]).advance_root(documents.roots[3])
     assert walked.advance_config(documents.configs["main"].raw).order == (3, 2)
 
@@ -107,7 +107,7 @@ def test_the_first_config_of_a_stream_is_checked_by_itself(services, intent, add
     add_stream("canary")
     found = services.publisher.republish("acme", "canary", intent)
     assert found.version == 2
-    start = services.publisher.bootstrap("acme", "canary")
+    start = services.published.bootstrap("acme", "canary")
     assert TrustedState.from_bootstrap(start).stream == "canary"
 
 
@@ -130,4 +130,4 @@ def test_a_config_that_apps_would_not_unpack_is_refused(services, add_domain, in
 
     with pytest.raises(ConflictError, match="at most 2097152 bytes packed"):
         services.publisher.republish("acme", "main", intent, claim=change)
-    assert services.publisher.version("acme", "main")[0].version == 2
+    assert services.published.version("acme", "main")[0].version == 2

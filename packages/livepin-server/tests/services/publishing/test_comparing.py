@@ -15,7 +15,7 @@ def compared(services):
     """Compare two versions of `acme`."""
 
     def one(old, new, stream="main"):
-        return compare(services.publisher, services.database, "acme", stream, old, new)
+        return compare(services.published, services.database, "acme", stream, old, new)
 
     return one
 
@@ -49,8 +49,8 @@ def test_the_history_and_the_difference_use_the_same_words(
     domains.add_pins("acme", API, [new_pin(3)], "main", intent)
     domains.remove_pin("acme", API, pin_text(2), "main", intent)
     domains.remove("acme", API, "main", intent)
-    last = services.publisher.version("acme", "main")[0].version
-    for publication in services.publisher.history("acme", "main"):
+    last = services.published.version("acme", "main")[0].version
+    for publication in services.published.history("acme", "main"):
         if publication.version > 1:
             assert compared(publication.version - 1, publication.version).changed == (
                 publication.changed
@@ -89,4 +89,4 @@ def test_an_account_or_stream_that_there_is_not_is_refused(services, compared) -
     with pytest.raises(NotFoundError, match="there is no stream 'mian'"):
         compared(1, 1, "mian")
     with pytest.raises(NotFoundError, match="there is no account 'acne'"):
-        compare(services.publisher, services.database, "acne", "main", 1, None)
+        compare(services.published, services.database, "acne", "main", 1, None)

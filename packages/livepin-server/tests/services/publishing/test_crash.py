@@ -34,7 +34,7 @@ def publish(data, label):
             number += 1
             change = f"{label} {number}"
             found = publisher.republish("acme", "main", Intent(author=label), [change])
-            _, raw = publisher.version("acme", "main", found.version)
+            _, raw = opened.services.published.version("acme", "main", found.version)
             say(f"{found.version} {hashlib.sha256(raw).hexdigest()} {change}")
 
 for label in sys.stdin:
@@ -69,7 +69,7 @@ def test_a_dozen_kills_lose_nothing_and_repeat_nothing(data_folder, open_folder,
     moments = random.Random(20261123)
     acknowledged = {}
     with open_folder(data_folder) as opened:
-        start = TrustedState.from_bootstrap(opened.services.publisher.bootstrap("acme", "main"))
+        start = TrustedState.from_bootstrap(opened.services.published.bootstrap("acme", "main"))
     command = [sys.executable, "-c", PUBLISHING, str(data_folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
@@ -112,10 +112,10 @@ def test_a_dozen_kills_lose_nothing_and_repeat_nothing(data_folder, open_folder,
     # And clients that know any of it follow to the next.
     with open_folder(data_folder) as opened:
         state = start.advance_config(found[counter][0])
-        publisher = opened.services.publisher
-        next_one = publisher.republish("acme", "main", intent)
+        published = opened.services.published
+        next_one = opened.services.publisher.republish("acme", "main", intent)
         assert next_one.version == counter + 1
-        assert state.advance_config(publisher.version("acme", "main")[1]).order == (1, counter + 1)
+        assert state.advance_config(published.version("acme", "main")[1]).order == (1, counter + 1)
 
 
 @pytest.mark.parametrize("moment", ["before", "inside"])
@@ -140,6 +140,6 @@ with folder.opened(pathlib.Path(sys.argv[1]), {{}}, clock=FakeClock()) as opened
     done = subprocess.run([sys.executable, "-c", script, str(data_folder)], check=False)
     assert done.returncode == -signal.SIGKILL
     with open_folder(data_folder) as opened:
-        publisher = opened.services.publisher
-        assert [each.version for each in publisher.history("acme", "main")] == [1]
-        assert publisher.republish("acme", "main", intent).version == 2
+        services = opened.services
+        assert [each.version for each in services.published.history("acme", "main")] == [1]
+        assert services.publisher.republish("acme", "main", intent).version == 2

@@ -83,7 +83,7 @@ def domain(served, new_pin):
 
 
 def newest(services):
-    return services.publisher.newest("acme", "main")
+    return services.published.newest("acme", "main")
 
 
 def test_a_pin_that_is_served_is_published_without_a_word_against_it(

@@ -4,7 +4,6 @@ import contextlib
 import datetime as dt
 import logging
 import sqlite3
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -25,18 +24,6 @@ from livepin_server.services.model import Intent
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.schema import accounts, configs, keys
 from sqlalchemy import select, update
-
-
-@pytest.fixture
-def publisher(services):
-    return services.publisher
-
-
-@pytest.fixture
-def publish(publisher, intent):
-    return lambda account="acme", stream="main": publisher.republish(
-        account, stream, intent, ["a change"]
-    )
 
 
 @pytest.fixture
@@ -61,7 +48,7 @@ def counter(services, account="acme"):
 # -- a version -----------------------------------------------------------------------------------
 
 
-def test_a_publication_says_who_and_why_and_what(publisher, clock):
+def test_a_publication_says_who_and_why_and_what(publisher, published, clock):
     clock.advance(hours=1, microseconds=5)
     intent = Intent(author="alice", reason="key rotation")
     found = publisher.republish("acme", "main", intent, ["+ this", "- that"])
@@ -73,25 +60,12 @@ def test_a_publication_says_who_and_why_and_what(publisher, clock):
     )  # fmt: skip
     assert found.issued == dt.datetime(2026, 11, 23, 13, tzinfo=dt.timezone.utc)
     assert found.expires - found.issued == dt.timedelta(days=14)
-    assert publisher.version("acme", "main")[0] == found
+    assert published.version("acme", "main")[0] == found
 
 
-def test_the_history_of_large_configs_does_not_fill_the_memory(services, publisher, publish):
-    large = {"document": bytes(1024 * 1024)}
-    for _ in range(20):
-        publish()
-    services.database.write(lambda each: each.execute(update(configs).values(**large)))
-    tracemalloc.start()
-    try:
-        assert len(publisher.history("acme", "main")) == 21
-        assert tracemalloc.get_traced_memory()[1] < 2 * 1024 * 1024
-    finally:
-        tracemalloc.stop()
-
-
-def test_the_document_says_the_same_as_the_record(publisher, publish):
+def test_the_document_says_the_same_as_the_record(published, publish):
     found = publish()
-    _, raw = publisher.version("acme", "main")
+    _, raw = published.version("acme", "main")
     document = Config.parse(parse_compact(raw, typ=TYP).payload)
     for name in ("account", "stream", "root_version", "version", "issued", "expires"):
         assert getattr(document, name) == getattr(found, name)
@@ -115,12 +89,12 @@ def test_a_change_that_is_refused_costs_no_number(services, publisher, publish, 
     assert publish().version == 2
 
 
-def test_streams_of_an_account_share_one_counter(publisher, publish, add_stream):
+def test_streams_of_an_account_share_one_counter(published, publish, add_stream):
     add_stream("canary")
     found = [publish(stream=name).version for name in ("canary", "main", "canary", "main")]
     assert found == [2, 3, 4, 5]
-    assert [each.version for each in publisher.history("acme", "main")] == [5, 3, 1]
-    assert publisher.version("acme", "canary")[0].version == 4
+    assert [each.version for each in published.history("acme", "main")] == [5, 3, 1]
+    assert published.version("acme", "canary")[0].version == 4
 
 
 def test_accounts_count_apart(publish, beta):
@@ -142,18 +116,18 @@ def test_a_published_version_never_changes(services, publish, add_domain, clock)
 def test_clients_follow_every_version_from_the_first_on(services, publish, add_domain, clock):
     states = []
     for number in range(4):
-        states.append(TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "main")))
+        states.append(TrustedState.from_bootstrap(services.published.bootstrap("acme", "main")))
         clock.advance(days=3)
         add_domain(f"h{number}.example.com")
-    _, raw = services.publisher.version("acme", "main")
+    _, raw = services.published.version("acme", "main")
     assert {state.advance_config(raw).order for state in states} == {(1, 5)}
 
 
 def test_publishing_with_the_clock_set_back_still_goes_forward(services, publish, clock):
-    start = TrustedState.from_bootstrap(services.publisher.bootstrap("acme", "main"))
+    start = TrustedState.from_bootstrap(services.published.bootstrap("acme", "main"))
     clock.advance(days=-30)
     publish()
-    _, raw = services.publisher.version("acme", "main")
+    _, raw = services.published.version("acme", "main")
     assert start.advance_config(raw).order == (1, 2)
 
 
@@ -169,7 +143,7 @@ def test_publishes_from_many_threads_never_share_a_number(services, add_domain, 
     assert counter(services) == 41
     for publication in found:
         # Each version holds exactly what was there when it was made: one domain more.
-        _, raw = services.publisher.version("acme", "main", publication.version)
+        _, raw = services.published.version("acme", "main", publication.version)
         document = Config.parse(parse_compact(raw, typ=TYP).payload)
         assert len(document.domains) == publication.version - 1
 
@@ -193,7 +167,7 @@ def test_a_version_is_announced_once_it_can_be_fetched(services, publish):
     seen = []
 
     def subscriber(announcement):
-        found, _ = services.publisher.version(
+        found, _ = services.published.version(
             announcement.account, announcement.stream, announcement.version
         )
         seen.append((found.root_version, found.version))
@@ -228,7 +202,7 @@ def test_a_lock_of_another_process_refuses_and_loses_nothing(
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnavailableError, match="locked by another process"):
             publish()
-        assert services.publisher.version("acme", "main")[0].version == 2
+        assert services.published.version("acme", "main")[0].version == 2
         other.execute("ROLLBACK")
     assert [each.version for each in heard] == [2]
     assert publish().version == 3
@@ -275,12 +249,14 @@ def test_a_config_is_signed_again_at_half_its_life_and_not_before(services, publ
     assert publisher.resign_due() == []
 
 
-def test_signing_again_changes_nothing_that_the_config_says(services, publisher, add_domain, clock):
+def test_signing_again_changes_nothing_that_the_config_says(
+    services, publisher, published, add_domain, clock
+):
     add_domain()
-    _, before = publisher.version("acme", "main")
+    _, before = published.version("acme", "main")
     clock.advance(days=8)
     publisher.resign_due()
-    _, after = publisher.version("acme", "main")
+    _, after = published.version("acme", "main")
     first, second = (Config.parse(parse_compact(raw, typ=TYP).payload) for raw in (before, after))
     assert first.domains == second.domains
     assert first.delivery == second.delivery
@@ -344,12 +320,12 @@ def test_the_lifetime_is_the_publishers(services, opened, clock, intent):
 
 
 def test_new_delivery_settings_are_published_in_every_stream(
-    publisher, publish, add_stream, intent
+    publisher, published, publish, add_stream, intent
 ):
     add_stream("canary")
     publish(stream="canary")
     settings = msgspec.structs.replace(
-        publisher.delivery("acme"),
+        published.delivery("acme"),
         urls=["https://new.example.com"],
         recovery_urls=["http://cdn.example.com"],
         refresh_interval=60,
@@ -359,72 +335,34 @@ def test_new_delivery_settings_are_published_in_every_stream(
         [("canary", 3), ("main", 4)],
         [("canary", 4), ("main", 3)],
     )
-    assert publisher.delivery("acme") == settings
+    assert published.delivery("acme") == settings
     for stream in ("main", "canary"):
-        publication, raw = publisher.version("acme", stream)
+        publication, raw = published.version("acme", stream)
         document = Config.parse(parse_compact(raw, typ=TYP).payload)
         assert document.delivery == settings.document()
         assert document.refresh_interval == dt.timedelta(minutes=1)
         assert publication.changed == ["delivery is now https://new.example.com"]
 
 
-def test_bad_delivery_settings_change_nothing(publisher, services, intent):
-    before = publisher.delivery("acme")
+def test_bad_delivery_settings_change_nothing(publisher, published, services, intent):
+    before = published.delivery("acme")
     for members in ({"urls": []}, {"pins": []}, {"urls": ["http://new.example.com"]}):
         with pytest.raises(InvalidError):
             publisher.publish(
                 "acme", [SetDelivery(settings=msgspec.structs.replace(before, **members))], intent
             )
-    assert publisher.delivery("acme") == before
+    assert published.delivery("acme") == before
     assert counter(services) == 1
 
 
-def test_delivery_settings_of_no_account_suggest_the_nearest(publisher, intent):
-    settings = publisher.delivery("acme")
+def test_delivery_settings_of_no_account_suggest_the_nearest(publisher, published, intent):
+    settings = published.delivery("acme")
     for use in (
-        lambda: publisher.delivery("acmee"),
+        lambda: published.delivery("acmee"),
         lambda: publisher.publish("acmee", [SetDelivery(settings=settings)], intent),
-        lambda: publisher.documents("acmee"),
-        lambda: publisher.bootstrap("acmee", "main"),
+        lambda: published.documents("acmee"),
+        lambda: published.bootstrap("acmee", "main"),
     ):
         with pytest.raises(NotFoundError) as caught:
             use()
         assert caught.value.hint == "did you mean acme?"
-
-
-# -- what was published --------------------------------------------------------------------------
-
-
-def test_the_history_is_the_newest_first_and_limited(publisher, publish):
-    for _ in range(4):
-        publish()
-    assert [each.version for each in publisher.history("acme", "main")] == [5, 4, 3, 2, 1]
-    assert [each.version for each in publisher.history("acme", "main", limit=2)] == [5, 4]
-
-
-def test_one_version_is_found_by_its_number(publisher, publish):
-    publish()
-    found, raw = publisher.version("acme", "main", 1)
-    assert found.version == 1
-    assert Config.parse(parse_compact(raw, typ=TYP).payload).version == 1
-    with pytest.raises(NotFoundError, match="no config version 9 in acme/main") as caught:
-        publisher.version("acme", "main", 9)
-    assert caught.value.hint == "livepin config log shows which there are"
-
-
-def test_a_stream_without_a_config_has_no_version_and_no_document(publisher, add_stream):
-    add_stream("canary")
-    with pytest.raises(NotFoundError):
-        publisher.version("acme", "canary")
-    assert set(publisher.documents("acme").configs) == {"main"}
-
-
-def test_the_documents_are_the_newest_configs_and_all_roots(services, publisher, publish, beta):
-    beta.add_root()
-    publish("beta")
-    found = publisher.documents("beta")
-    assert set(found.roots) == {1, 2}
-    assert list(found.configs) == ["main"]
-    config = found.configs["main"]
-    assert (config.root_version, config.version) == (2, 2)
-    assert config.raw == publisher.version("beta", "main")[1]

@@ -67,13 +67,13 @@ def publish(stage):
 
 
 def hosts(services, stream="main"):
-    _, raw = services.publisher.version("acme", stream)
+    _, raw = services.published.version("acme", stream)
     document = Config.parse(parse_compact(raw, typ=config.TYP).payload)
     return [each.pattern for each in document.domains]
 
 
 def versions(services, stream="main"):
-    return [each.version for each in services.publisher.history("acme", stream)]
+    return [each.version for each in services.published.history("acme", stream)]
 
 
 # -- gathering -----------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_who_may_not_make_a_change_does_not_publish_it_from_the_stage(
 
 def test_a_stage_of_several_streams_is_published_at_once(services, stage, publish):
     stage.make("acme", AddStream(new=NewStream(name="canary")), BOB)
-    settings = structs.replace(services.publisher.delivery("acme"), refresh_interval=60)
+    settings = structs.replace(services.published.delivery("acme"), refresh_interval=60)
     stage.make("acme", SetDelivery(settings=settings), STAGED)
     done = publish(role=Role.ADMIN)
     assert sorted(each.stream for each in done) == ["canary", "main"]
@@ -286,7 +286,7 @@ def test_it_is_published_once_however_many_processes_look(services, stage, add, 
 
     stage.make("acme", add(), structs.replace(ALICE, how=How(at=at(clock, hours=1))))
     clock.advance(hours=1)
-    other = module.Stage(services.database, services.publisher, clock=clock)
+    other = module.Stage(services.database, services.publisher, services.published, clock=clock)
     loaded = other._load
 
     def late(*arguments):

@@ -12,7 +12,7 @@ from livepin_server.services.numbering import HIGHEST
 def test_every_stream_is_published_again_above_it(services, intent):
     services.streams.add("acme", NewStream(name="canary"), intent)
     start = {
-        name: TrustedState.from_bootstrap(services.publisher.bootstrap("acme", name))
+        name: TrustedState.from_bootstrap(services.published.bootstrap("acme", name))
         for name in ("main", "canary")
     }
     announced = []
@@ -23,7 +23,7 @@ def test_every_stream_is_published_again_above_it(services, intent):
     for each in done:
         assert (each.author, each.reason) == (intent.author, intent.reason)
         assert each.changed == ["versions go on above 1000"]
-        raw = services.publisher.version("acme", each.stream)[1]
+        raw = services.published.version("acme", each.stream)[1]
         state = start[each.stream].advance_config(raw)
         assert state.config.domains == start[each.stream].config.domains
     assert services.versions.raise_above("acme", 2000, intent)[0].version == 2001

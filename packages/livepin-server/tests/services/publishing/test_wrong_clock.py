@@ -19,33 +19,30 @@ JUMPS = [
 
 
 @pytest.fixture
-def publisher(services):
-    return services.publisher
-
-
-@pytest.fixture
 def publish(publisher, intent):
     return lambda: publisher.republish("acme", "main", intent)
 
 
 @pytest.fixture
-def newest(publisher):
-    return lambda: publisher.version("acme", "main")[1]
+def newest(published):
+    return lambda: published.version("acme", "main")[1]
 
 
 def parsed(raw):
     return Config.parse(parse_compact(raw, typ=TYP).payload)
 
 
-def warnings(publisher, clock):
-    return expiry.warnings(publisher.expiries(), clock())
+def warnings(published, clock):
+    return expiry.warnings(published.expiries(), clock())
 
 
-def test_a_config_of_the_future_is_signed_again_at_once_and_once(publisher, publish, clock):
+def test_a_config_of_the_future_is_signed_again_at_once_and_once(
+    publisher, published, publish, clock
+):
     clock.advance(days=365)
     publish()
     clock.advance(days=-365)
-    assert warnings(publisher, clock) == [
+    assert warnings(published, clock) == [
         "config 2 of acme/main was issued at 2027-11-23 12:00, which is in the future"
     ]
     (found,) = publisher.resign_due()
@@ -64,10 +61,10 @@ def test_a_clock_that_is_a_little_behind_signs_nothing_again(publisher, publish,
 
 
 def test_an_app_that_took_a_config_of_the_future_finds_the_next_one_fresh(
-    publisher, publish, newest, clock
+    published, publish, newest, clock
 ):
     """Its trusted now is the latest time of issue (rule 8); `stale: refuse` would shut it out."""
-    early = TrustedState.from_bootstrap(publisher.bootstrap("acme", "main"))
+    early = TrustedState.from_bootstrap(published.bootstrap("acme", "main"))
     clock.advance(days=365)
     publish()
     misled = early.advance_config(newest())
@@ -79,20 +76,20 @@ def test_an_app_that_took_a_config_of_the_future_finds_the_next_one_fresh(
         assert after.config.issued == clock()
     assert misled.clock_is_wrong(now=clock())  # all that it can know
     assert not early.advance_config(newest()).clock_is_wrong(now=clock())
-    assert warnings(publisher, clock) == [
+    assert warnings(published, clock) == [
         "the clock of a server was ahead once: apps go by that time until there is a new root, "
         "so config 3 of acme/main expires only on 2027-12-07"
     ]
 
 
-def test_a_new_root_ends_it(services, publisher, beta, clock, intent):
+def test_a_new_root_ends_it(services, publisher, published, beta, clock, intent):
     clock.advance(days=365)
     publisher.republish("beta", "main", intent)
     clock.advance(days=-365)
     beta.add_root()
     found = publisher.republish("beta", "main", intent)
     assert found.expires == clock() + expiry.LIFETIME
-    assert not [each for each in warnings(publisher, clock) if "beta" in each]
+    assert not [each for each in warnings(published, clock) if "beta" in each]
 
 
 def test_other_streams_are_not_bound_by_it(services, publisher, publish, clock, intent):
@@ -104,10 +101,10 @@ def test_other_streams_are_not_bound_by_it(services, publisher, publish, clock, 
     assert found.expires == clock() + expiry.LIFETIME
 
 
-def test_a_root_signed_by_a_clock_that_was_ahead_counts_too(publisher, publish, clock, newest):
+def test_a_root_signed_by_a_clock_that_was_ahead_counts_too(published, publish, clock, newest):
     clock.advance(days=-3)  # root 1 is of three days later
     publish()
-    state = TrustedState.from_bootstrap(publisher.bootstrap("acme", "main"))
+    state = TrustedState.from_bootstrap(published.bootstrap("acme", "main"))
     assert parsed(newest()).expires == clock() + 17 * DAY
     assert not state.is_stale(now=clock() + 13 * DAY)
 
@@ -115,10 +112,10 @@ def test_a_root_signed_by_a_clock_that_was_ahead_counts_too(publisher, publish, 
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 def test_whatever_the_clock_does_versions_rise_and_apps_go_on(
-    publisher, publish, newest, clock, torture
+    publisher, published, publish, newest, clock, torture
 ):
     chance, right = torture.chance, clock()
-    oldest = TrustedState.from_bootstrap(publisher.bootstrap("acme", "main"))
+    oldest = TrustedState.from_bootstrap(published.bootstrap("acme", "main"))
     states, version = [oldest], 1
     for _ in range(20 * torture.kills):
         clock.now = right if chance.random() < 0.3 else clock() + chance.choice(JUMPS)
@@ -129,7 +126,7 @@ def test_whatever_the_clock_does_versions_rise_and_apps_go_on(
         else:
             version += len(publisher.resign_due())
             assert publisher.resign_due() == []
-        found, raw = publisher.version("acme", "main")
+        found, raw = published.version("acme", "main")
         assert found.version == version
         some = chance.sample(states, min(len(states), 9))
         states = [each.advance_config(raw) for each in (oldest, *some)]

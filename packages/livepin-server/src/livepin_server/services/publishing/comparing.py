@@ -16,8 +16,7 @@ from livepin_server.storage.database import Database
 from livepin_server.storage.schema import configs
 
 from .difference import difference
-from .published import require_stream
-from .publisher import Publisher
+from .published import Published, require_stream
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -36,7 +35,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 def compare(
-    publisher: Publisher,
+    published: Published,
     database: Database,
     account: str,
     stream: str,
@@ -51,7 +50,7 @@ def compare(
     documents, found = [], []
     for number in (old, new):
         try:
-            publication, raw = publisher.version(account, stream, number)
+            publication, raw = published.version(account, stream, number)
         except NotFoundError:
             _require_of(database, account, stream, number)
             raise

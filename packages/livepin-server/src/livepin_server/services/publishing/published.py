@@ -1,17 +1,25 @@
-"""`Published`: what was published, as delivery needs it. No key, and no table that holds one."""
+"""`Published`: what was published, for delivery and for people. No key, no table that holds one."""
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
+
 import msgspec
+from livepin.bootstrap import Bootstrap
 from sqlalchemy import Connection, ScalarSelect, func, select
 from sqlalchemy.engine import Row
 
+from livepin_server.errors import NotFoundError
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.expiry import Expiry
-from livepin_server.services.model import AccountDocuments, ConfigDocument
+from livepin_server.services.model import AccountDocuments, ConfigDocument, Publication
 from livepin_server.services.nearest import not_found
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, configs, roots, streams
+
+_MOST_LISTED = 50  # versions
+RECORD = [each for each in configs.c if each.name != "document"]  # a document may be megabytes
 
 
 class Published:
@@ -76,6 +84,74 @@ class Published:
             roots={row.version: row.document for row in found},
         )
 
+    def delivery(self, account: str) -> DeliverySettings:
+        """Return where the documents of an account are delivered."""
+        with self._database.reading() as connection:
+            require_account(connection, account)
+            text = connection.scalars(
+                select(accounts.c.delivery).where(accounts.c.name == account)
+            ).one()
+        return msgspec.json.decode(text, type=DeliverySettings)
+
+    def history(self, account: str, stream: str, *, limit: int = 50) -> list[Publication]:
+        """Return the versions of a stream, the newest first."""
+        with self._database.reading() as connection:
+            require_stream(connection, account, stream)
+            rows = connection.execute(
+                select(*RECORD)
+                .where(configs.c.account == account, configs.c.stream == stream)
+                .order_by(configs.c.version.desc())
+                .limit(limit)
+            ).all()
+        return [publication_of(row) for row in rows]
+
+    def newest(self, account: str, stream: str) -> int:
+        """Return the newest version of a stream."""
+        with self._database.reading() as connection:
+            require_stream(connection, account, stream)
+            version = select(func.max(configs.c.version)).where(
+                configs.c.account == account, configs.c.stream == stream
+            )
+            return connection.scalar(version) or 0
+
+    def changed_since(self, account: str, moment: datetime) -> list[Publication]:
+        """Return the versions of all streams that changed something after a moment."""
+        with self._database.reading() as connection:
+            found = connection.execute(
+                select(*RECORD)
+                .where(
+                    configs.c.account == account,
+                    configs.c.issued >= moment,
+                    configs.c.changed != "[]",
+                )
+                .order_by(configs.c.version.desc())
+                .limit(_MOST_LISTED)
+            ).all()
+        return [publication_of(row) for row in found]
+
+    def version(
+        self, account: str, stream: str, version: int | None = None
+    ) -> tuple[Publication, bytes]:
+        """Return one version of a stream, the newest unless said, and its signed bytes."""
+        with self._database.reading() as connection:
+            require_stream(connection, account, stream)
+            query = select(configs).where(configs.c.account == account, configs.c.stream == stream)
+            if version is not None:
+                query = query.where(configs.c.version == version)
+            row = connection.execute(query.order_by(configs.c.version.desc()).limit(1)).first()
+        if row is None:
+            raise NotFoundError(
+                f"there is no config version {version} in {account}/{stream}",
+                hint="livepin config log shows which there are",
+            )
+        return publication_of(row), row.document
+
+    def bootstrap(self, account: str, stream: str) -> Bootstrap:
+        """Return what an app built today embeds."""
+        publication, raw = self.version(account, stream)
+        documents = self.documents(account)
+        return Bootstrap(root=documents.roots[publication.root_version], config=raw)
+
 
 def require_account(connection: Connection, account: str) -> list[str]:
     """Return the streams of an account.
@@ -116,4 +192,19 @@ def _newest_version() -> ScalarSelect[int]:
         .order_by(others.c.version.desc())
         .limit(1)
         .scalar_subquery()
+    )
+
+
+def publication_of(row: Row[tuple[object, ...]]) -> Publication:
+    """Return the publication that a row of `RECORD` tells of."""
+    return Publication(
+        account=row.account,
+        stream=row.stream,
+        root_version=row.root_version,
+        version=row.version,
+        issued=row.issued,
+        expires=row.expires,
+        author=row.author,
+        reason=row.reason,
+        changed=json.loads(row.changed),
     )

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
-from livepin.bootstrap import Bootstrap
 from livepin.documents import Config, Root, config
 from livepin.documents.root import TYP as ROOT_TYP
 from livepin.errors import LivepinError, MalformedError, VerificationError
@@ -26,11 +25,7 @@ from livepin_server.bus.memory import Announcement, Bus
 from livepin_server.custody.keeping import Custody
 from livepin_server.errors import (
     ConflictError,
-    InvalidError,
-    NotFoundError,
-    OutdatedError,
     ServiceError,
-    UnconfirmedError,
 )
 from livepin_server.probing.probe import Observation, Target
 from livepin_server.services import key_rows, rows
@@ -38,9 +33,9 @@ from livepin_server.services.audit import Action, Entry, entry_of
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.changes import Applying, Change, SetDelivery
 from livepin_server.services.delivery_settings import DeliverySettings
-from livepin_server.services.expiry import AHEAD, LIFETIME, Expiry
+from livepin_server.services.expiry import AHEAD, LIFETIME
 from livepin_server.services.guard_settings import guard_settings
-from livepin_server.services.model import AccountDocuments, How, Intent, Publication
+from livepin_server.services.model import Intent, Publication
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, configs, roots
 
@@ -49,13 +44,11 @@ from .check import check
 from .difference import Difference, difference
 from .findings import Finding, Findings, Limits
 from .guards import judge, needed
-from .published import Published, newest, require_account, require_stream
+from .published import newest, require_stream
+from .refusing import require_expected, require_reason, require_standing
 from .served import Observations
 
-_MOST_LISTED = 50  # versions
 _MOST_LOOKS = 4  # at what is served, for one publish
-_MOST_TOLD = 3  # versions, and lines of each, in an error
-_RECORD = [each for each in configs.c if each.name != "document"]  # a document may be megabytes
 
 logger = logging.getLogger("livepin.publishing")
 
@@ -98,7 +91,7 @@ class _DoneMeanwhileError(Exception):
 
 
 class Publisher:
-    """Publishes configs, and gives out what was published."""
+    """Publishes configs."""
 
     def __init__(
         self,
@@ -278,15 +271,6 @@ class Publisher:
         )
         return replace(draft, findings=findings)
 
-    def delivery(self, account: str) -> DeliverySettings:
-        """Return where the documents of an account are delivered."""
-        with self._database.reading() as connection:
-            require_account(connection, account)
-            text = connection.scalars(
-                select(accounts.c.delivery).where(accounts.c.name == account)
-            ).one()
-        return msgspec.json.decode(text, type=DeliverySettings)
-
     def resign_due(self) -> list[Publication]:
         """Publish again, unchanged, each config that has lived half its time, or is of the future.
 
@@ -454,75 +438,6 @@ class Publisher:
         """Tell delivery in this process that a version was committed."""
         self._bus.announce(_announcement(publication))
 
-    # -- what was published ---------------------------------------------------------------------
-
-    def history(self, account: str, stream: str, *, limit: int = 50) -> list[Publication]:
-        """Return the versions of a stream, the newest first."""
-        with self._database.reading() as connection:
-            require_stream(connection, account, stream)
-            rows = connection.execute(
-                select(*_RECORD)
-                .where(configs.c.account == account, configs.c.stream == stream)
-                .order_by(configs.c.version.desc())
-                .limit(limit)
-            ).all()
-        return [_publication(row) for row in rows]
-
-    def newest(self, account: str, stream: str) -> int:
-        """Return the newest version of a stream."""
-        with self._database.reading() as connection:
-            require_stream(connection, account, stream)
-            version = select(func.max(configs.c.version)).where(
-                configs.c.account == account, configs.c.stream == stream
-            )
-            return connection.scalar(version) or 0
-
-    def changed_since(self, account: str, moment: datetime) -> list[Publication]:
-        """Return the versions of all streams that changed something after a moment."""
-        with self._database.reading() as connection:
-            found = connection.execute(
-                select(*_RECORD)
-                .where(
-                    configs.c.account == account,
-                    configs.c.issued >= moment,
-                    configs.c.changed != "[]",
-                )
-                .order_by(configs.c.version.desc())
-                .limit(_MOST_LISTED)
-            ).all()
-        return [_publication(row) for row in found]
-
-    def version(
-        self, account: str, stream: str, version: int | None = None
-    ) -> tuple[Publication, bytes]:
-        """Return one version of a stream, the newest unless said, and its signed bytes."""
-        with self._database.reading() as connection:
-            require_stream(connection, account, stream)
-            query = select(configs).where(configs.c.account == account, configs.c.stream == stream)
-            if version is not None:
-                query = query.where(configs.c.version == version)
-            row = connection.execute(query.order_by(configs.c.version.desc()).limit(1)).first()
-        if row is None:
-            raise NotFoundError(
-                f"there is no config version {version} in {account}/{stream}",
-                hint="livepin config log shows which there are",
-            )
-        return _publication(row), row.document
-
-    def bootstrap(self, account: str, stream: str) -> Bootstrap:
-        """Return what an app built today embeds."""
-        publication, raw = self.version(account, stream)
-        documents = self.documents(account)
-        return Bootstrap(root=documents.roots[publication.root_version], config=raw)
-
-    def expiries(self) -> list[Expiry]:
-        """Return the newest root of each account and the newest config of each stream."""
-        return Published(self._database).expiries()
-
-    def documents(self, account: str) -> AccountDocuments:
-        """Return everything that delivery serves for an account."""
-        return Published(self._database).documents(account)
-
     def _signer(self, connection: Connection, account: str, root: Root) -> Signer:
         found = key_rows.signer(connection, self._custody, account, "config", root)
         if found is not None:
@@ -560,49 +475,6 @@ def _versions(found: Config) -> dict[str, int]:
     return {"version": found.version, "root_version": found.root_version}
 
 
-def require_reason(intent: Intent) -> None:
-    """Refuse to force anything without saying why."""
-    if intent.how.force and not intent.reason:
-        raise InvalidError("expected a reason, for it is forced", hint="--reason TEXT")
-
-
-def require_standing(found: Sequence[Findings], how: How) -> None:
-    """Refuse what a guard refuses, and what it asks where nobody has agreed."""
-    standing = [
-        finding
-        for each in found
-        for finding in each.refused
-        if not (how.force and finding.forcible)
-    ]
-    if standing:
-        raise ConflictError(
-            "; ".join(each.message for each in standing[:_MOST_TOLD]), hint=standing[0].hint
-        )
-    asked = [finding.message for each in found for finding in each.to_confirm]
-    if asked and not how.confirmed:
-        raise UnconfirmedError(asked)
-
-
-def require_expected(
-    connection: Connection, account: str, streams: list[str] | None, expected: int | None
-) -> None:
-    """Refuse where one of these streams, or any, has changed after the version `expected`."""
-    if expected is None:
-        return
-    query = select(*_RECORD).where(
-        configs.c.account == account, configs.c.version > expected, configs.c.changed != "[]"
-    )
-    if streams is not None:
-        query = query.where(configs.c.stream.in_(streams))
-    found = connection.execute(query.order_by(configs.c.version)).all()
-    if found:
-        said = "; ".join(_told(_publication(row)) for row in found[:_MOST_TOLD])
-        more = f"; and {len(found) - _MOST_TOLD} more" if len(found) > _MOST_TOLD else ""
-        raise OutdatedError(
-            f"meanwhile was published: {said}{more}", hint="look at it, then try again"
-        )
-
-
 def _said(finding: Finding) -> str:
     return f"{finding.message}; {finding.hint}" if finding.hint else finding.message
 
@@ -610,12 +482,6 @@ def _said(finding: Finding) -> str:
 def _overruled(found: Findings) -> list[str]:
     """Return what was published against: who forced it sees what it was."""
     return [f"published all the same: {each.message}" for each in found.refused]
-
-
-def _told(found: Publication) -> str:
-    lines = ", ".join(found.changed[:_MOST_TOLD])
-    more = ", ..." if len(found.changed) > _MOST_TOLD else ""
-    return f"version {found.version} of {found.stream} by {found.author} ({lines}{more})"
 
 
 def _config(raw: bytes) -> Config:
@@ -652,18 +518,4 @@ def _announcement(publication: Publication) -> Announcement:
         stream=publication.stream,
         root_version=publication.root_version,
         version=publication.version,
-    )
-
-
-def _publication(row: Row[tuple[object, ...]]) -> Publication:
-    return Publication(
-        account=row.account,
-        stream=row.stream,
-        root_version=row.root_version,
-        version=row.version,
-        issued=row.issued,
-        expires=row.expires,
-        author=row.author,
-        reason=row.reason,
-        changed=json.loads(row.changed),
     )

@@ -42,8 +42,9 @@ from livepin_server.services.model import (
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import accounts, staged_changes, stages
 
-from .published import require_account
-from .publisher import Publisher, StreamTrial, require_reason
+from .published import Published, require_account
+from .publisher import Publisher, StreamTrial
+from .refusing import require_reason
 
 _MOST_CHANGES = 1000  # on one stage
 _MOST_STAGES = 100  # of an account
@@ -71,11 +72,17 @@ class Stage:
     """Publishes changes, or keeps them until somebody does, or until their time has come."""
 
     def __init__(
-        self, database: Database, publisher: Publisher, *, clock: Callable[[], datetime]
+        self,
+        database: Database,
+        publisher: Publisher,
+        published: Published,
+        *,
+        clock: Callable[[], datetime],
     ) -> None:
         self._audit = Audit(database)
         self._database = database
         self._publisher = publisher
+        self._published = published
         self._clock = clock
 
     def make(self, account: str, change: Change, intent: Intent) -> list[Publication] | Staged:
@@ -162,7 +169,7 @@ class Stage:
         return Trial(
             stage=view,
             streams=self._publisher.try_out(account, changes, intent),
-            meanwhile=self._publisher.changed_since(account, view.created),
+            meanwhile=self._published.changed_since(account, view.created),
         )
 
     def publish(
