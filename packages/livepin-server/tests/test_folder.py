@@ -402,7 +402,10 @@ def test_a_database_that_is_read_only_is_read_all_the_same(
     pragma("query_only=1")
     with open_folder(data_folder) as opened:
         assert opened.services.api_keys.verify(key, "192.0.2.7").name == "operator"
-    assert caplog.messages == ["the last uses of API keys are not kept: the database is read-only"]
+    assert caplog.messages == [
+        "a change was refused: the database is read-only",
+        "the last uses of API keys are not kept: the database is read-only",
+    ]
 
 
 def test_a_new_operator_key_is_an_admin_of_everything_under_a_free_name(opened):

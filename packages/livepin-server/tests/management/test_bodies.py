@@ -148,6 +148,29 @@ def test_a_body_that_is_no_object_is_refused(send, method, path, schema, body: b
     assert send(method, path, body) == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("root/prepare", {"replace_online": 0}, "replace_online: Expected `bool`, got `int`"),
+        ("root/prepare", {"threshold": "1"}, "threshold: Expected `int | null`, got `str`"),
+        ("root/prepare", {"days": True}, "days: Expected `int`, got `bool`"),
+        ("api-keys", {"name": 7, "role": "viewer"}, "name: Expected `str`, got `int`"),
+        (
+            "domains/a.test/pins",
+            {"pins": [{"sha256": "A", "backup": "true"}]},
+            "pins[0].backup: Expected `bool`, got `str`",
+        ),
+    ],
+)
+def test_a_member_is_what_it_says_and_nothing_that_it_might_mean(
+    two_accounts, assert_problem, path, body, detail
+) -> None:
+    answer = two_accounts.send(
+        "POST", f"/v1/accounts/acme/{path}", to="management", key=two_accounts.key(), json=body
+    )
+    assert assert_problem(answer, 400)["detail"] == detail
+
+
 @pytest.mark.parametrize(("method", "path", "schema"), TAKING, ids=NAMES)
 def test_deep_nesting_is_refused(send, method, path, schema) -> None:
     name = next(

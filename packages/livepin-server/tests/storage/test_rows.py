@@ -27,6 +27,11 @@ def empty(request, tmp_path, open_database):
 
 def account(name="acme", **members):
     """Return a row of `accounts` as a backup holds it."""
+    return first_account(name, **({"guards": "{}", "last_stage": 0} | members))
+
+
+def first_account(name="acme", **members):
+    """Return a row of `accounts` as the first schema has it."""
     row = {
         "name": name, "created": MICROSECONDS, "last_version": 7, "active": True, "delivery": "{}",
     } | members  # fmt: skip
@@ -50,7 +55,8 @@ def test_a_row_comes_out_as_it_went_in(empty):
     assert fill(empty, account(), account("beta", active=False)) == 2
     ((_, found),) = held(empty).items()
     assert found == [
-        ("acme", MICROSECONDS, 7, True, "{}"), ("beta", MICROSECONDS, 7, False, "{}")
+        ("acme", MICROSECONDS, 7, True, "{}", "{}", 0),
+        ("beta", MICROSECONDS, 7, False, "{}", "{}", 0),
     ]  # fmt: skip
     with empty.reading() as connection:
         created = connection.scalar(select(accounts.c.created))
@@ -140,7 +146,7 @@ def test_rows_of_the_first_schema_are_brought_to_this_version(tmp_path, open_dat
     def fill_first(connection, tables):
         assert {"accounts", "streams", "configs"} <= tables
         assert "alembic_version" not in tables
-        return rows.fill(connection, tables, [account()])
+        return rows.fill(connection, tables, [first_account()])
 
     assert schema_version.restore(database, "0001", fill_first) == 1
     schema_version.require_current(database)
@@ -167,7 +173,7 @@ def test_what_fails_half_way_leaves_an_empty_database(empty, tmp_path, open_data
     schema_version.remove(empty)
 
     def fail(connection, tables):
-        rows.fill(connection, tables, [account()])
+        rows.fill(connection, tables, [first_account()])
         raise KeyError("half way")
 
     with pytest.raises(KeyError):

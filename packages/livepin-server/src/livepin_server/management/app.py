@@ -24,6 +24,7 @@ from livepin_server.web.auth import (
     guard,
 )
 from livepin_server.web.blocked import BlockedAddresses
+from livepin_server.web.bodies import ExactRequest
 from livepin_server.web.limits import RateLimit
 from livepin_server.web.litestar_problems import HANDLERS as PROBLEM_HANDLERS
 
@@ -120,6 +121,7 @@ def _app(
         dependencies={name: Provide(give, sync_to_thread=False) for name, give in given.items()},
         middleware=[keys],
         guards=[guard],
+        request_class=ExactRequest,
         before_request=_refuse_browsers,
         after_request=_mark_staged,
         exception_handlers=PROBLEM_HANDLERS,

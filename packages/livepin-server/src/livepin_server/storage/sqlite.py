@@ -67,7 +67,12 @@ def settle(engine: Engine) -> None:
     """
     file = Path(engine.url.database or "").resolve()  # the log of a link is beside the file itself
     with engine.connect() as connection:
-        begin_writing(connection)  # nobody adds to the log meanwhile, or begins it anew
+        try:
+            begin_writing(connection)  # nobody adds to the log meanwhile, or begins it anew
+        except DBAPIError as exc:
+            if _code(exc) == _READ_ONLY:
+                return  # nothing will be acknowledged after it
+            raise
         try:
             _write_anew(file.with_name(f"{file.name}-wal"))
         except OSError as exc:
@@ -118,8 +123,12 @@ def lost_a_race(_: DBAPIError) -> bool:
 
 def is_of_the_disk(exc: DBAPIError) -> bool:
     """Tell whether the disk did not take what was to be written."""
-    code = getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF
-    return code in (_IO_ERROR, _FULL, _READ_ONLY)
+    return _code(exc) in (_IO_ERROR, _FULL, _READ_ONLY)
+
+
+def _code(exc: DBAPIError) -> int:
+    code: int = getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF
+    return code
 
 
 def in_words(exc: DBAPIError) -> ServiceError | None:

@@ -51,3 +51,10 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("account", "stage", "position", name=op.f("pk_staged_changes")),
     )
+
+
+def downgrade() -> None:
+    op.drop_table("staged_changes")
+    op.drop_table("stages")
+    op.drop_column("accounts", "last_stage")
+    op.drop_column("accounts", "guards")
