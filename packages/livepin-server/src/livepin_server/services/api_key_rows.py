@@ -44,6 +44,12 @@ def is_valid(row: Row[Any], now: datetime) -> bool:
     return row.revoked is None and (row.expires is None or now < row.expires)
 
 
+def ended(connection: Connection, key_id: str, now: datetime) -> str | None:
+    """Return the name of the key of that ID if it was revoked or has expired meanwhile."""
+    row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
+    return None if row is None or is_valid(row, now) else str(row.name)
+
+
 def is_lasting(row: Row[Any]) -> bool:
     """Tell whether a key can do everything, for ever, unless it is revoked."""
     admin = row.role == Role.ADMIN.value and row.account is None

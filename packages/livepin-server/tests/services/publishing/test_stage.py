@@ -313,6 +313,24 @@ def test_what_cannot_be_published_then_says_so_and_waits(services, stage, add, c
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("end", ["revoked", "expired"])
+def test_what_a_key_has_planned_does_not_outlive_it(services, stage, add, clock, end):
+    """A thief cannot leave a change behind for later; nor can who has left."""
+    expires = at(clock, minutes=30) if end == "expired" else None
+    admin = Intent(author="admin")
+    key, _ = services.api_keys.create("leaver", Role.OPERATOR, "acme", admin, expires=expires)
+    planned = structs.replace(ALICE, key_id=key.id, how=How(at=at(clock, hours=1)))
+    stage.make("acme", add(), planned)
+    if end == "revoked":
+        services.api_keys.revoke(key.id, admin)
+    clock.advance(hours=1)
+    assert stage.publish_due() == []
+    assert stage.show("acme", 1).failure.startswith("the API key 'leaver', which gave it its time")
+    assert hosts(services) == []
+    stage.publish("acme", 1, BOB, role=Role.OPERATOR)
+    assert hosts(services) == [HOST]
+
+
 @pytest.mark.parametrize("data_folder", ["sqlite"], indirect=True)
 def test_a_locked_database_is_no_failure(services, opened, stage, add, clock, pragma):
     stage.make("acme", add(), structs.replace(ALICE, how=How(at=at(clock, hours=1))))

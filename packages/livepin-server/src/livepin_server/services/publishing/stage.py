@@ -27,6 +27,7 @@ from livepin_server.errors import (
     ServiceError,
     UnavailableError,
 )
+from livepin_server.services import api_key_rows
 from livepin_server.services.audit import Action, entry_of
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.changes import Applying, Change, decode, encode
@@ -307,7 +308,13 @@ class Stage:
         intent = msgspec.json.decode(row.intent, type=Intent)
         how = structs.replace(intent.how, at=None, stage=False)
 
-        def claim(connection: Connection, _: datetime) -> None:
+        def claim(connection: Connection, now: datetime) -> None:
+            ended = api_key_rows.ended(connection, intent.key_id, now)
+            if ended is not None:
+                raise ConflictError(
+                    f"the API key {ended!r}, which gave it its time, is not valid any more",
+                    hint=f"livepin publish {view.number}, or livepin discard {view.number}",
+                )
             if guard_settings(connection, row.account).second_person and view.approved_by is None:
                 raise ConflictError(
                     "its time came before a second person had approved it",
