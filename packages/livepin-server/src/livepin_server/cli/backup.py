@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from dataclasses import asdict
@@ -19,9 +18,9 @@ from livepin_server.custody.root_file import SHORTEST_PASSPHRASE
 from livepin_server.errors import ServiceError
 
 from .api import Json, Local, data_folder, opening, reaching
-from .files import read_text
 from .output import CommandError, counted, progress, say, show_json, warn, working
 from .parameters import quoted
+from .passphrases import BACKUP_VARIABLE, passphrase
 from .places import Folder
 
 app = App(
@@ -31,11 +30,10 @@ app = App(
   livepin backup acme.age --passphrase-file words""",
 )
 _LOCAL = Local()
-VARIABLE = "LIVEPIN_BACKUP_PASSPHRASE"
 
 PassphraseFile = Annotated[
     Path | None,
-    Parameter(metavar="FILE", help=f"Holds the passphrase; else {VARIABLE}, or a question."),
+    Parameter(metavar="FILE", help=f"Holds the passphrase; else {BACKUP_VARIABLE}, or a question."),
 ]
 
 
@@ -95,41 +93,19 @@ def new_key(
     say(f"  livepin backup FILE --recipient {recipient}")
 
 
-def passphrase(file: Path | None, *questions: str) -> str:
-    """Return a passphrase from a file, the environment, or the answers to questions, which agree.
-
-    Raises:
-        CommandError: nobody is here to be asked, or the answers differ.
-    """
-    found = os.environ.get(VARIABLE) if file is None else read_text(file).strip()
-    if found or file is not None:
-        return found or ""
-    if not sys.stdin.isatty():
-        raise CommandError(
-            "expected a passphrase for the backup",
-            hint=f"--passphrase-file FILE, or the variable {VARIABLE}",
-        )
-    try:
-        first, *others = [getpass.getpass(each) for each in questions]
-    except EOFError as exc:
-        raise CommandError("expected a passphrase for the backup") from exc
-    if any(each != first for each in others):
-        raise CommandError("the two passphrases differ", hint="nothing was made: try again")
-    return first
-
-
 def _seal(recipients: tuple[str, ...], file: Path | None) -> Seal:
     if recipients and file is not None:
         raise CommandError("expected --recipient or --passphrase-file, found both")
     if recipients:
         return Seal(recipients=recipients).checked()
-    if file is None and VARIABLE not in os.environ and not sys.stdin.isatty():
+    if file is None and BACKUP_VARIABLE not in os.environ and not sys.stdin.isatty():
         raise CommandError(
             "expected --recipient AGE1..., or a passphrase: a backup holds every key of the server",
             hint="on another machine: livepin backup new-key FILE; it prints the recipient",
         )
     question = f"Passphrase for the backup (at least {SHORTEST_PASSPHRASE}): "
-    return Seal(passphrase=passphrase(file, question, "The same again: ")).checked()
+    found = passphrase("the backup", BACKUP_VARIABLE, file, question, "The same again: ")
+    return Seal(passphrase=found).checked()
 
 
 def _note(data: Path, made: dict[str, int]) -> bool:

@@ -1,10 +1,11 @@
-"""The passphrases of root key files: from a file, the environment or a question."""
+"""Passphrases: from a file, the environment or a question."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,8 @@ PassphraseFile = Annotated[
     ),
 ]
 
-_VARIABLE = "LIVEPIN_ROOT_PASSPHRASE"
-_NOT_ASKED = f"--passphrase-file FILE, or the variable {_VARIABLE}"
+ROOT_VARIABLE = "LIVEPIN_ROOT_PASSPHRASE"
+BACKUP_VARIABLE = "LIVEPIN_BACKUP_PASSPHRASE"
 
 
 def new_passphrase(root_key: Path, file: Path | None) -> str:
@@ -36,11 +37,9 @@ def new_passphrase(root_key: Path, file: Path | None) -> str:
         raise CommandError(f"{root_key} exists already", hint="name a new file")
     if not root_key.absolute().parent.is_dir():
         raise CommandError(f"{root_key.parent} is not a folder", hint="make it first")
-    found = _given(file)
-    if not found and file is None:
-        question = f"Passphrase for the root key (at least {SHORTEST_PASSPHRASE}): "
-        found = _asked(question, "The same again: ")
-    if not found or len(found) < SHORTEST_PASSPHRASE:
+    question = f"Passphrase for the root key (at least {SHORTEST_PASSPHRASE}): "
+    found = passphrase("the root key", ROOT_VARIABLE, file, question, "The same again: ")
+    if len(found) < SHORTEST_PASSPHRASE:
         raise CommandError(
             f"expected a passphrase of at least {SHORTEST_PASSPHRASE} characters",
             hint="six random words are long enough, and can be remembered",
@@ -54,21 +53,30 @@ def passphrase_of(root_key: Path, file: Path | None) -> str:
     Raises:
         CommandError: nobody is here to be asked.
     """
-    return _given(file) or _asked(f"Passphrase of {root_key}: ")
+    return passphrase("the root key", ROOT_VARIABLE, file, f"Passphrase of {root_key}: ")
 
 
-def _given(file: Path | None) -> str | None:
-    return os.environ.get(_VARIABLE) if file is None else read_text(file).strip()
+def passphrase(what: str, variable: str, file: Path | None, *questions: str) -> str:
+    """Return a passphrase from a file, the environment, or the answers to questions, which agree.
+
+    Raises:
+        CommandError: nobody is here to be asked, or the answers differ.
+    """
+    if file is not None:
+        return read_text(file).strip()
+    return os.environ.get(variable) or _asked(what, variable, questions)
 
 
-def _asked(*questions: str) -> str:
-    """Return the answer to each of these questions, which must be one."""
+def _asked(what: str, variable: str, questions: Sequence[str]) -> str:
     if not sys.stdin.isatty():
-        raise CommandError("expected a passphrase for the root key", hint=_NOT_ASKED)
+        raise CommandError(
+            f"expected a passphrase for {what}",
+            hint=f"--passphrase-file FILE, or the variable {variable}",
+        )
     try:
         first, *others = [getpass.getpass(each) for each in questions]
     except EOFError as exc:
-        raise CommandError("expected a passphrase for the root key") from exc
+        raise CommandError(f"expected a passphrase for {what}") from exc
     if any(each != first for each in others):
         raise CommandError("the two passphrases differ", hint="nothing was made: try again")
     return first

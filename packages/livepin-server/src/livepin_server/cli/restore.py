@@ -14,9 +14,10 @@ from livepin_server.custody import age
 from livepin_server.custody.age import Opening
 
 from .api import Json
-from .backup import PassphraseFile, passphrase
+from .backup import PassphraseFile
 from .output import FOUND, CommandError, counted, progress, say, show_json, warn, working
 from .parameters import quoted
+from .passphrases import BACKUP_VARIABLE, passphrase
 from .places import is_found_unsaid
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def _opening(file: Path, identities: tuple[Path, ...], passphrase_file: Path | N
         ) from exc
     if not under_passphrase:
         return Opening()  # whoever opens it says what is needed
-    return Opening(passphrase=passphrase(passphrase_file, "Passphrase of the backup: "))
+    question = "Passphrase of the backup: "
+    return Opening(passphrase=passphrase("the backup", BACKUP_VARIABLE, passphrase_file, question))
 
 
 def _check_database(option: str | None) -> None:

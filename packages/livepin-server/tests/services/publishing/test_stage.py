@@ -129,7 +129,7 @@ def test_a_stage_is_bounded(services, stage, new_pin, add, monkeypatch):
 
 
 def test_stages_are_bounded(services, stage, add, clock, monkeypatch):
-    monkeypatch.setattr("livepin_server.services.publishing.stage._MOST_STAGES", 1)
+    monkeypatch.setattr("livepin_server.services.publishing.stage_rows._MOST_STAGES", 1)
     at = structs.replace(ALICE, how=How(at=clock() + dt.timedelta(hours=1)))
     stage.make("acme", add("a.example.com"), at)
     with pytest.raises(ConflictError, match="at most 1 stages"):

@@ -15,14 +15,13 @@ from typing import Any, TypeVar
 import msgspec
 from livepin.errors import LivepinError
 from msgspec import structs
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.engine import Row
 
 from livepin_server.errors import (
     ConflictError,
     ForbiddenError,
     InvalidError,
-    NotFoundError,
     OutdatedError,
     ServiceError,
     UnavailableError,
@@ -30,25 +29,24 @@ from livepin_server.errors import (
 from livepin_server.services import api_key_rows
 from livepin_server.services.audit import Action, entry_of
 from livepin_server.services.audit.log import Audit
-from livepin_server.services.changes import Applying, Change, decode, encode
+from livepin_server.services.changes import Applying, Change, encode
 from livepin_server.services.guard_settings import GuardSettings, guard_settings
 from livepin_server.services.model import (
     Intent,
     Publication,
     Role,
     Staged,
-    StagedChange,
     StageView,
 )
 from livepin_server.storage.database import Database
-from livepin_server.storage.schema import accounts, staged_changes, stages
+from livepin_server.storage.schema import staged_changes, stages
 
+from . import stage_rows
 from .published import Published, require_account
 from .publisher import Publisher, StreamTrial
 from .refusing import require_reason
 
 _MOST_CHANGES = 1000  # on one stage
-_MOST_STAGES = 100  # of an account
 _LONGEST = timedelta(days=366)
 _SOON = timedelta(days=1)  # before its time, a stage that is not approved is a warning
 
@@ -113,9 +111,9 @@ class Stage:
                 return read(connection)
 
         def transaction(connection: Connection) -> _T:
-            found = _find(connection, account, None)
+            found = stage_rows.find(connection, account, None)
             if found is not None:
-                changes = _changes(connection, account, found.number)
+                changes = stage_rows.changes_of(connection, account, found.number)
                 self._replay(connection, account, changes, author="")
             return read(connection)
 
@@ -136,7 +134,7 @@ class Stage:
             found = connection.execute(
                 select(stages).where(stages.c.account == account).order_by(stages.c.number)
             ).all()
-            views = [_view(connection, row) for row in found]
+            views = [stage_rows.view_of(connection, row) for row in found]
         return sorted(views, key=lambda each: (each.at is not None, each.at or each.created))
 
     def warnings(self, account: str) -> list[str]:
@@ -197,7 +195,7 @@ class Stage:
 
         def claim(connection: Connection, _: datetime) -> None:
             self._check_person(connection, account, view, intent, approve=approve)
-            _take_down(connection, account, view)
+            stage_rows.take_down(connection, account, view)
 
         return self._publisher.publish(account, changes, intent, claim=claim)
 
@@ -207,7 +205,7 @@ class Stage:
         _require_seen(view, intent.how.expected)
 
         def transaction(connection: Connection) -> None:
-            _take_down(connection, account, view)
+            stage_rows.take_down(connection, account, view)
             self._tell(connection, "stage.discard", view, intent, {"changed": _lines(view)})
 
         self._database.write(transaction)
@@ -246,8 +244,8 @@ class Stage:
         def transaction(connection: Connection) -> Staged:
             require_account(connection, account)
             second_person = guard_settings(connection, account).second_person
-            row = None if at is not None else _find(connection, account, None)
-            before = [] if row is None else _changes(connection, account, row.number)
+            row = None if at is not None else stage_rows.find(connection, account, None)
+            before = [] if row is None else stage_rows.changes_of(connection, account, row.number)
             if len(before) >= _MOST_CHANGES:
                 raise ConflictError(
                     f"expected at most {_MOST_CHANGES} changes on a stage",
@@ -257,7 +255,9 @@ class Stage:
                 self._replay(connection, account, before, intent.author)
                 changed = self._replay(connection, account, [change], intent.author)
                 trial.rollback()
-            number = row.number if row is not None else _new(connection, account, now, intent)
+            number = (
+                row.number if row is not None else stage_rows.new(connection, account, now, intent)
+            )
             values = {"account": account, "stage": number, "position": len(before)}
             connection.execute(
                 insert(staged_changes).values(
@@ -270,8 +270,8 @@ class Stage:
                     created=now,
                 )
             )
-            _touch(connection, account, number)
-            view = _view(connection, _require(connection, account, number))
+            stage_rows.touch(connection, account, number)
+            view = stage_rows.view_of(connection, stage_rows.require(connection, account, number))
             self._tell(connection, "stage.add", view, intent, {"changed": changed, "at": at})
             return Staged(
                 stage=number,
@@ -295,11 +295,13 @@ class Stage:
             if approve:
                 self._check_person(connection, account, view, intent, approve=True)
                 values["approved_by"] = intent.author
-            _update(connection, account, view, values)
+            stage_rows.update_seen(connection, account, view, values)
             action: Action = "stage.approve" if approve else "stage.schedule"
             told = {"at": intent.how.at, "changed": _lines(view)}
             self._tell(connection, action, view, intent, told)
-            return _view(connection, _require(connection, account, view.number))
+            return stage_rows.view_of(
+                connection, stage_rows.require(connection, account, view.number)
+            )
 
         return self._database.write(transaction)
 
@@ -321,7 +323,7 @@ class Stage:
                     hint=f"livepin publish {view.number} --approve",
                 )
             try:
-                _take_down(connection, row.account, view)
+                stage_rows.take_down(connection, row.account, view)
             except OutdatedError as exc:
                 raise _GoneError from exc
 
@@ -330,12 +332,13 @@ class Stage:
         )
 
     def _keep_failure(self, row: Row[Any], failure: str) -> None:
-        this = (stages.c.account == row.account, stages.c.number == row.number)
         intent = Intent(author="livepin", reason="its time had come")
 
         def transaction(connection: Connection) -> None:
-            connection.execute(update(stages).where(*this).values(failure=failure))
-            view = _view(connection, _require(connection, row.account, row.number))
+            stage_rows.keep_failure(connection, row.account, row.number, failure)
+            view = stage_rows.view_of(
+                connection, stage_rows.require(connection, row.account, row.number)
+            )
             self._tell(connection, "stage.fail", view, intent, {"failure": failure})
 
         self._database.write(transaction)
@@ -368,8 +371,10 @@ class Stage:
 
     def _load(self, account: str, number: int | None) -> tuple[StageView, list[Change]]:
         with self._database.reading() as connection:
-            row = _require(connection, account, number)
-            return _view(connection, row), _changes(connection, account, row.number)
+            row = stage_rows.require(connection, account, number)
+            return stage_rows.view_of(connection, row), stage_rows.changes_of(
+                connection, account, row.number
+            )
 
     def _check_person(
         self,
@@ -388,7 +393,7 @@ class Stage:
                 f"changes of {account} are published by a second person",
                 hint="by another API key: livepin publish --approve",
             )
-        of_stage = _of(account, view.number)
+        of_stage = stage_rows.of(account, view.number)
         if intent.key_id in connection.scalars(select(staged_changes.c.key_id).where(*of_stage)):
             raise ConflictError(
                 "nobody approves their own changes: this API key has staged one of them",
@@ -404,117 +409,9 @@ def only(outcome: list[Publication] | Staged) -> Publication | Staged:
     return publication
 
 
-def _of(account: str, number: int) -> tuple[Any, Any]:
-    return staged_changes.c.account == account, staged_changes.c.stage == number
-
-
-def _find(connection: Connection, account: str, number: int | None) -> Row[Any] | None:
-    this = stages.c.at.is_(None) if number is None else stages.c.number == number
-    return connection.execute(select(stages).where(stages.c.account == account, this)).first()
-
-
-def _require(connection: Connection, account: str, number: int | None) -> Row[Any]:
-    require_account(connection, account)
-    row = _find(connection, account, number)
-    if row is None:
-        what = "nothing is staged" if number is None else f"there is no stage {number}"
-        raise NotFoundError(f"{what} in {account}", hint="see: livepin status")
-    return row
-
-
-def _new(connection: Connection, account: str, now: datetime, intent: Intent) -> int:
-    """Make a stage, and return its number, which no other had or will have."""
-    held = select(func.count()).select_from(stages).where(stages.c.account == account)
-    if (connection.scalar(held) or 0) >= _MOST_STAGES:
-        raise ConflictError(
-            f"expected at most {_MOST_STAGES} stages in an account", hint="see: livepin status"
-        )
-    number = connection.execute(
-        update(accounts)
-        .where(accounts.c.name == account)
-        .values(last_stage=accounts.c.last_stage + 1)
-        .returning(accounts.c.last_stage)
-    ).scalar_one()
-    kept = None if intent.how.at is None else msgspec.json.encode(intent).decode()
-    connection.execute(
-        insert(stages).values(
-            account=account, number=number, revision=0, created=now, at=intent.how.at, intent=kept
-        )
-    )
-    return int(number)
-
-
-def _touch(connection: Connection, account: str, number: int) -> None:
-    this = (stages.c.account == account, stages.c.number == number)
-    connection.execute(update(stages).where(*this).values(revision=stages.c.revision + 1))
-
-
-def _update(connection: Connection, account: str, view: StageView, values: dict[str, Any]) -> None:
-    """Change a stage that is still as it was seen."""
-    done = connection.execute(
-        update(stages)
-        .where(
-            stages.c.account == account,
-            stages.c.number == view.number,
-            stages.c.revision == view.revision,
-        )
-        .values(**values, revision=view.revision + 1)
-    )
-    if done.rowcount != 1:
-        raise _outdated(view)
-
-
-def _take_down(connection: Connection, account: str, view: StageView) -> None:
-    """Remove a stage that is still as it was seen, with its changes."""
-    done = connection.execute(
-        delete(stages).where(
-            stages.c.account == account,
-            stages.c.number == view.number,
-            stages.c.revision == view.revision,
-        )
-    )
-    if done.rowcount != 1:
-        raise _outdated(view)
-
-
-def _outdated(view: StageView) -> OutdatedError:
-    return OutdatedError(
-        f"stage {view.number} has changed, or was published or discarded meanwhile",
-        hint="see: livepin diff",
-    )
-
-
-def _changes(connection: Connection, account: str, number: int) -> list[Change]:
-    kept = select(staged_changes.c.change).where(*_of(account, number))
-    found = connection.scalars(kept.order_by(staged_changes.c.position))
-    return [decode(each) for each in found]
-
-
-def _view(connection: Connection, row: Row[Any]) -> StageView:
-    kept = select(staged_changes).where(*_of(row.account, row.number))
-    return StageView(
-        number=row.number,
-        account=row.account,
-        revision=row.revision,
-        created=row.created,
-        at=row.at,
-        approved_by=row.approved_by,
-        failure=row.failure,
-        changes=[
-            StagedChange(
-                changed=json.loads(each.changed),
-                author=each.author,
-                reason=each.reason,
-                created=each.created,
-            )
-            for each in connection.execute(kept.order_by(staged_changes.c.position))
-        ],
-    )
-
-
 def _require_seen(view: StageView, revision: int | None) -> None:
     if revision not in (None, view.revision):
-        raise _outdated(view)
+        raise stage_rows.outdated(view)
 
 
 def _require_role(changes: Sequence[Change], role: Role) -> None:
