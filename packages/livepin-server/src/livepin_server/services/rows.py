@@ -98,6 +98,11 @@ def endpoints(connection: Connection, account: str) -> dict[str, dict[str, Targe
     return found
 
 
+def looked_at(connect: str | None, ca: str | None) -> str:
+    """Return how the history says where a domain is looked at, if not as any other is."""
+    return (f", at {connect}" if connect else "") + (", private CA" if ca else "")
+
+
 # -- pin sets ------------------------------------------------------------------------------------
 
 

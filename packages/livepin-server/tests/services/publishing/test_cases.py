@@ -23,6 +23,29 @@ def test_a_host_that_goes_is_left_to_the_wildcard_that_covers_it(make_config) ->
     assert found.target == Target(host=API)
 
 
+@pytest.mark.parametrize(
+    ("known", "before", "targets"),
+    [
+        ({}, {}, [Target(host=API)]),
+        ({}, None, [Target(host=API)]),
+        ({API: Target(host=API, port=8443)}, {}, [Target(host=API, port=8443), Target(host=API)]),
+        (
+            {API: Target(host=API, port=1)},
+            {API: Target(host=API, port=1)},
+            [Target(host=API, port=1)],
+        ),
+    ],
+)
+def test_where_a_change_leads_away_from_is_looked_at_too(
+    make_config, known, before, targets
+) -> None:
+    change = difference(make_config({API: [1]}), make_config({API: [2]}))
+    (found,) = cases(change, known, before)
+    assert found.targets == targets
+    (new,) = cases(difference(make_config(), make_config({API: [2]})), known, before)
+    assert new.left is None  # nothing was enforced there
+
+
 def test_a_host_that_comes_was_the_wildcards(make_config) -> None:
     found = case_of(make_config({ANY: [2]}), make_config({API: [1], ANY: [2]}))
     assert (found.was.pattern, found.now.pattern) == (ANY, API)

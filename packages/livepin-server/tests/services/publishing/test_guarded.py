@@ -21,7 +21,7 @@ from livepin_server.services.changes import (
     SetGuards,
 )
 from livepin_server.services.guard_settings import GuardSettings
-from livepin_server.services.model import DomainSettings, How, Intent, NewDomain, NewPin
+from livepin_server.services.model import DomainSettings, How, Intent, NewDomain, NewPin, Role
 from msgspec import structs
 
 HOST = "api.example.test"
@@ -109,6 +109,31 @@ def test_the_tired_operator_does_not_drop_what_is_served(services, make, domain,
         make(RemovePin(pattern=HOST, sha256=served[2]))
     assert newest(services) == 2
     assert len(services.domains.show("acme", HOST).pins) == 2
+
+
+def test_what_is_served_is_not_dropped_by_looking_elsewhere(
+    services, make, domain, pin_text, served, looks
+):
+    """A domain that is removed and added anew may name another endpoint, and another CA."""
+    make(domain(served[2], pin_text(2)))
+    authority = make_authority("Evil CA")
+    chain = make_chain(HOST, authority=authority)
+    with RecordingServer(chain) as evil:
+        new = NewDomain(
+            pattern=HOST,
+            pins=[NewPin(sha256=str(chain.pin))],
+            connect=f"127.0.0.1:{evil.port}",
+            ca=authority.pem,
+        )
+        staged = structs.replace(ALICE, how=How(stage=True))
+        for change in (RemoveDomain(pattern=HOST), AddDomain(domain=new)):
+            services.stage.make("acme", change, staged)
+        bob = Intent(author="bob")
+        with pytest.raises(ConflictError, match=r"which .* would not pin any more"):
+            services.stage.publish("acme", None, bob, role=Role.OPERATOR)
+    assert newest(services) == 2
+    lines = [line for each in services.stage.show("acme").changes for line in each.changed]
+    assert f"+ domain {HOST} (enforce), at {new.connect}, private CA" in lines
 
 
 def test_who_insists_says_why_and_is_told_of_it(services, make, domain, pin_text, served):

@@ -34,6 +34,18 @@ def test_to_drop_the_pin_that_is_served_is_refused_unless_forced(
     assert found.standing(forced=True) == []
 
 
+def test_an_endpoint_that_the_change_looks_away_from_counts_as_well(
+    make_config, seen, pin_text
+) -> None:
+    old, new = Target(host=API), Target(host=API, connect="192.0.2.9:443")
+    change = difference(make_config({API: [LEAF]}), make_config({API: [OTHER]}))
+    known, before = {API: new}, {API: old}
+    for observed in ([], [seen(API, OTHER)]):
+        observations = {old: [seen(API, *CHAIN)], new: observed}
+        (only,) = judge(change, known, observations, Limits(), now=NOW, before=before).refused
+        assert (only.code, pin_text(LEAF) in only.message) == ("drops-served-pin", True)
+
+
 def test_a_pin_that_ends_now_is_dropped_too(make_config, judged, pin, codes) -> None:
     before = make_config({API: [LEAF, OTHER]})
     after = make_config({API: [pin(LEAF, None, NOW), OTHER]})

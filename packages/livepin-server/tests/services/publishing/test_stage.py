@@ -426,6 +426,34 @@ def test_a_time_does_not_replace_the_second_person(services, stage, add, publish
 
 
 @pytest.mark.usefixtures("two_persons")
+def test_what_was_approved_is_not_forced_or_moved_by_the_first_person(
+    services, stage, add, publish, clock
+):
+    """The approval was for how it would have been published: guarded, and at its time."""
+    stage.make("acme", add(), structs.replace(ALICE, how=How(at=at(clock, hours=2))))
+    assert publish(1, approve=True).approved_by == "bob"
+    moved = publish(1, who=ALICE, at=at(clock, hours=1), force=True, confirmed=True)
+    assert moved.approved_by is None
+    clock.advance(hours=1)
+    assert stage.publish_due() == []
+    assert "before a second person had approved it" in stage.show("acme", 1).failure
+    assert versions(services) == [1]
+
+
+@pytest.mark.usefixtures("two_persons")
+def test_the_approval_of_a_key_that_was_revoked_does_not_count(services, stage, add, clock):
+    admin = Intent(author="admin")
+    key, _ = services.api_keys.create("thief", Role.OPERATOR, "acme", admin)
+    stage.make("acme", add(), structs.replace(ALICE, how=How(at=at(clock, hours=1))))
+    approver = Intent(author="thief", key_id=key.id)
+    stage.publish("acme", 1, approver, role=Role.OPERATOR, approve=True)
+    services.api_keys.revoke(key.id, admin)
+    clock.advance(hours=1)
+    assert stage.publish_due() == []
+    assert versions(services) == [1]
+
+
+@pytest.mark.usefixtures("two_persons")
 def test_what_nobody_approved_in_time_is_not_published(services, stage, add, publish, clock):
     stage.make("acme", add(), structs.replace(ALICE, how=How(at=at(clock, hours=1))))
     with pytest.raises(ConflictError, match="nobody approves their own"):

@@ -60,7 +60,7 @@ class AddDomain(Change, frozen=True, kw_only=True, tag="add-domain"):
                 created=at.now,
             )
         )
-        added = f"+ domain {pattern} ({new.mode}){follows}"
+        added = f"+ domain {pattern} ({new.mode}){follows}{rows.looked_at(new.connect, new.ca)}"
         return {new.stream: [added, *rows.lines("+", pin_set, labels)]}
 
 

@@ -87,7 +87,8 @@ class TakeDomain(Change, frozen=True, kw_only=True, tag="take-domain"):
         rows.copy(connection, domains, this_one, stream=stream)
         if self.wanted.keep:
             sign = "+" if here is None else "*"
-            return {stream: [f"{sign} domain {name}, as it is in {source}"]}
+            place = rows.looked_at(row.connect, row.ca)
+            return {stream: [f"{sign} domain {name}, as it is in {source}{place}"]}
         rows.remove_domain(connection, row)
         return {
             stream: [f"+ domain {name}, from {source}"],

@@ -20,16 +20,18 @@ from .lasting import Counting, Lasting
 from .served import MOST_LOOKED_AT, Observations, Served
 
 
-def needed(change: Difference, known: Mapping[str, Target]) -> list[Target]:
+def needed(
+    change: Difference, known: Mapping[str, Target], before: Mapping[str, Target] | None = None
+) -> list[Target]:
     """Return the live endpoints without which nobody can tell whether a change shuts out apps.
 
-    `known` has endpoints by pattern, also those of domains that go; any other host is looked at
-    on port 443, and any other `*.host` is not.
+    `known` has endpoints by pattern, also those of domains that go, and `before` those of before
+    the change; any other host is looked at on port 443, and any other `*.host` is not.
     """
     if change.old is None:
         return []  # no app follows a new stream yet
-    found = (each.target for each in cases(change, known) if each.judged_anew)
-    return [*dict.fromkeys(each for each in found if each is not None)][:MOST_LOOKED_AT]
+    touched = (each for each in cases(change, known, before) if each.judged_anew)
+    return [*dict.fromkeys(to for each in touched for to in each.targets)][:MOST_LOOKED_AT]
 
 
 def judge(
@@ -39,6 +41,7 @@ def judge(
     limits: Limits,
     *,
     now: datetime,
+    before: Mapping[str, Target] | None = None,
     views: Mapping[str, Sequence[PinView]] | None = None,
 ) -> Findings:
     """Return what is wrong with a change, by what was seen of the endpoints that are `needed`.
@@ -46,7 +49,7 @@ def judge(
     `views` are the pins of the rows by set, as they will be; without them, any pin that is not
     in use passes for a backup.
     """
-    touched = cases(change, known)
+    touched = cases(change, known, before)
     counting = Counting(now)
     lasting, served = Lasting(change, counting, views), Served(change, counting, observations)
     for_good = [found for each in touched for found in lasting.refusals(each)]

@@ -257,8 +257,9 @@ class Publisher:
                 forces it, and the audit log, what it goes against.
         """
         change, stream = draft.change, draft.change.new.stream
-        known = draft.endpoints | rows.endpoints(connection, account).get(stream, {})
-        missing = [each for each in needed(change, known) if each not in seen]
+        before = draft.endpoints
+        known = before | rows.endpoints(connection, account).get(stream, {})
+        missing = [each for each in needed(change, known, before) if each not in seen]
         if missing:
             raise _LookFirstError(missing)
         findings = judge(
@@ -267,6 +268,7 @@ class Publisher:
             seen,
             Limits(most_domains=guard_settings(connection, account).most_domains),
             now=change.new.issued,
+            before=before,
             views=rows.views(connection, account, stream),
         )
         return replace(draft, findings=findings)

@@ -35,19 +35,21 @@ class Served:
 
     def refusals(self, case: Case) -> Iterator[Finding]:
         """Dropping the pin that is served now, and pins of which none matches."""
-        domain, seen = case.enforced, self._seen(case)
-        if domain is None or not case.judged_anew or not seen:
+        domain, seen = case.enforced, self._seen(case.target)
+        if domain is None or not case.judged_anew:
             return
-        refused = [each for each in seen if self._matched(domain, each) is None]
-        dropped = self._dropped(case, domain, seen)
+        everywhere = seen + self._seen(case.left)  # else a change could look away from its harm
+        dropped = self._dropped(case, domain, everywhere)
         if dropped is not None:
-            yield self._drops_served(case, domain, dropped, everywhere=refused == seen)
-        elif refused == seen:
+            yield self._drops_served(
+                case, domain, dropped, everywhere=not any(self._matching(domain, everywhere))
+            )
+        elif seen and not any(self._matching(domain, seen)):
             yield self._none_matches(case, domain, seen[0])
 
     def warnings(self, case: Case) -> Iterator[Finding]:
         """Endpoints that nobody saw, and addresses of one at which no pin matches."""
-        domain, seen = case.enforced, self._seen(case)
+        domain, seen = case.enforced, self._seen(case.target)
         if domain is None or not case.judged_anew:
             return
         refused = [each for each in seen if self._matched(domain, each) is None]
@@ -62,12 +64,16 @@ class Served:
         domain = case.enforced
         if domain is None:
             return set()
-        found = (self._matched(domain, each) for each in self._seen(case))
-        return {pin for pin in found if pin is not None}
+        return {*self._matching(domain, self._seen(case.target))}
 
-    def _seen(self, case: Case) -> list[Observation]:
-        found = () if case.target is None else self._observations.get(case.target, ())
+    def _seen(self, target: Target | None) -> list[Observation]:
+        found = () if target is None else self._observations.get(target, ())
         return [each for each in found if each.verified and each.chain]
+
+    def _matching(self, domain: Domain, seen: Sequence[Observation]) -> Iterator[str]:
+        """Give the pin by which apps get in, at each place where they do."""
+        found = (self._matched(domain, each) for each in seen)
+        return (pin for pin in found if pin is not None)
 
     def _matched(self, domain: Domain, seen: Observation) -> str | None:
         pins = self._counting.of(domain.pins).now

@@ -286,15 +286,22 @@ class Stage:
     def _schedule(
         self, account: str, view: StageView, intent: Intent, *, approve: bool
     ) -> StageView:
-        """Have a stage published at its time; without the second person it waits for that, too."""
+        """Have a stage published at its time; without the second person it waits for that, too.
+
+        What was approved before was approved as it was to be published then, and is not any more:
+        else the first person could force it, and choose the time, after the second had looked.
+        """
         _require_soon(intent.how.at, self._clock())
 
         def transaction(connection: Connection) -> StageView:
-            values: dict[str, Any] = {"at": intent.how.at, "failure": None}
-            values["intent"] = msgspec.json.encode(intent).decode()
             if approve:
                 self._check_person(connection, account, view, intent, approve=True)
-                values["approved_by"] = intent.author
+            values = {
+                "at": intent.how.at,
+                "intent": msgspec.json.encode(intent).decode(),
+                "approved_by": intent.author if approve else None,
+                "failure": None,
+            }
             stage_rows.update_seen(connection, account, view, values)
             action: Action = "stage.approve" if approve else "stage.schedule"
             told = {"at": intent.how.at, "changed": _lines(view)}
