@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from livepin.client import Client
+from livepin.client import Client, threads
 from livepin.errors import ConfigurationError, MalformedError, PinMismatchError, find
 from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
@@ -420,6 +420,17 @@ def test_the_bridge_is_for_this_user_alone_and_leaves_nothing(pins: Client) -> N
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert not path.parent.exists()
     assert "livepin-grpc" not in {each.name for each in threading.enumerate()}
+    bridge.close()
+
+
+def test_a_bridge_that_nobody_closes_ends_with_the_process(
+    pins: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = threads._End()
+    monkeypatch.setattr(threads, "_end", end)
+    bridge = adapter.Bridge(pins, "localhost:443")
+    end.begin()
+    assert not bridge._thread.is_alive()
     bridge.close()
 
 

@@ -24,6 +24,7 @@ import grpc  # type: ignore[import-untyped]
 
 from livepin.client import Client
 from livepin.client.connections import PinnedObject
+from livepin.client.threads import Background, cut_at_end
 from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, find
 from livepin.hostnames import normalise
 
@@ -64,9 +65,7 @@ class Bridge:
         self.options = [("grpc.default_authority", target), ("grpc.http2_scheme", "https")]
         self._stop: Callable[[], object] = lambda: None
         started: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(path, started), name="livepin-grpc", daemon=True
-        )
+        self._thread = Background(lambda: self._run(path, started), name="livepin-grpc")
         self._thread.start()
         started.result()
 
@@ -77,10 +76,14 @@ class Bridge:
 
     def close(self) -> None:
         """End the connections and the thread."""
-        with contextlib.suppress(RuntimeError):  # closed before
-            self._stop()
+        self.cut()
         self._thread.join(timeout=5)
         self._remove()
+
+    def cut(self) -> None:
+        """End the connections, and do not wait for it."""
+        with contextlib.suppress(RuntimeError):  # closed before
+            self._stop()
 
     def __enter__(self) -> Bridge:
         return self
@@ -127,6 +130,7 @@ class Bridge:
 
         listen()
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        cut_at_end(self)
         started.set_result(None)
         await stop.wait()
         loop.remove_reader(listener)

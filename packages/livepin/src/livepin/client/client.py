@@ -31,6 +31,7 @@ from .judging import Judging, passes
 from .push import PushListener
 from .reports import Reports
 from .store import FileStore, MemoryStore, Store
+from .threads import Background, is_ending, resting
 from .trusted import Trusted
 from .updater import DEADLINE, Updater
 
@@ -299,9 +300,9 @@ class Client:
 
     def _start_threads(self) -> None:
         with self._wake:
-            if self._worker is not None or self._closed:
+            if self._worker is not None or self._closed or is_ending():
                 return
-            worker = threading.Thread(target=self._work, name="livepin", daemon=True)
+            worker = Background(self._work, name="livepin")
             try:
                 worker.start()
             except RuntimeError as exc:  # no more threads: the next connection tries again
@@ -323,7 +324,8 @@ class Client:
         while True:
             with self._wake:
                 if not (self._due or self._closed or self._reports):
-                    self._wake.wait(self._until_due())
+                    with resting():
+                        self._wake.wait(self._until_due())
                 due, self._due = self._due, False
                 if self._closed:
                     return

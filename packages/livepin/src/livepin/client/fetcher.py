@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from livepin.errors import FetchError, find
 
+from .threads import cut_at_end, resting
+
 _CHUNK = 64 * 1024
 _LONGEST_REASON = 300  # characters
 
@@ -104,6 +106,7 @@ class Connection(http.client.HTTPConnection):
         deadline = time.monotonic() + self._seconds
         sock = _dial(self.host, self.port, deadline)
         self._handle = sock.dup()  # wrapping detaches the socket, and the last answer closes it
+        cut_at_end(self)
         if self._context is not None:
             sock.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
@@ -184,6 +187,7 @@ def _read(
     return bytes(body)
 
 
+@resting()
 def _dial(host: str, port: int, deadline: float) -> socket.socket:
     """Return a socket to the first address that answers; the time is shared among them."""
     addresses = [found[4] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

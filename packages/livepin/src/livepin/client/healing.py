@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from livepin.errors import PinMismatchError
 
 from .backoff import spread
+from .threads import Background, resting
 
 DEADLINE = 5.0  # seconds that a handshake waits at most
 _PAUSE = 1.0  # seconds at most between fetches, for all waiting handshakes together
@@ -61,7 +62,7 @@ class Healing:
             if self._may_fetch():
                 self._refresh(remaining)
             else:
-                with self._changed:
+                with self._changed, resting():
                     self._changed.wait(min(_PAUSE / 4, remaining))
         with self._lock:
             self._blocked.pop(key, None)
@@ -79,8 +80,7 @@ class Healing:
             waiting.append(mine)
             leading = len(waiting) == 1
         if leading:
-            run = threading.Thread(target=self._heal_all, args=(key, error, passes), daemon=True)
-            run.name = "livepin-heal"
+            run = Background(lambda: self._heal_all(key, error, passes), name="livepin-heal")
             try:
                 run.start()
             except RuntimeError:  # no more threads: whoever waits must not wait for ever
@@ -113,8 +113,7 @@ class Healing:
             if now < self._next_look or not self._takes_token(now):
                 return False
             self._next_look = now + spread(_LOOK)
-        run = threading.Thread(target=self._refresh, args=(DEADLINE,), daemon=True)
-        run.name = "livepin-look"
+        run = Background(lambda: self._refresh(DEADLINE), name="livepin-look")
         with contextlib.suppress(RuntimeError):  # no more threads: the next connection tries
             run.start()
         return False

@@ -16,6 +16,7 @@ from livepin.errors import LivepinError
 
 from .backoff import Backoff, chance
 from .fetcher import Connection, connect, path_of
+from .threads import Background, resting
 from .updater import Updater
 
 logger = logging.getLogger("livepin")
@@ -55,7 +56,7 @@ class PushListener:
     def start(self) -> None:
         """Start listening, once."""
         if self._thread is None and not self._stopped.is_set():
-            thread = threading.Thread(target=self._run, name="livepin-push", daemon=True)
+            thread = Background(self._run, name="livepin-push")
             try:
                 thread.start()
             except RuntimeError as exc:  # no more threads: the app still refreshes by time
@@ -85,7 +86,7 @@ class PushListener:
             # A service that accepts and hangs up is to be spared as one that is not there.
             if time.monotonic() - started > _SILENCE:
                 backoff.reset()
-            self._stopped.wait(backoff.pause(_LONGEST_PAUSE))
+            self._pause(backoff.pause(_LONGEST_PAUSE))
 
     def _listen(self) -> None:
         url = self._url()
@@ -109,11 +110,15 @@ class PushListener:
         """Fetch what an event tells of; again if an update that began before it was joined."""
         for _ in range(2):
             spread = self._news(data)
-            if spread is None or self._stopped.wait(chance.uniform(0, spread)):
+            if spread is None or self._pause(chance.uniform(0, spread)):
                 return
             if self._news(data) is None:
                 return  # fetched meanwhile, by a connection that needed it
             self._newer()
+
+    def _pause(self, seconds: float) -> bool:
+        with resting():
+            return self._stopped.wait(seconds)
 
     def _news(self, data: bytes) -> float | None:
         """Return the seconds to spread the fetch over, if an event tells of a newer version."""

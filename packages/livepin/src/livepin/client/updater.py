@@ -22,6 +22,7 @@ from livepin.hostnames import normalise
 from .context import PinnedContext
 from .fetcher import Fetcher, Request
 from .judge import Clock, DeliveryJudge
+from .threads import Background, resting
 from .trusted import Trusted
 
 DEADLINE = 15.0  # seconds for one update, roots and both channels included
@@ -68,7 +69,8 @@ class Updater:
             if flight is None:
                 flight = self._flight = _Flight()
         if not leading:
-            flight.done.wait(timeout)
+            with resting():
+                flight.done.wait(timeout)
             return flight.outcome or Outcome(None, FetchError("no answer in time"))
         try:
             flight.outcome = self.last = self._run(timeout, fresh=fresh)
@@ -127,7 +129,7 @@ class Updater:
             ended.put(self._try_each(urls, context, deadline, fresh=fresh))
 
         try:
-            threading.Thread(target=run, name="livepin-fetch", daemon=True).start()
+            Background(run, name="livepin-fetch").start()
         except RuntimeError as exc:  # no more threads: not a reason for the worker to end
             ended.put(Outcome(None, FetchError(str(exc))))
 
@@ -238,6 +240,7 @@ def _ordinary() -> ssl.SSLContext:
 
 def _get(ended: queue.SimpleQueue[Outcome], timeout: float) -> Outcome | None:
     try:
-        return ended.get(timeout=max(timeout, 0.001))
+        with resting():
+            return ended.get(timeout=max(timeout, 0.001))
     except queue.Empty:
         return None
