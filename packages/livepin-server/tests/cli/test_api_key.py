@@ -67,7 +67,7 @@ def test_the_text_alone_is_on_standard_output(run, data) -> None:
     assert rest == [
         "This is its text. Keep it well: it is shown this once.",
         "For commands elsewhere, with a copy of tls/ca.pem:",
-        "  livepin profile add NAME --url https://HOST:8444 --ca ca.pem --key-file FILE",
+        "  livepin profile add NAME --url https://HOST:PORT --ca ca.pem --key-file FILE",
     ]
     assert done.out.strip() not in run("api-key", "list", "--json").out
 
@@ -79,7 +79,7 @@ def test_a_key_goes_into_a_file_that_only_its_owner_can_read(run, data) -> None:
         "The API key Shop CI is made: operator of acme.",
         "Its text is in shop ci.key, which only you can read.",
         "For commands elsewhere, with a copy of tls/ca.pem:",
-        "  livepin profile add NAME --url https://HOST:8444 --ca ca.pem --key-file 'shop ci.key'",
+        "  livepin profile add NAME --url https://HOST:PORT --ca ca.pem --key-file 'shop ci.key'",
     ]
     assert TEXT.fullmatch(Path("shop ci.key").read_text())
     assert stat.S_IMODE(Path("shop ci.key").stat().st_mode) == 0o600

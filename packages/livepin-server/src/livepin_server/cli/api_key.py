@@ -318,7 +318,7 @@ def _show_next(view: dict[str, Any], out: Path | None) -> None:
         return
     say("For commands elsewhere, with a copy of tls/ca.pem:", to=err())
     say(
-        f"  livepin profile add NAME --url https://HOST:8444 --ca ca.pem --key-file {file}",
+        f"  livepin profile add NAME --url https://HOST:PORT --ca ca.pem --key-file {file}",
         to=err(),
     )
 
