@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ INTENT = Intent(author="bob")
 
 ACCOUNT = "acme"
 DELIVERY_URL = "https://pins.example.com:8443"
+PATIENCE = 60.0  # seconds, on a busy machine
 
 
 @pytest.fixture
@@ -154,6 +156,58 @@ def add_domain(
     def one(pattern: str = "api.example.com", *numbers: int, **members: Any) -> Publication:
         new = NewDomain(pattern=pattern, pins=[new_pin(n) for n in numbers or (1,)], **members)
         return services.domains.add(ACCOUNT, new, intent)
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], Any]], None]:
+    """Wait until a condition holds."""
+
+    def one(condition: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come about"
+            time.sleep(0.01)
+
+    return one
+
+
+@pytest.fixture
+def rekey_at_once(
+    monkeypatch: pytest.MonkeyPatch, until: Callable[[Callable[[], Any]], None]
+) -> Callable[[Sequence[Services], Callable[[Services], Any]], list[Any]]:
+    """Have two change the master key at once, of one server or two; return what either got.
+
+    The first stops once its new master key is written, until the second has either come as far, or
+    waits for the first one's transaction to end.
+    """
+
+    def one(both: Sequence[Services], rekey: Callable[[Services], Any]) -> list[Any]:
+        written, as_far, asked = threading.Event(), threading.Event(), threading.Event()
+        first, second = (each.private_keys._sealed for each in both)
+        begin_first, begin_second = first.begin, second.begin
+        queue = both[1].database._writer._work_queue
+
+        def meet() -> Any:
+            if written.is_set():
+                as_far.set()
+                return begin_second()
+            fresh = begin_first()
+            written.set()
+            writing = threading.current_thread().name.startswith("livepin-writer")
+            until(lambda: as_far.is_set() or (writing and (queue.qsize() or asked.is_set())))
+            return fresh
+
+        if both[0] is not both[1]:
+            engine = both[1].database._engine
+            event.listen(engine, "before_cursor_execute", lambda *_: asked.set())
+        with monkeypatch.context() as patch, ThreadPoolExecutor(2) as pool:
+            patch.setattr(first, "begin", meet)
+            patch.setattr(second, "begin", meet)
+            done = pool.submit(rekey, both[0])
+            assert written.wait(PATIENCE)
+            return [each.result(PATIENCE) for each in (done, pool.submit(rekey, both[1]))]
 
     return one
 

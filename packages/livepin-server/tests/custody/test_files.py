@@ -1,11 +1,13 @@
 """Secret files: written whole or not at all, for the owner alone, over another only if told to."""
 
+import errno
 import fcntl
 import os
 import resource
 import stat
 
 import pytest
+from livepin_server.custody import files
 from livepin_server.custody.files import read_secret, replace_secret, replacing, write_secret
 from livepin_server.errors import CustodyError
 
@@ -122,6 +124,22 @@ def test_what_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
     (tmp_path / "key").mkdir()
     with pytest.raises(CustodyError, match=r"cannot write .*key: Is a directory"):
         replace_secret(tmp_path / "key", b"secret")
+    assert [*tmp_path.iterdir()] == [tmp_path / "key"]
+
+
+def test_a_folder_that_cannot_be_synced_is_told_and_the_new_secret_is_there(tmp_path, monkeypatch):
+    (tmp_path / "key").write_bytes(b"first")
+    synced = []
+
+    def fail_the_second_time(folder):
+        synced.append(folder)
+        if len(synced) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "sync_folder", fail_the_second_time)
+    with pytest.raises(CustodyError, match=r"cannot write .*key: Input/output error"):
+        replace_secret(tmp_path / "key", b"second")
+    assert (tmp_path / "key").read_bytes() == b"second"
     assert [*tmp_path.iterdir()] == [tmp_path / "key"]
 
 

@@ -5,6 +5,7 @@ import stat
 
 import pytest
 from livepin_server.custody import master_key
+from livepin_server.custody.files import read_secret
 from livepin_server.custody.master_key import MasterKey
 from livepin_server.errors import CustodyError
 
@@ -54,6 +55,20 @@ def test_what_is_in_use_takes_the_place_of_the_old_one(path, master):
     master.settle(opening(after))
     assert master.read() == [after]
     assert not master.pending.exists()
+
+
+def test_who_reads_while_the_new_one_takes_its_place_has_the_new_one(master, monkeypatch):
+    after = master.begin()
+
+    def read_and_settle(path, *, limit):
+        data = read_secret(path, limit=limit)
+        monkeypatch.undo()
+        master.settle(opening(after))
+        return data
+
+    monkeypatch.setattr(master_key, "read_secret", read_and_settle)
+    assert after in master.read()
+    assert master.read() == [after]
 
 
 def test_where_nothing_is_sealed_the_old_one_stays(master):

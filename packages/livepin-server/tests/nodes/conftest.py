@@ -36,19 +36,6 @@ RIGHTS = "GRANT SELECT ON accounts, streams, roots, configs, alembic_version TO 
 METRICS_RIGHTS = "GRANT SELECT ON api_keys TO {role}"
 
 
-@pytest.fixture(scope="session")
-def until() -> Callable[[Callable[[], Any]], None]:
-    """Wait until a condition holds."""
-
-    def one(condition: Callable[[], Any]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, "it did not come about"
-            time.sleep(0.01)
-
-    return one
-
-
 @pytest.fixture
 def another_folder(tmp_path: Path) -> Callable[[Path], Path]:
     """Copy a data folder, as for a second host."""

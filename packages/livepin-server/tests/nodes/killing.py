@@ -1,9 +1,10 @@
 """The frame of the tests that kill: nodes, what is at work on them, and what must hold afterwards.
 
 An `Operation` is what is under way when a node dies. To try another one, write a class with
-`prepare`, `at_work` and `check`, as `publishing.py` and `test_killed_server.py` have them, and give
-it to `Killing`: `under_way` kills a node that serves, `starting` one that does at its start what is
-due, `command` a command. What must hold after each, whatever it was, is in `Ledger`.
+`prepare`, `at_work` and `check`, as `publishing.py`, `rotating.py` and `test_killed_server.py` have
+them, and give it to `Killing`: `under_way` kills a node that serves, `starting` one that does at
+its start what is due, `command` a command. What must hold after each, whatever it was, is in
+`Ledger`.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Ledger:
     def __init__(self, bootstraps: dict[str, Bootstrap], folder: Path) -> None:
         self.documents: dict[int, bytes] = {}  # by version: configs have one counter per account
         self.acknowledged: dict[int, str] = {}  # the reason that was given
+        self.roots: dict[int, bytes] = {}
         self.states = {
             name: [TrustedState.from_bootstrap(found)] for name, found in bootstraps.items()
         }
@@ -84,6 +86,10 @@ class Ledger:
             known = self.documents.setdefault(found.version, raw)
         assert known == raw, f"two configs of version {found.version}"
         return found.version
+
+    def see_root(self, version: int, raw: bytes) -> None:
+        """Take note of a root that is delivered: no other may have its version, ever."""
+        assert self.roots.setdefault(version, raw) == raw, f"two roots of version {version}"
 
     def acknowledge(self, version: int, reason: str) -> None:
         """Take note of what a publisher was told."""
@@ -132,7 +138,7 @@ class Ledger:
         if not held:
             assert self.node is not None
             held.append(TrustedState.from_bootstrap(self.node.bootstrap(stream)))
-        moved = [each.advance_config(newest) for each in held]
+        moved = [self._under_its_root(each, newest).advance_config(newest) for each in held]
         if moved[-1] is not held[-1]:
             held.append(moved[-1])
         app = self.apps.get(stream)
@@ -142,6 +148,12 @@ class Ledger:
                 assert time.monotonic() < deadline
                 app.refresh(timeout=PATIENCE)
             assert app.status().store_problem is None
+
+    def _under_its_root(self, state: TrustedState, config: bytes) -> TrustedState:
+        while missing := state.missing_roots(config):
+            for version in missing:
+                state = state.advance_root(self.roots[version])
+        return state
 
     def _app(self, stream: str, bootstrap: Bootstrap) -> Client:
         store = self._folder / f"app-{stream}.json"

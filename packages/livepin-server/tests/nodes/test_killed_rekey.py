@@ -16,6 +16,7 @@ import threading
 
 import httpx
 import pytest
+from killing import attached
 from livepin.trust import TrustedState
 from livepin_server.layout import RUN_FILE
 from livepin_server.services import key_rows
@@ -123,6 +124,43 @@ def test_a_rekey_that_is_killed_at_a_step_is_finished_or_undone(
     # Up to the commit it is undone, from the commit on it is finished.
     assert changes == sorted(changes)
     assert {False, True} == set(changes)
+
+
+# Says when the folder is open, and dies as soon as a change is refused.
+REFUSED = """
+import os, pathlib, signal, sys
+from livepin.testing import FakeClock
+from livepin_server import folder
+from livepin_server.errors import UnavailableError
+from livepin_server.services.model import Intent
+
+with folder.opened(pathlib.Path(sys.argv[1]), {}, clock=FakeClock()) as opened:
+    intent = Intent(author="bob")
+    opened.services.publisher.republish("acme", "main", intent)  # begins the log
+    print("opened", flush=True)
+    sys.stdin.readline()
+    try:
+        while True:
+            opened.services.private_keys.rekey(intent)
+    except UnavailableError as exc:
+        print(exc, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_rekey_that_the_disk_refused_loses_no_key_if_its_server_dies_next(
+    data_folder, open_folder, strace
+):
+    """The log that it leaves may show the change as kept, though SQLite had refused it."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", REFUSED, str(data_folder)], **pipes) as process:
+        assert process.stdout.readline() == "opened\n"
+        with attached(strace("fdatasync:error=EIO"), process.pid):
+            said, _ = process.communicate("go\n", 60)
+    assert said == "the database cannot be written: input/output error\n"
+    assert process.returncode == -signal.SIGKILL
+    with open_folder(data_folder) as opened:
+        check(opened)
 
 
 class Server:

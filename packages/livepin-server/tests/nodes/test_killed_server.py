@@ -17,6 +17,7 @@ from livepin.testing import FakeClock
 from livepin_server import folder
 from livepin_server.services.model import Intent, NewStream
 from publishing import Publishing, random_pin
+from rotating import Rotating
 
 INTENT = Intent(author="bob")
 
@@ -91,6 +92,21 @@ def test_kills_while_publishing_lose_nothing_and_repeat_nothing(
     killing = start_killing(operation, data, count, calls)
     for _ in range(torture.kills):
         killing.under_way(operation)
+    finish(killing, torture, data)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("database", "count", "calls"), DATABASES)
+def test_kills_while_publishing_roots_lose_nothing_and_leave_nothing_half(
+    start_killing, torture, request, database, count, calls
+):
+    data = request.getfixturevalue(database)
+    operation = Rotating(torture.chance.randrange(10**9))
+    killing = start_killing(operation, data, count, calls)
+    for _ in range(torture.kills):
+        killing.under_way(operation)
+    torture.count("roots", max(killing.nodes[0].ledger.roots))
     finish(killing, torture, data)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from livepin_server.errors import CustodyError
@@ -59,6 +61,7 @@ def test_a_server_with_the_old_master_key_seals_nothing_that_nobody_else_could_o
     with pytest.raises(CustodyError, match="does not open"):
         second.services.private_keys.rekey(INTENT)
     assert count(first) == before
+    assert not (second.data / "master.key.new").exists()
     assert publish(first) == 2
 
 
@@ -89,7 +92,26 @@ def test_a_server_that_was_down_meanwhile_starts_and_says_it(
             publish(second)
 
 
-def test_two_that_change_it_at_once_leave_one_that_is_in_force(two):
+def test_two_servers_that_change_it_at_once_leave_one_that_is_in_force(two):
+    start = threading.Barrier(2)
+
+    def rekey(opened):
+        start.wait(60)
+        return opened.services.private_keys.rekey(INTENT).keys
+
+    with ThreadPoolExecutor(2) as pool:
+        done = {each.data: pool.submit(rekey, each) for each in two}
+        refused = [data for data, each in done.items() if each.exception(60) is not None]
+    assert len(refused) == 1
+    assert "does not open" in str(done[refused[0]].exception())
+    winner = next(each for each in two if each.data not in refused)
+    assert publish(winner) == 2
+    assert [sorted(each.data.glob("master.key.new")) for each in two] == [[], []]
+    shutil.copy(winner.data / "master.key", refused[0] / "master.key")
+    assert [publish(each) for each in two] == [3, 4]
+
+
+def test_two_that_change_it_one_after_the_other_leave_one_that_is_in_force(two):
     # The second begins with what the first has left behind: that does not open, and it says so.
     first, second = two
     first.services.private_keys.rekey(INTENT)

@@ -1,6 +1,9 @@
 """The master key changes: everything sealed opens under the new one, or nothing was changed."""
 
+import functools
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from livepin_server import folder
@@ -9,7 +12,7 @@ from livepin_server.errors import CustodyError, UnavailableError
 from livepin_server.services import key_rows
 from livepin_server.services.model import Intent, NextRoot
 from livepin_server.storage.schema import keys
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 INTENT = Intent(author="bob")
 
@@ -97,8 +100,126 @@ def test_a_database_that_cannot_write_stops_it(opened, rows, pragma):
         opened.services.private_keys.rekey(INTENT)
     assert rows() == before
     assert (opened.data / "master.key").read_bytes() == master
-    # Whether it was kept could not be asked: both master keys are still there.
+    assert not (opened.data / "master.key.new").exists()
+
+
+def test_where_nobody_can_tell_which_is_in_force_both_are_kept(opened, rows, pragma, monkeypatch):
+    if opened.services.database.path is None:
+        pytest.skip("the pragma is SQLite's")
+    before, master = rows(), (opened.data / "master.key").read_bytes()
+    begin = opened.services.private_keys._sealed.begin
+
+    def fail():
+        begin()
+        pragma("query_only=1")  # of each connection from now on, not of this one
+        raise UnavailableError("the database has gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opened.services.private_keys._sealed, "begin", fail)
+        with pytest.raises(UnavailableError, match="the database has gone"):
+            opened.services.private_keys.rekey(INTENT)
+    assert rows() == before
+    assert (opened.data / "master.key").read_bytes() == master
     assert (opened.data / "master.key.new").exists()
+    pragma("query_only=0")
+    assert opened.services.private_keys.rekey(INTENT).keys == 3
+    assert not (opened.data / "master.key.new").exists()
+
+
+# -- several at once -------------------------------------------------------------------------------
+
+
+def rekey(services):
+    return services.private_keys.rekey(INTENT).keys
+
+
+def require_nothing_lost(opened):
+    """Check that one master key is there, and opens everything."""
+    assert sorted(each.name for each in opened.data.glob("master*")) == ["master.key"]
+    master = load_master_key(opened.data / "master.key", None)
+    with opened.services.database.reading() as connection:
+        found = key_rows.sealed(connection)
+    assert {master.open(e.data, e.label).public.kid for e in found} == {e.label.kid for e in found}
+    assert opened.services.private_keys.warnings() == []
+
+
+def test_two_that_change_it_at_once_take_turns_and_no_key_is_lost(opened, publish, rekey_at_once):
+    assert rekey_at_once([opened.services] * 2, rekey) == [3, 3]
+    require_nothing_lost(opened)
+    assert publish() == 2
+
+
+def test_two_that_have_the_same_folder_take_turns_and_no_key_is_lost(
+    opened, open_folder, publish, rekey_at_once
+):
+    """Such as two hosts that share it, and that its lock does not keep apart."""
+    with open_folder(opened.data) as other:
+        assert rekey_at_once([opened.services, other.services], rekey) == [3, 3]
+        require_nothing_lost(opened)
+        require_nothing_lost(other)
+        assert publish() == 2
+        assert other.services.publisher.republish("acme", "main", INTENT).version == 3
+
+
+def test_many_at_once_lose_no_key_and_keep_nobody_from_publishing(opened, publish):
+    services, start = opened.services, threading.Barrier(6)
+
+    def work(one):
+        start.wait(60)
+        for _ in range(5):
+            one()
+
+    with ThreadPoolExecutor(6) as pool:
+        work_on = [functools.partial(rekey, services)] * 4 + [publish] * 2
+        for each in [pool.submit(work, one) for one in work_on]:
+            each.result(60)
+    assert publish() == 12
+    require_nothing_lost(opened)
+
+
+@pytest.fixture
+def refuse_resealing(opened):
+    """Have the disk not take what is sealed anew, once the transaction has begun."""
+    if opened.services.database.path is None:
+        pytest.skip("the pragma is SQLite's")
+    engine = opened.services.database._engine
+
+    def refuse(_connection, cursor, statement, *_):
+        if statement.startswith("UPDATE keys"):
+            cursor.execute("PRAGMA query_only=1")
+
+    def go_on(connection):
+        connection.connection.execute("PRAGMA query_only=0")
+
+    event.listen(engine, "before_cursor_execute", refuse)
+    event.listen(engine, "rollback", go_on)
+    yield
+    event.remove(engine, "before_cursor_execute", refuse)
+    event.remove(engine, "rollback", go_on)
+
+
+@pytest.mark.usefixtures("refuse_resealing")
+def test_no_master_key_is_given_up_while_what_was_sealed_under_it_may_come_back(
+    opened, rows, publish, rekey_at_once, monkeypatch
+):
+    """Not even by who comes next, before the one that was refused has its turn again."""
+    sealed, database = opened.services.private_keys._sealed, opened.services.database
+    before, settle, problems = rows(), sealed.settle, []
+
+    def look_and_settle(found):
+        problems.append(database.problem)
+        settle(found)
+
+    def refused(services):
+        with pytest.raises(UnavailableError, match="the database is read-only"):
+            services.private_keys.rekey(INTENT)
+
+    monkeypatch.setattr(sealed, "settle", look_and_settle)
+    rekey_at_once([opened.services] * 2, refused)
+    assert set(problems) == {None}
+    assert rows() == before
+    assert not (opened.data / "master.key.new").exists()
+    assert publish() == 2
 
 
 # -- a master key from the environment -------------------------------------------------------------

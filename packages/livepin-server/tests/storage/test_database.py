@@ -266,6 +266,18 @@ def test_what_the_disk_does_not_take_is_remembered_until_it_takes_something(eith
     assert names(either) == []
 
 
+def test_a_transaction_that_writes_nothing_says_nothing_of_the_disk(database, path, pragma):
+    log = path.with_name(f"{path.name}-wal")
+    database.write(add("before"))
+    pragma("max_page_count=1")
+    with pytest.raises(UnavailableError, match="the disk is full"):
+        database.write(add("x" * 100_000))
+    before = log.read_bytes()
+    database.write(lambda connection: connection.exec_driver_sql("SELECT 1"))
+    assert database.problem is None
+    assert log.read_bytes() != before  # the disk was asked
+
+
 def test_a_lock_of_another_process_is_reported_and_nothing_is_lost(database, path, pragma):
     pragma("busy_timeout=20")
     database.write(add("before"))
@@ -317,7 +329,8 @@ try:
         number += 1
 except UnavailableError as exc:
     print(f"{exc}|{exc.hint}", flush=True)
-print(database.write(lambda each: "still answers"))
+with database.reading() as connection:
+    print(connection.exec_driver_sql("SELECT 'still answers'").scalar())
 database.close()
 """
 

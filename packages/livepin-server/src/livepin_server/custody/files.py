@@ -46,7 +46,8 @@ def replace_secret(path: Path, data: bytes) -> None:
     it leads to is replaced.
 
     Raises:
-        CustodyError: it cannot be written; the older one is as it was.
+        CustodyError: it cannot be written, and the older one is as it was. If only the folder
+            cannot be synced, the new one is there, and a power cut may bring the older one back.
     """
     path = path.resolve()
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -57,21 +58,10 @@ def replace_secret(path: Path, data: bytes) -> None:
                 older = path.stat()
                 os.chown(beside, older.st_uid, older.st_gid)
         beside.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as exc:
         beside.unlink(missing_ok=True)
         raise CustodyError(f"cannot write {path}: {exc.strerror}") from exc
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have a new name in a folder on disk; not on Windows, which opens no folders."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_secret(path: Path, *, limit: int) -> bytes:

@@ -43,6 +43,7 @@ class MasterKey:
         Raises:
             CustodyError: no such file, open to others, or not a key in base64.
         """
+        waiting = self._waiting()  # first: it may take the place of the other between the two
         if self._from_environment is None and not self._path.exists():
             raise CustodyError(
                 f"cannot read {self._path}: No such file or directory",
@@ -51,7 +52,6 @@ class MasterKey:
         text = self._from_environment or read_secret(self._path, limit=256).decode(
             "ascii", "replace"
         )
-        waiting = self._waiting()
         return [_decoded(text, self.where), *([] if waiting is None else [waiting])]
 
     def begin(self) -> bytes:
@@ -85,7 +85,7 @@ class MasterKey:
         except OSError as exc:
             raise CustodyError(
                 f"cannot settle which master key is in force: {self.pending}: {exc.strerror}",
-                hint="both were left as they are",
+                hint="nothing was removed that opens a key",
             ) from exc
 
     def _settle(self, opened_by: Callable[[bytes], int] | None) -> None:

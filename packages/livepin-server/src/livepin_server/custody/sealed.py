@@ -99,6 +99,8 @@ class Sealed:
     def begin(self) -> Vault:
         """Write a new master key beside that of now; return its vault. From here on both open.
 
+        Call this, and `settle`, inside a write transaction: one at a time.
+
         Raises:
             CustodyError: a new one waits already, or it cannot be written.
         """

@@ -114,6 +114,8 @@ class Database:
     def require_writable(self) -> None:
         """Where the disk did not take the last write, try whether it takes one now.
 
+        After it nothing of a refused one comes back, whenever this process dies.
+
         Raises:
             UnavailableError: it does not.
         """
@@ -158,6 +160,9 @@ class Database:
             try:
                 self._kind.begin_writing(connection)
                 result = change(connection)
+                if self.problem is not None:
+                    # A commit of nothing asks no disk, and leaves the refused one in SQLite's log.
+                    self._kind.try_writing(connection)
                 connection.commit()
             except BaseException as exc:
                 connection.rollback()
