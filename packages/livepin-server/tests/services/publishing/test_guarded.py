@@ -20,7 +20,7 @@ from livepin_server.services.changes import (
     SetDomain,
     SetGuards,
 )
-from livepin_server.services.guard_settings import GuardSettings
+from livepin_server.services.guard_settings import GuardChange
 from livepin_server.services.model import DomainSettings, How, Intent, NewDomain, NewPin, Role
 from msgspec import structs
 
@@ -171,7 +171,7 @@ def test_a_pin_that_starts_tomorrow_alone_is_refused_whoever_insists(
 def test_too_much_at_once_is_refused_whoever_insists(services, make, domain, served, pin_text):
     make(domain(served[2]))
     make(domain(served[2], host="shop.example.test", mode="report"))
-    services.stage.make("acme", SetGuards(guards=GuardSettings(most_domains=1)), ALICE)
+    services.stage.make("acme", SetGuards(wanted=GuardChange(most_domains=1)), ALICE)
     shared = structs.replace(ALICE, how=How(stage=True))
     for host in (HOST, "shop.example.test"):
         change = SetDomain(pattern=host, settings=DomainSettings(stale="refuse"))
