@@ -61,7 +61,7 @@ def publish(
             what = [counted(len(found["stage"]["changes"]), "change"), *found["changed"]]
             asked.insert(0, f"you approve {', '.join(what)}")
         if asked:
-            confirm("; ".join(asked), yes=common.yes)
+            confirm("; ".join(dict.fromkeys(asked)), yes=common.yes)
         number = found["stage"]["number"]
         done = api.change(
             "POST",

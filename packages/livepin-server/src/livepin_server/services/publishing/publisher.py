@@ -174,7 +174,10 @@ class Publisher:
         return self._looking(self._database.try_out, transaction)
 
     def set_delivery_of_all(self, wanted: DeliveryChange, intent: Intent) -> list[Publication]:
-        """Change where documents are delivered in every account, or in none: for new keys."""
+        """Change where documents are delivered in every account, or in none: for new keys.
+
+        No guard looks: nobody serves them yet, and the old ones may be a thief's.
+        """
         now = self._clock()
 
         def transaction(connection: Connection) -> list[Publication]:
