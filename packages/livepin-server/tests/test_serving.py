@@ -21,13 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from livepin.testing import RecordingServer, make_chain
+from livepin_server import serving
 from livepin_server.bus.memory import Announcement
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.snapshot import Snapshot
 from livepin_server.folder import Node
 from livepin_server.services.api_keys import ApiKeys
-from livepin_server.services.model import Intent, Role
-from livepin_server.serving import RUN_FILE, _keep_uses, _Loader, _watch
+from livepin_server.services.changes import SetDelivery
+from livepin_server.services.delivery_settings import DeliveryChange
+from livepin_server.services.model import How, Intent, Role
+from livepin_server.serving import RUN_FILE, _keep_uses, _Loader, _look, _watch
 from livepin_server.storage.schema import keys
 from livepin_server.telemetry.attention import Note
 from livepin_server.telemetry.metrics import Metrics
@@ -371,6 +375,43 @@ def test_a_config_that_cannot_be_signed_again_is_seen_in_log_status_and_metrics(
     run()
     text = "config 1 of acme/main was not signed again, the log says why; it expires on 2026-12-07"
     assert caplog.messages == [text]
+
+
+def test_a_delivery_endpoint_whose_key_is_not_pinned_is_seen_in_the_log(opened, caplog) -> None:
+    chain, metrics = make_chain("localhost"), Metrics()
+    look, watch = _look(opened, metrics), _watch(opened, metrics)
+    watch.run()
+    with RecordingServer(chain) as server:
+        url = f"https://localhost:{server.port}"
+        moved = SetDelivery(wanted=DeliveryChange(urls=[url], ca=chain.authority.pem))
+        agreed = Intent(author="bob", how=How(confirmed=True))
+        opened.services.publisher.publish("acme", [moved], agreed)
+        look.run()
+    (text,) = metrics.attention.texts("acme")
+    assert text.startswith(f"apps of acme are refused at {url}: none of the delivery pins")
+    assert metrics.attention.texts("other") == []
+    caplog.clear()
+    watch.run()
+    assert caplog.messages == [text]
+
+
+def test_a_running_server_goes_on_looking_at_its_delivery_urls(
+    data_folder, open_folder, run_server, monkeypatch
+) -> None:
+    monkeypatch.setattr(serving, "_LOOK_FIRST", 0.0)
+    chain = make_chain("localhost")
+    with RecordingServer(chain) as server:
+        url = f"https://localhost:{server.port}"
+        moved = SetDelivery(wanted=DeliveryChange(urls=[url], ca=chain.authority.pem))
+        agreed = Intent(author="bob", how=How(confirmed=True))
+        with open_folder(data_folder) as opened:
+            opened.services.publisher.publish("acme", [moved], agreed)
+        found = run_server(data_folder)
+        deadline = time.monotonic() + _PATIENCE
+        while not found.metrics.attention.texts("acme") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        status = found.send("GET", "/v1/status", to="management", key=found.key()).json()
+    assert [each for each in status["warnings"] if f"apps of acme are refused at {url}" in each]
 
 
 def test_what_needs_attention_is_logged_once_also_where_delivery_is_served_alone(

@@ -22,7 +22,7 @@ class ConflictError(ServiceError):
 
 
 class UnconfirmedError(ConflictError):
-    """It weakens what protects apps, and nobody has agreed. `to_confirm` says to what."""
+    """It weakens what protects or reaches apps, and nobody has agreed to it: see `to_confirm`."""
 
     def __init__(self, to_confirm: list[str]) -> None:
         super().__init__("; ".join(to_confirm), hint="to agree: confirmed, or --yes")

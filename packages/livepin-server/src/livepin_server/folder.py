@@ -29,7 +29,7 @@ from livepin_server.errors import CustodyError, ServiceError
 from livepin_server.probing.many import Lookout
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.composition import Services, compose
-from livepin_server.services.delivery_settings import DeliverySettings, pin_texts
+from livepin_server.services.delivery_settings import DeliveryChange, DeliverySettings, pin_texts
 from livepin_server.services.model import Intent, Role
 from livepin_server.services.publishing.published import Published
 from livepin_server.services.publishing.publisher import Look
@@ -200,7 +200,7 @@ def renew_identity(opened: Folder, *, clock: Clock) -> None:
     identity = tls_identity.create(fresh, _hosts(opened.settings), now=clock())
     pins = pin_texts(identity.pins)
     opened.services.publisher.set_delivery_of_all(
-        lambda before: msgspec.structs.replace(before, pins=pins, ca=identity.ca),
+        DeliveryChange(pins=pins, ca=identity.ca),
         Intent(author="livepin", reason="new delivery keys"),
     )
     _take_over(opened.data)

@@ -31,8 +31,10 @@ from livepin_server.exports.static import Target
 from livepin_server.folder import Folder, Node
 from livepin_server.jobs.exporting import Exporting
 from livepin_server.jobs.runner import Job, run_forever
+from livepin_server.jobs.watching import DeliveryWatch
 from livepin_server.layout import RUN_FILE
 from livepin_server.listener import Listener
+from livepin_server.probing.many import Lookout
 from livepin_server.services import expiry
 from livepin_server.settings import Settings
 from livepin_server.storage.database import MOST_WAITING
@@ -43,6 +45,8 @@ from livepin_server.web.limits import RateLimit
 _PUBLISH_EVERY = 5.0  # seconds; what is staged for a time is at most so late
 _RESIGN_EVERY = 3600.0  # seconds; configs live days
 _WATCH_EVERY = 60.0  # seconds
+_LOOK_EVERY = 300.0  # seconds; at the delivery URLs
+_LOOK_FIRST = 30.0  # seconds; by then whoever serves them with this process is up
 _USES_EVERY = 60.0  # seconds: of the last uses of API keys, a crash loses so much
 _AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
@@ -251,6 +255,7 @@ def _background(
         found.append(run_forever(_resign(node)))
         found.append(run_forever(_publish_due(node)))
         found.append(run_forever(_keep_uses(node)))
+        found.append(run_forever(_look(node, metrics)))
     found.append(run_forever(_watch(node, metrics)))
     return found
 
@@ -318,6 +323,12 @@ def _publish_due(folder: Folder) -> Job:
 
 def _keep_uses(folder: Folder) -> Job:
     return Job(name="key-uses", seconds=_USES_EVERY, run=folder.api_keys.keep_uses)
+
+
+def _look(folder: Folder, metrics: Metrics) -> Job:
+    watch = DeliveryWatch(folder.published, Lookout().look)
+    metrics.attention.add(watch.notes)
+    return Job(name="look", seconds=_LOOK_EVERY, run=watch.run, first=_LOOK_FIRST)
 
 
 def _watch(node: Node, metrics: Metrics) -> Job:

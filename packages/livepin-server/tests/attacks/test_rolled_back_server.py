@@ -21,7 +21,8 @@ from livepin_server.backups.restoring import RestorePlan
 from livepin_server.custody import age
 from livepin_server.custody.age import Opening, Seal
 from livepin_server.services.changes import SetDelivery
-from livepin_server.services.model import Intent, NewDomain
+from livepin_server.services.delivery_settings import DeliveryChange
+from livepin_server.services.model import How, Intent, NewDomain
 
 INTENT = Intent(author="bob")
 NOW = FakeClock()()
@@ -69,9 +70,9 @@ def publish(server, name, new_pin):
 def follow(server, bootstrap, store):
     """Return an app of this server, and its bootstrap."""
     url = f"https://localhost:{server.ports['delivery']}"
-    delivery = server.services.published.delivery("acme")
-    moved = msgspec.structs.replace(delivery, urls=[url])
-    server.services.publisher.publish("acme", [SetDelivery(settings=moved)], INTENT)
+    moved = SetDelivery(wanted=DeliveryChange(urls=[url]))
+    agreed = msgspec.structs.replace(INTENT, how=How(confirmed=True))
+    server.services.publisher.publish("acme", [moved], agreed)
     start = bootstrap or server.services.published.bootstrap("acme", "main")
     app = livepin.Client(start, store=store, push=False, reports=False)
     return app, start

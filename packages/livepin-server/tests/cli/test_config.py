@@ -17,7 +17,7 @@ NO_RECOVERY = (
 @pytest.fixture
 def local(run, data) -> None:
     """Delivery at this machine alone."""
-    run("delivery", "set", "--url", "https://127.0.0.1:8443", "--unchecked")
+    run("delivery", "set", "--url", "https://127.0.0.1:8443", "--yes")
 
 
 def test_a_config_is_shown_with_one_line_a_pin(run, data) -> None:
@@ -151,7 +151,7 @@ def test_a_version_of_many_digits_is_no_fault_of_ours(run, data) -> None:
     ],
 )
 def test_a_bootstrap_that_only_this_machine_could_use_is_refused(run, data, url) -> None:
-    run("delivery", "set", "--url", "https://pins.example.com", "--url", url, "--unchecked")
+    run("delivery", "set", "--url", "https://pins.example.com", "--url", url, "--yes")
     done = run("bootstrap", "--out", "b.json")
     assert done.code == 2
     assert done.err.splitlines() == [

@@ -114,26 +114,41 @@ def test_a_mistake_gets_one_line_that_names_it(run, data, arguments, error, hint
 def test_a_url_where_apps_would_be_refused_is_not_published(run, data, endpoint) -> None:
     url = f"https://localhost:{endpoint(make_chain('localhost')).port}"
     done = run("delivery", "set", "--url", url)
-    assert done.code == 1
+    assert done.code == 3
     assert done.err.splitlines() == [
         f"error: apps would refuse {url}: the certificate is not valid for localhost by the "
         "given CA: unable to get local issuer certificate",
-        "hint:  put its host into delivery_urls of livepin.toml, then: "
-        "livepin delivery renew-keys; or publish it all the same: --unchecked",
+        "hint:  does a server with the keys of delivery answer there? its host belongs into "
+        "delivery_urls of livepin.toml, then: livepin delivery renew-keys; "
+        "to publish it all the same: --force --reason TEXT",
     ]
     assert run("config", "log", "--json").json[0]["version"] == 1
-    assert run("delivery", "set", "--url", url, "--unchecked").code == 0
+    forced = run("delivery", "set", "--url", url, "--force", "--reason", "CHG-9")
+    assert (forced.code, "published all the same: apps would refuse" in forced.err) == (0, True)
     assert run("delivery", "check").code == 1
 
 
-def test_a_url_that_does_not_answer_yet_is_published_with_a_warning(run, data, nobody) -> None:
-    done = run("delivery", "set", "--url", f"https://localhost:{nobody}")
-    assert done.code == 0
-    assert done.err == (
-        f"warning: https://localhost:{nobody} could not be looked at: "
-        f"localhost:{nobody} refused the connection\n"
-    )
+def test_a_url_that_does_not_answer_yet_is_published_by_who_agrees(run, data, nobody) -> None:
+    url = f"https://localhost:{nobody}"
+    asked = run("delivery", "set", "--url", url)
+    assert (asked.code, "nowhere that apps could fetch the next config" in asked.err) == (2, True)
+    assert run("config", "log", "--json").json[0]["version"] == 1
+    assert run("delivery", "set", "--url", url, "--yes").code == 0
     assert run("delivery", "check").code == 4
+
+
+def test_one_more_url_that_does_not_answer_yet_is_published_with_a_warning(
+    run, data, own, nobody
+) -> None:
+    run("delivery", "set", "--url", own)
+    done = run("delivery", "set", "--url", own, "--url", f"https://localhost:{nobody}")
+    assert done.code == 0
+    (warning,) = done.err.splitlines()
+    assert warning.startswith(
+        "warning: the server could not see whether apps can fetch their configs at "
+        f"https://localhost:{nobody}: "
+    )
+    assert warning.endswith("; look from where one can: livepin delivery check")
 
 
 def test_a_url_where_the_server_answers_is_published(run, data, own) -> None:
@@ -178,9 +193,11 @@ def test_a_delivery_key_that_is_not_pinned_is_found(run, data, own) -> None:
 
     with connected(Common()) as api:
         pin = "sha256/" + "A" * 43 + "="
-        api.call("PUT", f"{api.base}/delivery", {"pins": [pin]})
+        body = {"pins": [pin], "reason": "CHG-9"}
+        api.call("PUT", f"{api.base}/delivery", body, force="true")
     done = run("delivery", "check")
-    assert (done.code, done.out) == (1, f"{own}: none of the delivery pins matches its key\n")
+    text = f"{own}: none of the delivery pins matches its key, sha256/"
+    assert (done.code, done.out[: len(text)]) == (1, text)
 
 
 def test_renewing_takes_a_data_folder(run, tmp_path: Path) -> None:

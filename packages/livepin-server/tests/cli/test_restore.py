@@ -24,7 +24,7 @@ def backed_up(run: Run, data: Path, tmp_path: Path) -> Path:
     """A backup, `b.age`, of a data folder whose delivery answers nobody."""
     text = (data / "livepin.toml").read_text()
     (data / "livepin.toml").write_text(text.replace(DELIVERY, "https://127.0.0.1:1"))
-    run("delivery", "set", "--url", "https://127.0.0.1:1")
+    run("delivery", "set", "--url", "https://127.0.0.1:1", "--yes")
     recipient = run("backup", "new-key", "identity.txt", "--json").json["recipient"]
     assert run("backup", "b.age", "--recipient", recipient).code == 0
     return tmp_path / "b.age"

@@ -126,6 +126,24 @@ def test_guards_alone_are_published_without_a_config(run, data) -> None:
     assert run("guards", "show", "--json").json["most_domains"] == 7
 
 
+def test_guards_that_are_staged_are_shown_to_who_approves_them(run, data) -> None:
+    line = "* second person: on -> off"
+    assert run("guards", "set", "--second-person", "on").code == 0
+    assert run("guards", "set", "--second-person", "off", "--stage").code == 0
+    assert f"  {line}" in run("status").out.splitlines()
+    assert run("diff").out.splitlines()[1:] == ["acme, in no config:", f"  {line}"]
+    asked = run("publish", "--approve")
+    assert asked.code == 2
+    assert f"you approve 1 change, {line}" in asked.err
+
+
+def test_delivery_that_is_staged_is_shown_as_it_was_and_will_be(run, data) -> None:
+    line = "  * delivery: refresh interval 300 s -> 60 s"
+    assert run("delivery", "set", "--refresh-interval", "60", "--stage").code == 0
+    assert line in run("status").out.splitlines()
+    assert line in run("diff").out.splitlines()
+
+
 def test_to_force_needs_a_reason(run, data, pins) -> None:
     done = run("domain", "add", HOST, "--pin", pins[0], "--force")
     assert done.code == 2

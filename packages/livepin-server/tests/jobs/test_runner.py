@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 
 import pytest
 from livepin_server.jobs.runner import Job, run_forever
@@ -40,6 +41,13 @@ def test_a_job_runs_at_once_and_not_on_the_loop():
     run_until(Job(name="once", seconds=3600, run=run), enough)
     assert len(calls) == 1
     assert calls[0] is not threading.main_thread()
+
+
+def test_a_job_waits_for_its_first_time():
+    started = time.monotonic()
+    run, enough, calls = counting(1)
+    run_until(Job(name="later", seconds=3600, run=run, first=0.2), enough)
+    assert (len(calls), time.monotonic() - started >= 0.2) == (1, True)
 
 
 def test_a_job_runs_again_on_its_interval():

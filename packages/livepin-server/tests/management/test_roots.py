@@ -109,7 +109,7 @@ def test_a_key_that_does_not_open_is_said_and_is_no_fault_of_ours(call) -> None:
         )
     )
     body = {"urls": ["https://other.example.com"]}
-    found = call("PUT", "/v1/accounts/beta/delivery", body, 503)
+    found = call("PUT", "/v1/accounts/beta/delivery?confirmed=true", body, 503)
     assert found["detail"].startswith("the config key ")
     assert found["detail"].endswith(" of beta does not open")
     assert "the master key in force" in found["hint"]

@@ -79,6 +79,25 @@ def test_a_change_of_what_has_changed_since_is_refused_and_says_how(
     assert call("PATCH", settings, change, headers={"If-Match": '"3"'}).status_code == 200
 
 
+def test_delivery_that_another_has_changed_since_is_not_changed_by_who_has_not_seen_it(
+    call, assert_problem
+) -> None:
+    path = f"{BASE}/delivery"
+    seen = call("GET", path).headers["etag"]
+    call("PUT", path, {"refresh_interval": 60})
+    late = call("PUT", path, {"refresh_interval": 90}, headers={"If-Match": seen})
+    found = assert_problem(late, 412)
+    assert "(* delivery: refresh interval 300 s -> 60 s)" in found["detail"]
+    again = call("GET", path).headers["etag"]
+    assert call("PUT", path, {"refresh_interval": 90}, headers={"If-Match": again}).is_success
+
+
+def test_guards_are_answered_as_they_are_merged(call) -> None:
+    call("PUT", f"{BASE}/guards", {"most_domains": 3})
+    done = call("PUT", f"{BASE}/guards", {"second_person": True}).json()
+    assert done["guards"] == {"most_domains": 3, "second_person": True}
+
+
 @pytest.mark.parametrize("tag", ["2", '"x"', "*", '"99999999999999999"', 'W/"2"'])
 def test_an_etag_that_is_none_is_refused(call, domain, assert_problem, tag: str) -> None:
     found = assert_problem(call("POST", DOMAINS, domain, headers={"If-Match": tag}), 422)

@@ -73,7 +73,7 @@ def test_a_domain_that_moves_is_in_one_stream_or_the_other(call) -> None:
 
 def test_an_app_of_a_canary_gets_what_the_canary_gets_and_nothing_else(call) -> None:
     port = call.server.ports["delivery"]
-    call("PUT", "/delivery", {"urls": [f"https://localhost:{port}"]})
+    call("PUT", "/delivery?confirmed=true", {"urls": [f"https://localhost:{port}"]})
     call("POST", "/streams", {"name": "canary"})
     bootstraps = {
         stream: Bootstrap.parse(json.dumps(call("GET", f"/bootstrap?stream={stream}").json()))

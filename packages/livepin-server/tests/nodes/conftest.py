@@ -26,7 +26,8 @@ from livepin.testing import FakeClock
 from livepin_server import folder
 from livepin_server.layout import RUN_FILE
 from livepin_server.services.changes import SetDelivery
-from livepin_server.services.model import Intent, Role
+from livepin_server.services.delivery_settings import DeliveryChange
+from livepin_server.services.model import How, Intent, Role
 from livepin_server.settings import Settings
 
 INTENT = Intent(author="bob")
@@ -237,9 +238,9 @@ def start_nodes(
             clock = FakeClock(datetime.now(timezone.utc) - timedelta(days=days))
             with folder.opened(data, {}, clock=clock) as opened:
                 services, published = opened.services, opened.services.published
-                settings = published.delivery(ACCOUNT)
-                settings = msgspec.structs.replace(settings, urls=["https://localhost:1"])
-                services.publisher.publish(ACCOUNT, [SetDelivery(settings=settings)], INTENT)
+                dead = SetDelivery(wanted=DeliveryChange(urls=["https://localhost:1"]))
+                agreed = msgspec.structs.replace(INTENT, how=How(confirmed=True))
+                services.publisher.publish(ACCOUNT, [dead], agreed)
                 operation.prepare(services)
                 streams = [each.name for each in services.streams.all(ACCOUNT)]
                 bootstraps = {name: published.bootstrap(ACCOUNT, name) for name in streams}

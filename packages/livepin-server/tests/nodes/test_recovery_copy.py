@@ -27,7 +27,8 @@ from livepin_server.exports.static.documents import (
     ROOT_TYPE,
 )
 from livepin_server.services.changes import SetDelivery
-from livepin_server.services.model import Intent, NewDomain
+from livepin_server.services.delivery_settings import DeliveryChange
+from livepin_server.services.model import How, Intent, NewDomain
 from livepin_server.storage.schema import keys, roots
 from sqlalchemy import insert, select
 
@@ -135,10 +136,9 @@ def test_an_app_whose_delivery_is_dead_takes_root_and_config_from_nginx(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))  # what the device trusts
     server = run_server(data_folder, LIVEPIN_EXPORT=str(www))
     services = server.services
-    dead = msgspec.structs.replace(
-        services.published.delivery("acme"), urls=["https://127.0.0.1:1"], recovery_urls=[url]
-    )
-    services.publisher.publish("acme", [SetDelivery(settings=dead)], INTENT)
+    dead = DeliveryChange(urls=["https://127.0.0.1:1"], recovery_urls=[url])
+    agreed = msgspec.structs.replace(INTENT, how=How(confirmed=True))
+    services.publisher.publish("acme", [SetDelivery(wanted=dead)], agreed)
     bootstrap = services.published.bootstrap("acme", "main")
     add_root(server.folder)
     services.domains.add("acme", NewDomain(pattern=HOST, pins=[new_pin(1)]), INTENT)

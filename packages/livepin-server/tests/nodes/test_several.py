@@ -23,6 +23,7 @@ from livepin_server.services.audit import SERVER
 from livepin_server.services.audit.chain import Walk
 from livepin_server.services.audit.log import Wanted
 from livepin_server.services.changes import SetDelivery
+from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.model import Area, DomainTaken, Intent, NewDomain, NewStream, Role
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.database import Database
@@ -342,10 +343,8 @@ def test_apps_reach_delivery_nodes_through_nginx_while_one_of_them_dies(
 ):
     server, port = run_server(postgres_folder), available_port("127.0.0.1", 0)
     publisher = server.services.publisher
-    settings = msgspec.structs.replace(
-        server.services.published.delivery("acme"), urls=[f"https://localhost:{port}"]
-    )
-    publisher.publish("acme", [SetDelivery(settings=settings)], intent)
+    wanted = DeliveryChange(urls=[f"https://localhost:{port}"])
+    publisher.publish("acme", [SetDelivery(wanted=wanted)], intent)
     nodes = [start_child(delivery_folder(), "--only", "delivery") for _ in range(2)]
     start_nginx(port, postgres_folder / "tls", *(each.port() for each in nodes))
     with Client(

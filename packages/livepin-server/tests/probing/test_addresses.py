@@ -59,6 +59,9 @@ def test_only_what_a_verdict_needs_is_kept(tls_endpoint, authority, chain) -> No
     ((seen,),) = seen_of([tls_endpoint(chain).target(ca=authority.pem)])
     assert seen.presented == []
     assert all(each.names == [] and each.sha256 for each in seen.chain)
+    ((refused,),) = seen_of([tls_endpoint(chain).target("other.example", authority.pem)])
+    assert [each.sha256 for each in refused.presented] == [seen.chain[0].sha256]
+    assert refused.presented[0].names == []
 
 
 def test_an_address_that_nobody_listens_at_is_named(endpoint) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from livepin_server.probing.judge import judge
+from livepin_server.probing.judge import judge, judge_delivery
 from livepin_server.probing.probe import CertificateSeen, Observation
 
 
@@ -79,3 +79,26 @@ def test_without_a_match_the_mode_decides(mode, passes, mismatch, does, cure) ->
 def test_a_hundred_pins_are_counted_not_listed() -> None:
     found = judge(SEEN, pins(*(f"sha256/{n}" for n in range(100))), mode="enforce")
     assert "pinned: 100 keys" in found["notes"]
+
+
+# -- delivery -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pin", ["sha256/leaf", "sha256/ca"])
+def test_apps_fetch_where_a_key_of_the_verified_chain_is_pinned(pin: str) -> None:
+    found = judge_delivery(SEEN, {"sha256/other", pin})
+    assert (found.answers, found.passes) == (True, True)
+
+
+def test_a_key_that_no_delivery_pin_matches_is_named() -> None:
+    found = judge_delivery(SEEN, ["sha256/other"])
+    assert (found.answers, found.passes) == (True, False)
+    assert found.summary == "none of the delivery pins matches its key, sha256/leaf"
+
+
+def test_a_pinned_key_in_a_chain_that_was_only_presented_lets_nobody_fetch() -> None:
+    seen = Observation(host="pins.example.com", port=443, error="expired", presented=SEEN.chain)
+    found = judge_delivery(seen, ["sha256/leaf"])
+    assert (found.answers, found.passes, found.summary) == (True, False, "expired")
+    silent = judge_delivery(Observation(host="pins.example.com", port=443), ["sha256/leaf"])
+    assert (silent.answers, silent.summary) == (False, "no chain was verified")

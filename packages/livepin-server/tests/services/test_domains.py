@@ -146,7 +146,7 @@ def test_an_unknown_account_or_stream_suggests_the_nearest(services, add_domain,
     with pytest.raises(NotFoundError, match="no stream 'mian'") as caught:
         add_domain("api.example.com", stream="mian")
     assert caught.value.hint == "did you mean main?"
-    for look in (services.domains.all, services.publisher.history):
+    for look in (services.domains.all, services.published.history):
         with pytest.raises(NotFoundError):
             look("acme", "mian")
 

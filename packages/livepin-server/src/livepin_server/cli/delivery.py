@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -11,7 +12,8 @@ from cyclopts.validators import Number
 from livepin.documents.config import check_url
 from livepin.errors import MalformedError
 
-from livepin_server.probing.probe import Observation, probe
+from livepin_server.probing.judge import judge_delivery
+from livepin_server.probing.probe import probe
 
 from .api import Api, Changing, Common, Local, connected, data_folder, opening
 from .looking import target
@@ -22,7 +24,6 @@ from .output import (
     CommandError,
     say,
     show_json,
-    warn,
     working,
 )
 from .parameters import Reason
@@ -73,15 +74,12 @@ def set_(
             metavar="SECONDS", validator=Number(gte=1, lte=604800), help="How often apps look."
         ),
     ] = None,
-    unchecked: Annotated[
-        bool, Parameter(help="Publish URLs although apps would refuse what answers there.")
-    ] = False,
     reason: Reason = "",
     common: Changing = _CHANGING,
 ) -> None:
     """Change the delivery or recovery URLs; apps follow with their next config.
 
-    What is not said stays. New delivery URLs are looked at as apps will look at them.
+    What is not said stays. The server looks at delivery URLs as apps will look at them.
     """
     if recovery_url and no_recovery:
         raise CommandError(
@@ -102,8 +100,6 @@ def set_(
             hint="--url, --recovery-url, --no-recovery, --refresh-interval",
         )
     with connected(common) as api:
-        if url and not unchecked:
-            _require_working(url, api.call("GET", f"{api.base}/delivery"), common.again)
         done = api.change("PUT", f"{api.base}/delivery", body)
     if common.json:
         show_json(done)
@@ -190,35 +186,12 @@ def _recovery_urls(api: Api, account: str) -> list[str]:
     return found
 
 
-def _require_working(urls: tuple[str, ...], delivery: dict[str, Any], again: str) -> None:
-    for url in urls:
-        found = _judged(url, delivery)
-        if found["answers"] and not found["passes"]:
-            raise CommandError(
-                f"apps would refuse {url}: {found['summary']}",
-                hint="put its host into delivery_urls of livepin.toml, then: "
-                f"livepin delivery renew-keys{again}; or publish it all the same: --unchecked",
-                code=FOUND,
-            )
-        if not found["answers"]:
-            warn(f"{url} could not be looked at: {found['summary']}")
-
-
 def _judged(url: str, delivery: dict[str, Any]) -> dict[str, Any]:
     """Return whether apps can use a delivery URL; they verify by its CA, then match its pins."""
     host = check_url(url, schemes=("https",))
     with working(f"looking at {host}"):
         seen = probe(target(host, urlsplit(url).port, None, delivery["ca"]))
-    answers, passes, summary = _verdict(seen, delivery["pins"])
-    return {"answers": answers, "passes": passes, "summary": summary}
-
-
-def _verdict(seen: Observation, pins: list[str]) -> tuple[bool, bool, str]:
-    if not seen.verified:
-        return bool(seen.presented), False, seen.error or "no chain was verified"
-    if not any(each.sha256 in pins for each in seen.chain):
-        return True, False, "none of the delivery pins matches its key"
-    return True, True, "apps can fetch their configs here"
+    return asdict(judge_delivery(seen, delivery["pins"]))
 
 
 def _show_all(name: str, values: list[str]) -> None:

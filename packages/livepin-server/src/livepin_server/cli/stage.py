@@ -13,6 +13,7 @@ from .parameters import Reason
 _DEFAULTS = Common()
 _PUBLISHING = Publishing()
 _MOST_LINES = 50  # of a stream
+_OF_ACCOUNT = {"delivery.set", "guards.set"}
 
 Stage = Annotated[
     int | None, Parameter(name="STAGE", help="The number of a stage; else the open one.")
@@ -57,9 +58,10 @@ def publish(
             for finding in each["findings"]["to_confirm"]
         ]
         if approve:
-            asked.insert(0, f"you approve {counted(len(found['stage']['changes']), 'change')}")
+            what = [counted(len(found["stage"]["changes"]), "change"), *found["changed"]]
+            asked.insert(0, f"you approve {', '.join(what)}")
         if asked:
-            confirm("; ".join(asked), yes=common.yes)
+            confirm("; ".join(dict.fromkeys(asked)), yes=common.yes)
         number = found["stage"]["number"]
         done = api.change(
             "POST",
@@ -102,6 +104,14 @@ def show_stages(account: str, stages: list[dict[str, Any]], again: str) -> None:
             say(
                 f"{account}: stage {each['number']}, {number} by {authors}, at {minute(each['at'])}"
             )
+        for line in _of_account(each):
+            say(f"  {line}", "yellow")
+
+
+def _of_account(stage: dict[str, Any]) -> list[str]:
+    """Return what a stage changes of the account as a whole, which no list of domains shows."""
+    found = (each for each in stage["changes"] if each["action"] in _OF_ACCOUNT)
+    return [line for each in found for line in each["changed"]]
 
 
 def _trial(api: Api, stage: int | None) -> dict[str, Any]:
@@ -118,9 +128,10 @@ def _show(found: dict[str, Any]) -> None:
     for change in stage["changes"]:
         why = f": {change['reason']}" if change["reason"] else ""
         say(f"{change['author']}, {minute(change['created'])}{why}")
-        if not found["streams"]:
-            for line in change["changed"]:
-                say(f"  {line}")
+    if found["changed"]:
+        say(f"{stage['account']}, in no config:", style="bold")
+    for line in found["changed"]:
+        say(f"  {line}", "yellow")
     for each in found["streams"]:
         version = "its first" if each["version"] is None else f"after version {each['version']}"
         say(f"{each['stream']}, {version}:", style="bold")

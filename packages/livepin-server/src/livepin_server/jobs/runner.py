@@ -12,15 +12,17 @@ logger = logging.getLogger("livepin.jobs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Something to do every `seconds`."""
+    """Something to do every `seconds`, for the first time after `first`."""
 
     name: str
     seconds: float
     run: Callable[[], object]
+    first: float = 0.0
 
 
 async def run_forever(job: Job) -> None:
-    """Run a job at once and then on its interval, until cancelled."""
+    """Run a job at its first time and then on its interval, until cancelled."""
+    await asyncio.sleep(job.first)
     while True:
         try:
             await asyncio.to_thread(job.run)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Request, get, post, put
+from litestar import Request, Response, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from livepin.jose import b64url_encode
 
 from livepin_server.services.changes import SetDelivery
 from livepin_server.services.composition import Services
-from livepin_server.services.delivery_settings import DeliverySettings
+from livepin_server.services.delivery_settings import DeliveryChange, DeliverySettings
 from livepin_server.services.model import AccountView, Area, How, Principal, Role, Staged
 
-from .asking import answered, intent
+from .asking import answered, intent, tagged
 from .shapes import (
     NewDelivery,
     PrepareAccount,
@@ -84,9 +84,12 @@ def create_account(
 @get(
     "/v1/accounts/{account:str}/delivery", role=Role.VIEWER, area=Area.DELIVERY, sync_to_thread=True
 )
-def show_delivery(services: NamedDependency[Services], account: FromPath[str]) -> DeliverySettings:
+def show_delivery(
+    services: NamedDependency[Services], account: FromPath[str]
+) -> Response[DeliverySettings]:
     """Return where the documents of an account are delivered."""
-    return services.published.delivery(account)
+    version = services.published.newest(account)  # first: it may be too old, never too new
+    return tagged(services.published.delivery(account), version)
 
 
 @put(
@@ -99,8 +102,12 @@ def set_delivery(
     account: FromPath[str],
     data: JSONBody[NewDelivery],
 ) -> Publications | Staged:
-    """Change where the documents are delivered, in every stream, and publish."""
-    change = SetDelivery(settings=data.over(services.published.delivery(account)))
+    """Change where the documents are delivered, in every stream, and publish.
+
+    What is not said stays.
+    """
+    members = {name: getattr(data, name) for name in DeliveryChange.__struct_fields__}
+    change = SetDelivery(wanted=DeliveryChange(**members))
     return answered(
         services.stage.make(account, change, intent(request, data.reason, how)),
         lambda done: Publications(items=done),

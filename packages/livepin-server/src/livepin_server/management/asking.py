@@ -33,7 +33,8 @@ def how(
         bool, Parameter(description="Publish though apps may be shut out; needs a reason.")
     ] = False,
     confirmed: Annotated[
-        bool, Parameter(description="Publish though apps will be protected less.")
+        bool,
+        Parameter(description="Publish though apps are protected less, or may not be reached."),
     ] = False,
     expected: Annotated[
         str | None,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct
 
 from livepin_server.services.api_keys import LONGEST_OVERLAP, OVERLAP
-from livepin_server.services.delivery_settings import DeliverySettings
-from livepin_server.services.guard_settings import GuardSettings
+from livepin_server.services.delivery_settings import DeliveryChange
+from livepin_server.services.guard_settings import GuardChange, GuardSettings
 from livepin_server.services.model import (
     MOST_PINS,
     ApiKeyView,
@@ -262,21 +262,10 @@ class ProbeTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ca: Annotated[str, Meta(max_length=65536)] | None = None
 
 
-class NewDelivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where documents are to be delivered; what is not said stays as it is."""
+class NewDelivery(DeliveryChange, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where documents are to be delivered; what is not said stays as it is. And why."""
 
-    urls: Annotated[list[str], Meta(max_length=16)] | None = None
-    recovery_urls: Annotated[list[str], Meta(max_length=16)] | None = None
-    pins: Annotated[list[str], Meta(max_length=100)] | None = None
-    ca: Annotated[str, Meta(max_length=65536)] | None = None
-    refresh_interval: Annotated[int, Meta(ge=1, le=604800)] | None = None
     reason: Text = ""
-
-    def over(self, before: DeliverySettings) -> DeliverySettings:
-        """Return `before` with what is said here."""
-        names = (name for name in self.__struct_fields__ if name != "reason")
-        said = {name: found for name in names if (found := getattr(self, name)) is not None}
-        return structs.replace(before, **said)
 
 
 class PublishStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -293,20 +282,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
     stage: StageView | None = None
 
 
-class NewGuards(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NewGuards(GuardChange, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What publishes are to be measured by; what is not said stays as it is. And why."""
 
-    most_domains: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    second_person: bool | None = None
     reason: Text = ""
-
-    def over(self, before: GuardSettings) -> GuardSettings:
-        """Return `before` with what is said here."""
-        most, second = self.most_domains, self.second_person
-        return GuardSettings(
-            most_domains=before.most_domains if most is None else most,
-            second_person=before.second_person if second is None else second,
-        )
 
 
 class Kept(Struct, frozen=True, kw_only=True):

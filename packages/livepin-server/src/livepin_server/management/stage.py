@@ -11,7 +11,7 @@ from litestar.params import FromPath, JSONBody
 from livepin_server.errors import InvalidError
 from livepin_server.services.changes import SetGuards
 from livepin_server.services.composition import Services
-from livepin_server.services.guard_settings import GuardSettings
+from livepin_server.services.guard_settings import GuardChange, GuardSettings
 from livepin_server.services.model import Area, How, Principal, Role, Staged, StageView
 from livepin_server.services.publishing.stage import Trial
 
@@ -104,10 +104,10 @@ def set_guards(
     data: JSONBody[NewGuards],
 ) -> Kept | Staged:
     """Change what the publishes of an account are measured by. What is not said stays."""
-    guards = data.over(services.stage.guards(account))
+    wanted = GuardChange(most_domains=data.most_domains, second_person=data.second_person)
     return answered(
-        services.stage.make(account, SetGuards(guards=guards), intent(request, data.reason, how)),
-        lambda _: Kept(guards=guards),
+        services.stage.make(account, SetGuards(wanted=wanted), intent(request, data.reason, how)),
+        lambda _: Kept(guards=services.stage.guards(account)),
     )
 
 

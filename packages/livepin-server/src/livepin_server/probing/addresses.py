@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 
 from msgspec import structs
 
-from .probe import Observation, Target, probe
+from .probe import CertificateSeen, Observation, Target, probe
 
 AT_ONCE = 32
 MOST_ADDRESSES = 16  # of an endpoint
@@ -89,14 +89,16 @@ def _seen(target: Target, address: str, deadline: float) -> Observation:
     timeout = min(_PATIENCE, max(deadline - time.monotonic(), 0.1))
     found = probe(structs.replace(target, connect=address), timeout=timeout)
     # What strangers send is kept as short as a verdict needs it: there may be thousands.
-    chain = [
-        structs.replace(
-            each, names=[], subject=each.subject[:_LONGEST], issuer=each.issuer[:_LONGEST]
-        )
-        for each in found.chain
-    ]
+    chain = [_short(each) for each in found.chain]
+    refused = [] if found.verified else [_short(each) for each in found.presented[:1]]
     where = found.address or address.rpartition(":")[0].strip("[]")
-    return structs.replace(found, address=where, chain=chain, presented=[])
+    return structs.replace(found, address=where, chain=chain, presented=refused)
+
+
+def _short(seen: CertificateSeen) -> CertificateSeen:
+    return structs.replace(
+        seen, names=[], subject=seen.subject[:_LONGEST], issuer=seen.issuer[:_LONGEST]
+    )
 
 
 def _unresolved(target: Target) -> Observation:

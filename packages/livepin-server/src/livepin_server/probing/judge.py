@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from .probe import Observation
@@ -58,3 +60,26 @@ def judge(seen: Observation, pins: list[dict[str, Any]], *, mode: str) -> Verdic
         summary=f"the pin {matched.sha256} matches {matched.subject}",
         notes=notes,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """Whether apps can fetch their configs at an endpoint, and why, in a line."""
+
+    answers: bool
+    passes: bool
+    summary: str
+
+
+def judge_delivery(seen: Observation, pins: Collection[str]) -> Delivered:
+    """Return what apps say to an endpoint of delivery: they verify by its CA, then match its pins.
+
+    That CA is the only one they go by, so a chain that is merely presented is refused for sure.
+    """
+    if not seen.verified:
+        why = seen.error or "no chain was verified"
+        return Delivered(answers=bool(seen.presented), passes=False, summary=why)
+    if not any(each.sha256 in pins for each in seen.chain):
+        why = f"none of the delivery pins matches its key, {seen.chain[0].sha256}"
+        return Delivered(answers=True, passes=False, summary=why)
+    return Delivered(answers=True, passes=True, summary="apps can fetch their configs here")

@@ -10,6 +10,7 @@ from livepin.documents import Delivery
 from livepin.documents.config import check_url
 from livepin.errors import MalformedError
 from livepin.pins import Pin, PinSet, fingerprint_text
+from msgspec import structs
 
 from livepin_server.errors import InvalidError
 
@@ -54,6 +55,26 @@ class DeliverySettings(msgspec.Struct, frozen=True, kw_only=True):
     def interval(self) -> timedelta:
         """The refresh interval."""
         return timedelta(seconds=self.refresh_interval)
+
+
+class DeliveryChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of where documents are delivered; what is not said stays as it is."""
+
+    urls: Annotated[list[str], msgspec.Meta(max_length=16)] | None = None
+    recovery_urls: Annotated[list[str], msgspec.Meta(max_length=16)] | None = None
+    pins: Annotated[list[str], msgspec.Meta(max_length=100)] | None = None
+    ca: Annotated[str, msgspec.Meta(max_length=65536)] | None = None
+    refresh_interval: Annotated[int, msgspec.Meta(ge=1, le=604800)] | None = None
+
+    def over(self, before: DeliverySettings) -> DeliverySettings:
+        """Return `before` with what is said here.
+
+        Raises:
+            InvalidError: no config may carry that.
+        """
+        found = {name: getattr(self, name) for name in DeliveryChange.__struct_fields__}
+        said = {name: each for name, each in found.items() if each is not None}
+        return structs.replace(before, **said).checked()
 
 
 def pin_texts(pins: tuple[Pin, ...]) -> list[str]:

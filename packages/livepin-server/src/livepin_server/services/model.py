@@ -252,8 +252,9 @@ class Staged(Struct, frozen=True, kw_only=True):
 
 
 class StagedChange(Struct, frozen=True, kw_only=True):
-    """One change on a stage."""
+    """One change on a stage; `action` is what the audit log will call it."""
 
+    action: str
     changed: list[str]
     author: str
     reason: str

@@ -6,7 +6,6 @@ import os
 import secrets
 
 import livepin
-import msgspec
 import pytest
 from livepin_server.errors import ExportError
 from livepin_server.exports.static import export, target
@@ -14,6 +13,7 @@ from livepin_server.exports.static.documents import config_file
 from livepin_server.exports.static.store import _reason
 from livepin_server.exports.static.target import ChangedError
 from livepin_server.services.changes import SetDelivery
+from livepin_server.services.delivery_settings import DeliveryChange
 
 FILE = config_file("acme", "main", b"first")
 
@@ -105,12 +105,8 @@ def test_an_app_whose_delivery_is_dead_takes_its_config_from_the_bucket(
     store = stores(kind)
     reach(store)
     prefix = secrets.token_hex(6)
-    dead = msgspec.structs.replace(
-        services.published.delivery("acme"),
-        urls=["https://127.0.0.1:1"],
-        recovery_urls=[f"{store.base}/{prefix}"],
-    )
-    services.publisher.publish("acme", [SetDelivery(settings=dead)], intent)
+    dead = DeliveryChange(urls=["https://127.0.0.1:1"], recovery_urls=[f"{store.base}/{prefix}"])
+    services.publisher.publish("acme", [SetDelivery(wanted=dead)], intent)
     bootstrap = services.published.bootstrap("acme", "main")
     add_domain("api.example.com")
     export(documents(), target(f"{store.scheme}://bucket/{prefix}", os.environ))

@@ -14,6 +14,7 @@ from livepin_server.services.audit.entry import decode
 from livepin_server.services.audit.log import Wanted
 from livepin_server.services.audit.seals import head_of
 from livepin_server.services.changes import SetDelivery
+from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.model import Intent, NewStream, Role
 from livepin_server.storage.schema import audit, configs
 from sqlalchemy import delete, select, update
@@ -159,9 +160,8 @@ def test_every_way_to_publish_says_how_it_came_about(services, add_domain, entri
     known = len(entries())
     add_domain()
     services.streams.add("acme", NewStream(name="canary"), intent)
-    settings = services.published.delivery("acme")
-    services.stage.make("acme", SetDelivery(settings=settings), intent)
-    services.publisher.set_delivery_of_all(lambda before: before, intent)
+    services.stage.make("acme", SetDelivery(wanted=DeliveryChange(refresh_interval=60)), intent)
+    services.publisher.set_delivery_of_all(DeliveryChange(refresh_interval=90), intent)
     clock.advance(days=8)
     services.publisher.resign_due()
     assert [(each.action, each.target) for each in entries()[known:]] == [

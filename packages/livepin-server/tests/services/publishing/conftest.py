@@ -187,13 +187,14 @@ def seen(pin_text: Callable[[int], str]) -> Callable[..., Observation]:
 def judged(seen: Callable[..., Observation]) -> Callable[..., Findings]:
     """Judge a change by what was seen of hosts: `judged(before, after, {API: [[1, 9], [2]]})`.
 
-    A list in the list is a chain at an address of its own; an empty one was not verified.
+    A list in the list is a chain at an address of its own; an empty one was not verified. Or it
+    is an observation.
     """
 
     def one(
         before: Config | None,
         after: Config,
-        served: Mapping[str, list[list[int]]] | None = None,
+        served: Mapping[str, list[list[int] | Observation]] | None = None,
         *,
         known: Mapping[str, Target] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
@@ -202,7 +203,9 @@ def judged(seen: Callable[..., Observation]) -> Callable[..., Findings]:
         change, looked_at = difference(before, after), known or {}
         observations = {
             target: [
-                seen(target.host, *chain, address=f"192.0.2.{at + 1}")
+                chain
+                if isinstance(chain, Observation)
+                else seen(target.host, *chain, address=f"192.0.2.{at + 1}")
                 for at, chain in enumerate((served or {})[target.host])
             ]
             for target in needed(change, looked_at)

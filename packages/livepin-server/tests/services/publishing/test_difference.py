@@ -186,8 +186,8 @@ def test_each_member_of_delivery_is_said(make_config, pin_text) -> None:
         refresh_interval=timedelta(seconds=60), stale_grace=timedelta(days=1),
     )  # fmt: skip
     assert difference(before, after).lines() == [
-        "delivery is now https://b.example.com, https://c.example.com",
-        "recovery is now none",
+        "* delivery: URLs https://pins.example.com -> https://b.example.com, https://c.example.com",
+        "* delivery: recovery URLs http://a.example.com -> none",
         f"+ delivery pin {pin_text(101)}",
         "* delivery: CA those of the system -> a private one",
         "* delivery: refresh interval 300 s -> 60 s",
@@ -195,7 +195,7 @@ def test_each_member_of_delivery_is_said(make_config, pin_text) -> None:
     ]
     assert difference(before, after).touched == []
     lines = difference(after, before).lines()
-    assert lines[1] == "recovery is now http://a.example.com"
+    assert lines[1] == "* delivery: recovery URLs none -> http://a.example.com"
     assert lines[3] == "* delivery: CA a private one -> those of the system"
     other = difference(make_config(ca=pem), make_config(ca=make_authority("CA").pem))
     assert other.lines() == ["* delivery: CA a private one -> another one"]
@@ -207,7 +207,10 @@ def test_each_member_of_delivery_is_said(make_config, pin_text) -> None:
 def test_the_order_of_delivery_urls_counts(make_config) -> None:
     urls = ("https://a.example.com", "https://b.example.com")
     found = difference(make_config(urls=urls), make_config(urls=urls[::-1]))
-    assert found.lines() == ["delivery is now https://b.example.com, https://a.example.com"]
+    assert found.lines() == [
+        "* delivery: URLs https://a.example.com, https://b.example.com -> "
+        "https://b.example.com, https://a.example.com"
+    ]
 
 
 def test_the_first_config_of_a_stream_is_all_new(make_config, pin_text) -> None:

@@ -17,11 +17,21 @@ from livepin_server.services.changes import (
     FollowPinSet,
     RemoveDomain,
     RemovePin,
+    SetDelivery,
     SetDomain,
     SetGuards,
 )
-from livepin_server.services.guard_settings import GuardSettings
-from livepin_server.services.model import DomainSettings, How, Intent, NewDomain, NewPin, Role
+from livepin_server.services.delivery_settings import DeliveryChange
+from livepin_server.services.guard_settings import GuardChange
+from livepin_server.services.model import (
+    DomainSettings,
+    How,
+    Intent,
+    NewDomain,
+    NewPin,
+    NewStream,
+    Role,
+)
 from msgspec import structs
 
 HOST = "api.example.test"
@@ -171,7 +181,7 @@ def test_a_pin_that_starts_tomorrow_alone_is_refused_whoever_insists(
 def test_too_much_at_once_is_refused_whoever_insists(services, make, domain, served, pin_text):
     make(domain(served[2]))
     make(domain(served[2], host="shop.example.test", mode="report"))
-    services.stage.make("acme", SetGuards(guards=GuardSettings(most_domains=1)), ALICE)
+    services.stage.make("acme", SetGuards(wanted=GuardChange(most_domains=1)), ALICE)
     shared = structs.replace(ALICE, how=How(stage=True))
     for host in (HOST, "shop.example.test"):
         change = SetDomain(pattern=host, settings=DomainSettings(stale="refuse"))
@@ -250,3 +260,47 @@ def test_a_shared_set_is_judged_for_each_host_that_follows_it(
     add_set("payments", 1, 2)
     with pytest.raises(ConflictError, match="at this moment"):
         make(FollowPinSet(pattern=HOST, pin_set="payments"))
+
+
+# -- delivery -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def delivery():
+    """Where another server answers: its URL, its CA, and the pin of the key that it serves."""
+    chain = make_chain("localhost")
+    with RecordingServer(chain) as server:
+        yield f"https://localhost:{server.port}", chain.authority.pem, str(chain.pin)
+
+
+def test_delivery_is_not_moved_to_a_server_without_its_keys(services, make, delivery, looks):
+    url, ca, pin = delivery
+    services.streams.add("acme", NewStream(name="canary"), ALICE)
+    wanted = DeliveryChange(urls=[url], ca=ca)
+    with pytest.raises(ConflictError) as caught:
+        make(SetDelivery(wanted=wanted))
+    assert str(caught.value) == (  # once, though of two streams
+        f"apps would refuse {url}: none of the delivery pins matches its key, {pin}"
+    )
+    assert looks == [["localhost"]]
+    assert services.published.delivery("acme").urls != [url]
+    how = How(force=True)
+    done = services.stage.make("acme", SetDelivery(wanted=wanted), structs.replace(ALICE, how=how))
+    assert [each.warnings for each in done] == [[f"published all the same: {caught.value}"]] * 2
+
+
+def test_delivery_is_moved_to_where_its_keys_are_served(services, make, delivery):
+    url, ca, pin = delivery
+    published = make(SetDelivery(wanted=DeliveryChange(urls=[url], ca=ca, pins=[pin])))
+    assert published.warnings == []
+
+
+def test_nobody_leads_all_apps_into_the_void_unasked(services):
+    services.streams.add("acme", NewStream(name="canary"), ALICE)
+    change = SetDelivery(wanted=DeliveryChange(urls=["https://localhost:1"]))
+    with pytest.raises(UnconfirmedError, match="nowhere that apps could fetch") as caught:
+        services.stage.make("acme", change, ALICE)
+    assert len(caught.value.to_confirm) == 1  # though of two streams
+    assert newest(services) == 1
+    agreed = structs.replace(ALICE, how=How(confirmed=True))
+    assert len(services.stage.make("acme", change, agreed)) == 2

@@ -6,7 +6,6 @@ import logging
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
 import pytest
 from livepin.documents import Config
 from livepin.documents.config import TYP
@@ -20,6 +19,7 @@ from livepin_server.errors import (
     UnavailableError,
 )
 from livepin_server.services.changes import SetDelivery
+from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.model import Intent
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.schema import accounts, configs, keys
@@ -324,13 +324,13 @@ def test_new_delivery_settings_are_published_in_every_stream(
 ):
     add_stream("canary")
     publish(stream="canary")
-    settings = msgspec.structs.replace(
-        published.delivery("acme"),
+    wanted = DeliveryChange(
         urls=["https://new.example.com"],
         recovery_urls=["http://cdn.example.com"],
         refresh_interval=60,
     )
-    found = publisher.publish("acme", [SetDelivery(settings=settings)], intent)
+    settings = wanted.over(published.delivery("acme"))
+    found = publisher.publish("acme", [SetDelivery(wanted=wanted)], intent)
     assert sorted((each.stream, each.version) for each in found) in (
         [("canary", 3), ("main", 4)],
         [("canary", 4), ("main", 3)],
@@ -341,25 +341,27 @@ def test_new_delivery_settings_are_published_in_every_stream(
         document = Config.parse(parse_compact(raw, typ=TYP).payload)
         assert document.delivery == settings.document()
         assert document.refresh_interval == dt.timedelta(minutes=1)
-        assert publication.changed == ["delivery is now https://new.example.com"]
+        assert publication.changed == [
+            "* delivery: URLs https://pins.example.com:8443 -> https://new.example.com",
+            "* delivery: recovery URLs none -> http://cdn.example.com",
+            "* delivery: refresh interval 300 s -> 60 s",
+        ]
 
 
 def test_bad_delivery_settings_change_nothing(publisher, published, services, intent):
     before = published.delivery("acme")
     for members in ({"urls": []}, {"pins": []}, {"urls": ["http://new.example.com"]}):
         with pytest.raises(InvalidError):
-            publisher.publish(
-                "acme", [SetDelivery(settings=msgspec.structs.replace(before, **members))], intent
-            )
+            publisher.publish("acme", [SetDelivery(wanted=DeliveryChange(**members))], intent)
     assert published.delivery("acme") == before
     assert counter(services) == 1
 
 
 def test_delivery_settings_of_no_account_suggest_the_nearest(publisher, published, intent):
-    settings = published.delivery("acme")
+    wanted = DeliveryChange(refresh_interval=60)
     for use in (
         lambda: published.delivery("acmee"),
-        lambda: publisher.publish("acmee", [SetDelivery(settings=settings)], intent),
+        lambda: publisher.publish("acmee", [SetDelivery(wanted=wanted)], intent),
         lambda: published.documents("acmee"),
         lambda: published.bootstrap("acmee", "main"),
     ):

@@ -27,7 +27,8 @@ from livepin_server.services.changes import (
     SetDomain,
     SetGuards,
 )
-from livepin_server.services.guard_settings import GuardSettings
+from livepin_server.services.delivery_settings import DeliveryChange
+from livepin_server.services.guard_settings import GuardChange, GuardSettings
 from livepin_server.services.model import (
     DomainSettings,
     How,
@@ -236,8 +237,7 @@ def test_who_may_not_make_a_change_does_not_publish_it_from_the_stage(
 
 def test_a_stage_of_several_streams_is_published_at_once(services, stage, publish):
     stage.make("acme", AddStream(new=NewStream(name="canary")), BOB)
-    settings = structs.replace(services.published.delivery("acme"), refresh_interval=60)
-    stage.make("acme", SetDelivery(settings=settings), STAGED)
+    stage.make("acme", SetDelivery(wanted=DeliveryChange(refresh_interval=60)), STAGED)
     done = publish(role=Role.ADMIN)
     assert sorted(each.stream for each in done) == ["canary", "main"]
 
@@ -361,17 +361,17 @@ def test_a_time_is_soon_and_to_come(stage, add, clock, publish, delta):
 
 @pytest.fixture
 def two_persons(stage):
-    stage.make("acme", SetGuards(guards=GuardSettings(second_person=True)), BOB)
+    stage.make("acme", SetGuards(wanted=GuardChange(second_person=True)), BOB)
 
 
 def test_the_guards_are_kept(services, stage):
     assert stage.guards("acme") == GuardSettings()
-    done = stage.make("acme", SetGuards(guards=GuardSettings(most_domains=7)), BOB)
+    done = stage.make("acme", SetGuards(wanted=GuardChange(most_domains=7)), BOB)
     assert done == []
     assert stage.guards("acme").most_domains == 7
     assert versions(services) == [1]
     with pytest.raises(ConflictError, match="so already"):
-        stage.make("acme", SetGuards(guards=GuardSettings(most_domains=7)), BOB)
+        stage.make("acme", SetGuards(wanted=GuardChange(most_domains=7)), BOB)
 
 
 @pytest.mark.usefixtures("two_persons")
@@ -402,7 +402,7 @@ def test_one_of_several_authors_is_no_second_person(services, stage, add, publis
 
 @pytest.mark.usefixtures("two_persons")
 def test_the_second_person_is_not_sent_away_by_the_first_alone(stage, publish):
-    off = SetGuards(guards=GuardSettings(second_person=False))
+    off = SetGuards(wanted=GuardChange(second_person=False))
     with pytest.raises(ConflictError, match="by a second person"):
         stage.make("acme", off, ALICE)
     stage.make("acme", off, STAGED)

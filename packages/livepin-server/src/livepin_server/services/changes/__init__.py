@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .account import SetDelivery, SetGuards
-from .change import Applying, Change
+from .change import Applying, Change, Told
 from .domains import AddDomain, AddPins, FollowPinSet, RemoveDomain, RemovePin, SetDomain
 from .pin_sets import AddPinSet, RemovePinSet, ReplacePins
 from .restore import RestoreConfig
@@ -33,6 +33,7 @@ __all__ = [
     "SetDomain",
     "SetGuards",
     "TakeDomain",
+    "Told",
     "decode",
     "encode",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from msgspec import Struct
 from sqlalchemy import Connection
@@ -15,13 +15,24 @@ from livepin_server.services.publishing.published import require_stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What was changed that no config tells of: in lines for people, and in members."""
+
+    action: Action
+    lines: list[str]
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applying:
-    """Where and when a change is applied, and by whom."""
+    """Where and when changes are applied, and by whom; `told` is what no config will tell of."""
 
     connection: Connection
     account: str
     author: str
     now: datetime
+    told: list[Told] = field(default_factory=list)
 
     def require_stream(self, name: str) -> None:
         """Refuse a stream that the account does not have."""
@@ -41,7 +52,8 @@ class Change(Struct, frozen=True, kw_only=True, tag_field="change", forbid_unkno
     def apply(self, at: Applying) -> dict[str, list[str]]:
         """Change the rows; return by stream what was changed, in lines for people.
 
-        A stream that is named is published, also where nothing of it was changed.
+        A stream that is named is published, also where nothing of it was changed. What no config
+        tells of goes into `at.told`.
 
         Raises:
             ServiceError: it cannot be made, for the state is another one.

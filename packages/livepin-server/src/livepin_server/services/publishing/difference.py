@@ -12,7 +12,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from livepin.documents import Config, Domain
+from livepin.documents import Config, Delivery, Domain
 from livepin.documents.config import domain_json, pin_sets_json
 from livepin.pins import Pin, PinSet
 
@@ -227,22 +227,35 @@ def _times(pins: PinSet) -> dict[str, list[str]]:
 
 
 def _of_delivery(old: Config | None, new: Config) -> Iterator[str]:
-    was, now = None if old is None else old.delivery, new.delivery
-    if was is None or was.urls != now.urls:
-        yield f"delivery is now {', '.join(now.urls)}"
-    if old is None or was is None:
-        return  # the first of a stream: where it is delivered is all there is to say
-    if was.recovery_urls != now.recovery_urls:
-        yield f"recovery is now {', '.join(now.recovery_urls) or 'none'}"
+    if old is None:
+        # The first of a stream: where it is delivered is all there is to say.
+        yield f"delivery is now {', '.join(new.delivery.urls)}"
+        return
+    yield from delivery_lines(old.delivery, new.delivery)
+    yield from interval_line("refresh interval", old.refresh_interval, new.refresh_interval)
+    yield from interval_line("stale grace", old.stale_grace, new.stale_grace)
+
+
+def delivery_lines(was: Delivery, now: Delivery) -> Iterator[str]:
+    """Say what changes of the channel over which apps get their configs."""
+    for name, *urls in (
+        ("URLs", was.urls, now.urls),
+        ("recovery URLs", was.recovery_urls, now.recovery_urls),
+    ):
+        first, second = (", ".join(each) or "none" for each in urls)
+        if first != second:
+            yield f"* delivery: {name} {first} -> {second}"
     if _differ(was.pins, now.pins):
         yield from _of_pins("delivery pin", was.pins, now.pins)
     if was.ca != now.ca:
         first, second = (_authority(each) for each in (was.ca, now.ca))
         yield f"* delivery: CA {first} -> {'another one' if first == second else second}"
-    for member in ("refresh_interval", "stale_grace"):
-        times = [_seconds(getattr(each, member)) for each in (old, new)]
-        if times[0] != times[1]:
-            yield f"* delivery: {member.replace('_', ' ')} {times[0]} s -> {times[1]} s"
+
+
+def interval_line(name: str, was: timedelta, now: timedelta) -> Iterator[str]:
+    """Say what changes of an interval that goes with the channel."""
+    if was != now:
+        yield f"* delivery: {name} {_seconds(was)} s -> {_seconds(now)} s"
 
 
 def _authority(ca: str | None) -> str:

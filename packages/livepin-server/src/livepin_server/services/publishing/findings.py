@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 MOST_SAID = 20  # findings of one kind; the last one counts the rest
+FORCE = "to publish it all the same: --force --reason TEXT"
 
 
 class Limits(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from livepin_server.probing.probe import Target
 from livepin_server.services.model import PinView
 
 from .cases import Case, cases, command
+from .channel import Channel, to_look_at
 from .difference import Difference
 from .findings import Finding, Findings, Limits, some
 from .lasting import Counting, Lasting
@@ -26,12 +27,14 @@ def needed(
     """Return the live endpoints without which nobody can tell whether a change shuts out apps.
 
     `known` has endpoints by pattern, also those of domains that go, and `before` those of before
-    the change; any other host is looked at on port 443, and any other `*.host` is not.
+    the change; any other host is looked at on port 443, and any other `*.host` is not. Where the
+    channel of delivery changes, that comes first.
     """
     if change.old is None:
         return []  # no app follows a new stream yet
     touched = (each for each in cases(change, known, before) if each.judged_anew)
-    return [*dict.fromkeys(to for each in touched for to in each.targets)][:MOST_LOOKED_AT]
+    targets = (to for each in touched for to in each.targets)
+    return [*dict.fromkeys([*to_look_at(change), *targets])][:MOST_LOOKED_AT]
 
 
 def judge(
@@ -52,6 +55,7 @@ def judge(
     touched = cases(change, known, before)
     counting = Counting(now)
     lasting, served = Lasting(change, counting, views), Served(change, counting, observations)
+    channel = Channel(change, observations)
     for_good = [found for each in touched for found in lasting.refusals(each)]
     if change.old is None:
         # No app follows a new stream yet: none is shut out, and nothing is weakened.
@@ -68,9 +72,9 @@ def judge(
         )
     ]
     return Findings(
-        refused=some([*_too_many(len(touched), limits), *for_good, *by_force]),
-        to_confirm=some(asked),
-        warnings=some(warned),
+        refused=some([*_too_many(len(touched), limits), *for_good, *channel.refusals(), *by_force]),
+        to_confirm=some([*channel.to_confirm(), *asked]),
+        warnings=some([*channel.warnings(), *warned]),
     )
 
 

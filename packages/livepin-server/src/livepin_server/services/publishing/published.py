@@ -105,14 +105,15 @@ class Published:
             ).all()
         return [publication_of(row) for row in rows]
 
-    def newest(self, account: str, stream: str) -> int:
-        """Return the newest version of a stream."""
+    def newest(self, account: str, stream: str | None = None) -> int:
+        """Return the newest version of a stream, or of all streams of an account."""
+        query = select(func.max(configs.c.version)).where(configs.c.account == account)
         with self._database.reading() as connection:
-            require_stream(connection, account, stream)
-            version = select(func.max(configs.c.version)).where(
-                configs.c.account == account, configs.c.stream == stream
-            )
-            return connection.scalar(version) or 0
+            require_account(connection, account)
+            if stream is not None:
+                require_stream(connection, account, stream)
+                query = query.where(configs.c.stream == stream)
+            return connection.scalar(query) or 0
 
     def changed_since(self, account: str, moment: datetime) -> list[Publication]:
         """Return the versions of all streams that changed something after a moment."""

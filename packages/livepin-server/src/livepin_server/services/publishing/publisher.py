@@ -31,8 +31,8 @@ from livepin_server.probing.probe import Observation, Target
 from livepin_server.services import key_rows, rows
 from livepin_server.services.audit import Action, Entry, entry_of
 from livepin_server.services.audit.log import Audit
-from livepin_server.services.changes import Applying, Change, SetDelivery
-from livepin_server.services.delivery_settings import DeliverySettings
+from livepin_server.services.changes import Applying, Change, SetDelivery, Told
+from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.expiry import AHEAD, LIFETIME
 from livepin_server.services.guard_settings import guard_settings
 from livepin_server.services.model import Intent, Publication
@@ -134,7 +134,7 @@ class Publisher:
 
         def transaction(connection: Connection, seen: Observations) -> list[Publication]:
             claim(connection, now)
-            drafts = self._drafts(connection, account, changes, intent, now)
+            drafts, _ = self._drafts(connection, account, changes, intent, now)
             guarded = [self._guarded(connection, account, each, intent, seen) for each in drafts]
             require_standing([each.findings for each in guarded], intent.how)
             return [self._keep(connection, account, each, intent) for each in guarded]
@@ -144,16 +144,22 @@ class Publisher:
             self.announce(each)
         return publications
 
-    def try_out(self, account: str, changes: Sequence[Change], intent: Intent) -> list[StreamTrial]:
+    def try_out(
+        self, account: str, changes: Sequence[Change], intent: Intent
+    ) -> tuple[list[StreamTrial], list[str]]:
         """Return what `publish` would do and say now, and do nothing.
+
+        The lines are of what no config tells of.
 
         Raises:
             ServiceError: a change cannot be made.
         """
         now = self._clock()
 
-        def transaction(connection: Connection, seen: Observations) -> list[StreamTrial]:
-            drafts = self._drafts(connection, account, changes, intent, now)
+        def transaction(
+            connection: Connection, seen: Observations
+        ) -> tuple[list[StreamTrial], list[str]]:
+            drafts, told = self._drafts(connection, account, changes, intent, now)
             guarded = [self._guarded(connection, account, each, intent, seen) for each in drafts]
             return [
                 StreamTrial(
@@ -163,25 +169,25 @@ class Publisher:
                     findings=each.findings,
                 )
                 for each in guarded
-            ]
+            ], [line for each in told for line in each.lines]
 
         return self._looking(self._database.try_out, transaction)
 
-    def set_delivery_of_all(
-        self, change: Callable[[DeliverySettings], DeliverySettings], intent: Intent
-    ) -> list[Publication]:
-        """Change where documents are delivered in every account, or in none: for new keys."""
+    def set_delivery_of_all(self, wanted: DeliveryChange, intent: Intent) -> list[Publication]:
+        """Change where documents are delivered in every account, or in none: for new keys.
+
+        No guard looks: nobody serves them yet, and the old ones may be a thief's.
+        """
         now = self._clock()
 
         def transaction(connection: Connection) -> list[Publication]:
-            found = connection.execute(select(accounts).where(accounts.c.active)).all()
+            names = connection.scalars(select(accounts.c.name).where(accounts.c.active)).all()
             done: list[Publication] = []
-            for row in found:
-                before = msgspec.json.decode(row.delivery, type=DeliverySettings)
-                changes = [SetDelivery(settings=change(before))]
-                drafts = self._drafts(connection, row.name, changes, intent, now)
+            for name in names:
+                changes = [SetDelivery(wanted=wanted)]
+                drafts, _ = self._drafts(connection, name, changes, intent, now)
                 renewed = [replace(each, action="delivery.renew-keys") for each in drafts]
-                done += [self._keep(connection, row.name, each, intent) for each in renewed]
+                done += [self._keep(connection, name, each, intent) for each in renewed]
             return done
 
         publications = self._database.write(transaction)
@@ -196,22 +202,21 @@ class Publisher:
         changes: Sequence[Change],
         intent: Intent,
         now: datetime,
-    ) -> list[Draft]:
-        """Make the changes, and return what is to be published then."""
+    ) -> tuple[list[Draft], list[Told]]:
+        """Make the changes; return what is to be published then, and what no config tells of."""
         at = Applying(connection=connection, account=account, author=intent.author, now=now)
         endpoints = rows.endpoints(connection, account)
         changed: dict[str, list[str]] = {}
         try:
             for change in changes:
-                done = change.apply(at)
-                for stream, lines in done.items():
+                for stream, lines in change.apply(at).items():
                     changed.setdefault(stream, []).extend(lines)
-                if not done:  # no config tells of it
-                    self._tell(connection, account, change, intent, now)
         except ServiceError:
             require_expected(connection, account, None, intent.how.expected)
             raise
         require_expected(connection, account, list(changed), intent.how.expected)
+        for told in at.told:
+            self._tell(connection, account, told, intent, now)
         action = _action(changes)
         drafts = [
             self._draft(connection, account, stream, lines, now, action)
@@ -219,7 +224,7 @@ class Publisher:
         ]
         return [
             replace(each, endpoints=endpoints.get(each.change.new.stream, {})) for each in drafts
-        ]
+        ], at.told
 
     def _looking(
         self,
@@ -406,15 +411,16 @@ class Publisher:
         return publication
 
     def _tell(
-        self, connection: Connection, account: str, change: Change, intent: Intent, now: datetime
+        self, connection: Connection, account: str, told: Told, intent: Intent, now: datetime
     ) -> None:
         """Tell the audit log of a change that no config tells of."""
         entry = entry_of(
             intent,
             account=account,
-            action=change.action,
+            action=told.action,
             now=now,
-            after=msgspec.to_builtins(change),
+            before=told.before,
+            after=told.after,
         )
         self._audit.append(connection, entry)
 

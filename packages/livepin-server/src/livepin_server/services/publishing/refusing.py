@@ -23,7 +23,10 @@ def require_reason(intent: Intent) -> None:
 
 
 def require_standing(found: Sequence[Findings], how: How) -> None:
-    """Refuse what a guard refuses, and what it asks where nobody has agreed."""
+    """Refuse what a guard refuses, and what it asks where nobody has agreed.
+
+    Of several streams, each is said once.
+    """
     standing = [
         finding
         for each in found
@@ -32,11 +35,12 @@ def require_standing(found: Sequence[Findings], how: How) -> None:
     ]
     if standing:
         raise ConflictError(
-            "; ".join(each.message for each in standing[:_MOST_TOLD]), hint=standing[0].hint
+            "; ".join([*dict.fromkeys(each.message for each in standing)][:_MOST_TOLD]),
+            hint=standing[0].hint,
         )
-    asked = [finding.message for each in found for finding in each.to_confirm]
+    asked = dict.fromkeys(finding.message for each in found for finding in each.to_confirm)
     if asked and not how.confirmed:
-        raise UnconfirmedError(asked)
+        raise UnconfirmedError([*asked])
 
 
 def require_expected(

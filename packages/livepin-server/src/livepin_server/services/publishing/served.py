@@ -15,12 +15,11 @@ from livepin_server.probing.probe import Observation, Target
 
 from .cases import Case, command
 from .difference import Difference
-from .findings import Finding
+from .findings import FORCE, Finding
 from .lasting import SOON, Counting, end_of, minute
 
 MOST_LOOKED_AT = 200  # endpoints, for one change
-_LONGEST = 200  # characters of why an endpoint was not seen
-_FORCE = "to publish it all the same: --force --reason TEXT"
+LONGEST = 200  # characters of why an endpoint was not seen
 
 Observations = Mapping[Target, Sequence[Observation]]  # each address of an endpoint apart
 
@@ -122,7 +121,7 @@ class Served:
             domain=case.pattern,
             message=f"{seen.host} serves {pin} at this moment, which {domain.pattern} would not "
             f"pin any more: {then}",
-            hint=f"change the certificate first, and keep the pin until then; {_FORCE}",
+            hint=f"change the certificate first, and keep the pin until then; {FORCE}",
             forcible=True,
         )
 
@@ -133,7 +132,7 @@ class Served:
             domain=case.pattern,
             message=f"no pin of {domain.pattern} matches what {seen.host} serves at this moment, "
             f"{leaf}: apps that follow {self._change.new.stream} would be refused",
-            hint=f"{self._pin_it(domain, leaf)}; {_FORCE}",
+            hint=f"{self._pin_it(domain, leaf)}; {FORCE}",
             forcible=True,
         )
 
@@ -175,7 +174,7 @@ class Served:
             why = "it is no host that one can look at"
         elif case.target in self._observations:
             errors = (each.error for each in self._observations[case.target])
-            why = next(filter(None, errors), "no chain was verified")[:_LONGEST]
+            why = next(filter(None, errors), "no chain was verified")[:LONGEST]
         else:
             why = f"it is none of the {MOST_LOOKED_AT} endpoints that are looked at for one change"
         host = "HOST" if case.target is None else case.target.host

@@ -56,9 +56,13 @@ _T = TypeVar("_T")
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """What publishing a stage would do now, and what was published since it was begun."""
+    """What publishing a stage would do now, and what was published since it was begun.
+
+    `changed` is what no config tells of.
+    """
 
     stage: StageView
+    changed: list[str]
     streams: list[StreamTrial]
     meanwhile: list[Publication]
 
@@ -165,9 +169,11 @@ class Stage:
     def try_out(self, account: str, number: int | None, intent: Intent) -> Trial:
         """Return what publishing a stage would do now, and what there is to say against it."""
         view, changes = self._load(account, number)
+        streams, changed = self._publisher.try_out(account, changes, intent)
         return Trial(
             stage=view,
-            streams=self._publisher.try_out(account, changes, intent),
+            changed=changed,
+            streams=streams,
             meanwhile=self._published.changed_since(account, view.created),
         )
 
@@ -372,9 +378,10 @@ class Stage:
     def _replay(
         self, connection: Connection, account: str, changes: Sequence[Change], author: str
     ) -> list[str]:
-        """Make changes, and return what they changed."""
+        """Make changes, and return what they changed; of several streams, each line once."""
         at = Applying(connection=connection, account=account, author=author, now=self._clock())
-        return [line for change in changes for lines in change.apply(at).values() for line in lines]
+        made = [line for each in changes for lines in each.apply(at).values() for line in lines]
+        return [*dict.fromkeys(made), *(line for told in at.told for line in told.lines)]
 
     def _load(self, account: str, number: int | None) -> tuple[StageView, list[Change]]:
         with self._database.reading() as connection:

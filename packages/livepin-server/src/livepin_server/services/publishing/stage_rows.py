@@ -149,6 +149,7 @@ def view_of(connection: Connection, row: Row[Any]) -> StageView:
         failure=row.failure,
         changes=[
             StagedChange(
+                action=decode(each.change).action,
                 changed=json.loads(each.changed),
                 author=each.author,
                 reason=each.reason,
