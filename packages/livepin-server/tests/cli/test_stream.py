@@ -90,7 +90,8 @@ def test_a_canary_tries_what_main_takes_over_later(run, data, api, ca, chain) ->
     run("pin", "add", "localhost", NEXT, "--stream", "canary")
     done = run("stream", "copy", "localhost", "--from", "canary", "--to", "main")
     assert (done.code, done.err) == (0, no_backup("localhost"))
-    assert done.out == "main, config version 5: * domain localhost, as it is in canary\n"
+    at = f"at localhost:{api.port}, private CA"
+    assert done.out == f"main, config version 5: * domain localhost, as it is in canary, {at}\n"
     pins = [each["sha256"] for each in run("pin", "list", "localhost", "--json").json]
     assert pins == [text_of(chain.leaf), NEXT]
 

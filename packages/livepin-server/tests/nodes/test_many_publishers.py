@@ -93,9 +93,8 @@ def test_only_so_many_wait_the_others_are_told_at_once_and_reading_goes_on(
     answers, told = [], threading.Condition()
 
     def publish(number):
-        with node.management() as http:
-            body = {"pattern": f"new-{number}.example.com", "pins": [random_pin(random.Random(1))]}
-            answer = http.post(f"{BASE}/domains", json=body)
+        body = {"pattern": f"new-{number}.example.com", "pins": [random_pin(random.Random(1))]}
+        answer = publishing.post(f"{BASE}/domains", json=body)
         with told:
             answers.append(answer)
             told.notify_all()
@@ -106,7 +105,7 @@ def test_only_so_many_wait_the_others_are_told_at_once_and_reading_goes_on(
     publishers = [functools.partial(publish, n) for n in range(MOST_WAITING + more)]
     # A disk that takes a minute for the first of them, or until strace ends.
     slow = attached(strace("fdatasync:delay_enter=60000000:when=1"), node.child.pid)
-    with contextlib.ExitStack() as stack:
+    with node.management() as publishing, contextlib.ExitStack() as stack:
         stack.enter_context(slow)
         with working(*publishers, stop=stack.pop_all().close):
             with told:
