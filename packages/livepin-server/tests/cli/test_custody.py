@@ -28,7 +28,7 @@ def test_the_master_key_changes_while_the_server_runs_and_while_not(
     assert len(base64.b64decode(after)) == 32
     assert after.strip() not in done.out + done.err
     assert not (data / "master.key.new").exists()
-    url = ("delivery", "set", "--url", "https://other.example.com:8443")
+    url = ("delivery", "set", "--url", "https://other.example.com:8443", "--yes")
     assert run(*url).code == 0  # the keys open
     if server is not None:
         assert server.end() == 0
