@@ -46,7 +46,7 @@ class Story:
             ("b", "a man in the middle gets no byte: the API", self._attacked),
             ("b", "a man in the middle gets no byte: Livepin's own channel", self._channel),
             ("c", "a planned change: pin first, then the certificate", self._planned),
-            ("d", f"an emergency: the pin about {_LATE:.0f} s after the certificate", self._emergency),
+            ("d", f"an emergency: the pin {_LATE:.0f} s after the certificate", self._emergency),
             ("e", "Livepin's channel cut and re-keyed: recovery", self._recovered),
             ("f", "the app restarts offline, and is pinned at once", self._offline),
             ("g", "a forged and a rolled-back config are refused", self._forged),
