@@ -61,19 +61,21 @@ class Child:
 
     def wait(self) -> dict[str, int]:
         """Wait until it serves; return its run file."""
-        deadline = time.monotonic() + _PATIENCE
-        while not (self.data / RUN_FILE).exists():
-            assert self.process.poll() is None, self.errors.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        self._wait_for((self.data / RUN_FILE).exists)
         return json.loads((self.data / RUN_FILE).read_text())
 
     def delivery_port(self) -> int:
-        """The port of delivery, which the log names."""
-        for line in self.errors.read_text().splitlines():
-            if '"serving"' in line:
-                return int(json.loads(line)["delivery"])
-        raise AssertionError(self.errors.read_text())
+        """Wait until the log names the port of delivery, and return it."""
+        self._wait_for(lambda: '"serving"' in self.errors.read_text())
+        lines = self.errors.read_text().splitlines()
+        return int(json.loads(next(each for each in lines if '"serving"' in each))["delivery"])
+
+    def _wait_for(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not condition():
+            assert self.process.poll() is None, self.errors.read_text()
+            assert time.monotonic() < deadline, self.errors.read_text()
+            time.sleep(0.02)
 
     def connect(self, port: int) -> ssl.SSLSocket:
         """Return a TLS connection."""
