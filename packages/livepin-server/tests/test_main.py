@@ -10,7 +10,6 @@ import sys
 
 import httpx
 import pytest
-from litestar import Litestar
 from livepin.errors import ConfigurationError
 from livepin_server import lock, main
 from livepin_server.backups.restoring import RestorePlan
@@ -62,12 +61,12 @@ def test_init_makes_a_folder_of_today(tmp_path, settings):
     plan = Plan(data=data, account="acme", settings=settings, root_key=None, passphrase=None)
     main.initialise(plan)
     with main.in_process(data) as (app, _):
-        assert isinstance(app, Litestar)
+        assert callable(app)
 
 
 def test_in_process_gives_the_operators_key_and_holds_the_lock(data_folder):
     with main.in_process(data_folder) as (app, key):
-        assert isinstance(app, Litestar)
+        assert callable(app)
         assert key == (data_folder / "operator.key").read_text().strip()
         with pytest.raises(DataFolderBusyError), lock.holding(data_folder):
             pass

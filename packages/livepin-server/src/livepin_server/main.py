@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from litestar import Litestar
+from litestar.types import ASGIApp
 
 from livepin_server import folder, layout, lock
 from livepin_server.backups import making, mark, restoring
@@ -63,7 +63,7 @@ def run_delivery(
 
 
 @contextmanager
-def in_process(data: Path) -> Iterator[tuple[Litestar, str]]:
+def in_process(data: Path) -> Iterator[tuple[ASGIApp, str]]:
     """Give the management application and the operator's key, holding the folder's lock."""
     with (
         lock.holding(data),
@@ -125,11 +125,11 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
         runner.run(coroutine)
 
 
-def _watching_app(node: Node, metrics: Metrics) -> Litestar:
+def _watching_app(node: Node, metrics: Metrics) -> ASGIApp:
     return build_watching_app(node.api_keys, metrics, ask_database=node.published.accounts)
 
 
-def management_app(opened: Folder, metrics: Metrics) -> Litestar:
+def management_app(opened: Folder, metrics: Metrics) -> ASGIApp:
     """Return the management application of an opened data folder."""
     metrics.attention.add(lambda: mark.notes(opened))
     return build_app(opened.services, metrics, delivery_expires=opened.identity.expires)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pty
 import select
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,16 +23,23 @@ CASES = [
 ]
 
 
+@functools.cache
+def made(shell: str) -> str:
+    """Return the script of a shell; to make one takes seconds."""
+    command = [sys.executable, "-m", "livepin", "completion", shell]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
 @pytest.fixture
-def script(run, tmp_path):
+def script(tmp_path):
     """Write the script of a shell; return its path."""
 
     def one(shell: str) -> Path:
-        done = run("completion", shell)
-        assert (done.code, done.err) == (0, "")
         path = tmp_path / "completions" / "_livepin"
         path.parent.mkdir()
-        path.write_text(done.out)
+        path.write_text(made(shell))
         return path
 
     return one

@@ -324,7 +324,7 @@ def routes_of(app: Any) -> dict[str, Any]:
     """Return the handler of each method and path."""
     return {
         f"{method} {route.path_format}": handler
-        for route in app.routes
+        for route in app.litestar.routes
         if isinstance(route, HTTPRoute)
         for handler in route.route_handlers
         for method in handler.http_methods

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import functools
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
 from litestar.exceptions import PermissionDeniedException
-from litestar.middleware import DefineMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.audit import SERVER, entry_of
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Intent, Staged
 from livepin_server.telemetry.metrics import Metrics
-from livepin_server.web.auth import (
-    FAILURES_AT_ONCE,
-    FAILURES_PER_SECOND,
-    ApiKeyMiddleware,
-    guard,
-)
+from livepin_server.web.auth import GATE, ApiKeyMiddleware, Gate, guard
 from livepin_server.web.blocked import BlockedAddresses
 from livepin_server.web.bodies import ExactRequest
-from livepin_server.web.limits import RateLimit
 from livepin_server.web.litestar_problems import HANDLERS as PROBLEM_HANDLERS
 
 from . import (
@@ -69,31 +64,52 @@ _HEADERS = {
 
 def build_app(
     services: Services, metrics: Metrics, *, delivery_expires: datetime | None = None
-) -> Litestar:
+) -> ASGIApp:
     """Return the ASGI application over `services`; several may live in one process."""
     probes = asyncio.Semaphore(_MOST_PROBES)
-    return _app(
-        ROUTES,
-        services.api_keys,
-        {
-            "services": lambda: services,
-            "metrics": lambda: metrics,
-            "ask_database": lambda: lambda: _ask_database(services),
-            "delivery_expires": lambda: delivery_expires,
-            "probes": lambda: probes,
-            "schema": lambda: openapi.document(ROUTES),
-            "how": how,
-        },
-        BlockedAddresses(lambda address: _tell_blocked(services, address)),
+    return _App(
+        _management,
+        Gate(services.api_keys, BlockedAddresses(lambda address: _tell_blocked(services, address))),
+        services=services,
+        metrics=metrics,
+        ask_database=lambda: _ask_database(services),
+        delivery_expires=delivery_expires,
+        probes=probes,
     )
 
 
 def build_watching_app(
     api_keys: ApiKeys, metrics: Metrics, *, ask_database: Callable[[], object]
-) -> Litestar:
+) -> ASGIApp:
     """Return what a process that serves delivery alone answers in private: how it fares."""
-    given = {"metrics": lambda: metrics, "ask_database": lambda: ask_database}
-    return _app(server.WATCHING, api_keys, given)
+    return _App(_watching, Gate(api_keys, None), metrics=metrics, ask_database=ask_database)
+
+
+class _App:
+    """Gives what one server has to routes that all servers of a process share.
+
+    To build the routes takes longer than most commands that have no server.
+    """
+
+    def __init__(self, routes: Callable[[], Litestar], gate: Gate, **given: Any) -> None:
+        self.litestar = routes()
+        self._given = {GATE: gate, **given}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = {**scope.get("state", {}), **self._given}
+        await self.litestar(scope, receive, send)
+
+
+@functools.cache
+def _management() -> Litestar:
+    names = ("services", "metrics", "ask_database", "delivery_expires", "probes")
+    document = functools.cache(lambda: openapi.document(ROUTES))
+    return _built(ROUTES, names, schema=document, how=how)
+
+
+@functools.cache
+def _watching() -> Litestar:
+    return _built(server.WATCHING, ("metrics", "ask_database"))
 
 
 def _ask_database(services: Services) -> None:
@@ -108,18 +124,12 @@ def _tell_blocked(services: Services, address: str) -> None:
     services.audit.record(entry_of(who, account=SERVER, action="login.blocked", now=now))
 
 
-def _app(
-    routes: list[Any],
-    api_keys: ApiKeys,
-    given: dict[str, Callable[..., Any]],
-    blocked: BlockedAddresses | None = None,
-) -> Litestar:
-    failures = RateLimit(FAILURES_PER_SECOND, FAILURES_AT_ONCE)
-    keys = DefineMiddleware(ApiKeyMiddleware, api_keys=api_keys, failures=failures, blocked=blocked)
+def _built(routes: list[Any], names: Iterable[str], **given: Callable[..., Any]) -> Litestar:
+    given |= {name: _given(name) for name in names}
     return Litestar(
         routes,
         dependencies={name: Provide(give, sync_to_thread=False) for name, give in given.items()},
-        middleware=[keys],
+        middleware=[ApiKeyMiddleware],
         guards=[guard],
         request_class=ExactRequest,
         before_request=_refuse_browsers,
@@ -130,6 +140,13 @@ def _app(
         response_headers=_HEADERS,
         logging_config=None,
     )
+
+
+def _given(name: str) -> Callable[[Request[Any, Any, Any]], Any]:
+    def give(request: Request[Any, Any, Any]) -> Any:
+        return request.state[name]
+
+    return give
 
 
 def _refuse_browsers(request: Request[Any, Any, Any]) -> None:

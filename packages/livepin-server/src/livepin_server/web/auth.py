@@ -20,6 +20,7 @@ from livepin_server.services.rights import RANK, named, reaches
 from .blocked import BlockedAddresses
 from .limits import RateLimit, origin
 
+GATE = "gate"
 PUBLIC = ("/healthz", "/readyz", "/openapi.json")
 
 _LONGEST = 256
@@ -37,37 +38,38 @@ class TooManyFailuresError(Exception):
         self.pause = pause
 
 
-class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
-    """Takes the caller from `Authorization: Bearer lpk_...`."""
+class Gate:
+    """What one server knows of those who knock: its keys, and who tried too many wrong ones."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        api_keys: ApiKeys,
-        failures: RateLimit,
-        blocked: BlockedAddresses | None,
-    ) -> None:
+    def __init__(self, api_keys: ApiKeys, blocked: BlockedAddresses | None) -> None:
+        self.api_keys = api_keys
+        self.failures = RateLimit(FAILURES_PER_SECOND, FAILURES_AT_ONCE)
+        self.blocked = blocked
+
+
+class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
+    """Takes the caller from `Authorization: Bearer lpk_...`, by the `Gate` in the scope's state."""
+
+    def __init__(self, app: ASGIApp) -> None:
         # No method is excepted, OPTIONS neither: the guard needs to know who calls.
         super().__init__(app, exclude=[f"^{path}$" for path in PUBLIC], exclude_http_methods=())
-        self._api_keys = api_keys
-        self._failures = failures
-        self._blocked = blocked
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
         """Return the principal; the same answer for no key, a wrong one, and one that ended."""
+        gate: Gate = connection.scope["state"][GATE]
         address = connection.client.host if connection.client else ""
         scheme, _, text = connection.headers.get("authorization", "").partition(" ")
         try:
             if scheme.lower() != "bearer" or len(text) > _LONGEST:
                 raise ForbiddenError("an API key is needed")
-            principal = await asyncio.to_thread(self._api_keys.verify, text.strip(), address)
+            principal = await asyncio.to_thread(gate.api_keys.verify, text.strip(), address)
         except ForbiddenError as exc:
-            if not self._failures.allow(origin(address)):
-                if self._blocked is not None and connection.client:
-                    await asyncio.to_thread(self._blocked.blocked, connection.client.host)
-                raise TooManyFailuresError(self._failures.pause) from exc
+            if not gate.failures.allow(origin(address)):
+                if gate.blocked is not None and connection.client:
+                    await asyncio.to_thread(gate.blocked.blocked, connection.client.host)
+                raise TooManyFailuresError(gate.failures.pause) from exc
             raise NotAuthorizedException(
                 "expected Authorization: Bearer with a valid API key",
                 headers={"WWW-Authenticate": "Bearer"},
