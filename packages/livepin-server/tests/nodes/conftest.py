@@ -37,6 +37,12 @@ RIGHTS = "GRANT SELECT ON accounts, streams, roots, configs, alembic_version TO 
 METRICS_RIGHTS = "GRANT SELECT ON api_keys TO {role}"
 
 
+@pytest.fixture(autouse=True)
+def _at_full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not measure what processes of these tests cover: a few do it all, and most are killed."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture
 def another_folder(tmp_path: Path) -> Callable[[Path], Path]:
     """Copy a data folder, as for a second host."""
