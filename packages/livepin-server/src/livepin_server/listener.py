@@ -26,7 +26,7 @@ class Listener:
         host: str,
         port: int,
         *,
-        interface: Literal["rsgi", "asgi"],
+        interface: Literal["rsgi", "asginl"],
         certificate: Path,
         key: Path,
         most_connections: int,

@@ -295,7 +295,7 @@ def _management_listener(node: Node, app: Any, metrics: Metrics) -> Listener:
         Admission(app, metrics, hosts=_hosts(settings), limit=_limit(settings)),
         settings.management_host,
         settings.management_port,
-        interface="asgi",
+        interface="asginl",  # no lifespan: the routes are of all servers of a process
         certificate=node.identity.certificate,
         key=node.identity.key,
         most_connections=_MOST_MANAGEMENT,
