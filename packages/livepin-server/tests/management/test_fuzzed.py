@@ -34,8 +34,12 @@ def without_network(counterpart: Callable[[str], str], missing: Callable[[str], 
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 def test_every_answer_to_anything_is_one_that_the_document_names(
-    without_network: list[str], data_folder: Path, torture: Any
+    without_network: list[str],
+    data_folder: Path,
+    torture: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # at full speed
     seed = torture.chance.randrange(10**9)
     arguments = ["--phases", "coverage,fuzzing,stateful", "--continue-on-failure"]
     arguments += ["--seed", str(seed), "--max-examples", str(2 * torture.kills)]
