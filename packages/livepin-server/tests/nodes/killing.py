@@ -38,6 +38,7 @@ from livepin_server.services.composition import Services
 
 ACCOUNT = "acme"
 BASE = f"/v1/accounts/{ACCOUNT}"
+_LEAVING = 5.0  # seconds that strace takes at most to let go
 PATIENCE = 60.0  # seconds, on a busy machine
 # What a node says to its disk, or to PostgreSQL, and before how many of these it may die. A
 # publish writes about thirty times, and syncs once.
@@ -462,5 +463,8 @@ def attached(strace: list[str], pid: int) -> Iterator[None]:
             yield
         finally:
             tracer.send_signal(signal.SIGINT)
-            tracer.wait(PATIENCE)
+            try:
+                tracer.wait(_LEAVING)
+            except subprocess.TimeoutExpired:  # one forks, and strace waits for it to end its fork
+                tracer.kill()
             rest.join(PATIENCE)
