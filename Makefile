@@ -24,7 +24,7 @@ lint: setup  ## ruff, mypy, import contracts
 
 test: setup  ## all tests and the coverage gates; ARGS=... runs a part without them
 	@rm -rf .coverage
-	$(BIN)/python -m pytest -n 3 $(or $(ARGS),--cov --cov-report= --coverage-gates)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(or $(ARGS),--cov --cov-report= --coverage-gates)
 
 demo: setup  ## see every promise kept; ARGS=--exit ends at once
 	$(BIN)/livepin demo $(ARGS)
