@@ -13,9 +13,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from livepin.client import Client, threads
+from livepin.client import Client, fetcher, threads
 from livepin.errors import FetchError
 from livepin.testing import DeliverySimulator, make_authority
 
@@ -171,6 +172,26 @@ def test_an_answer_that_does_not_come_is_cut_and_nothing_is_said(
     assert not any(each.is_alive() for each in fetching)
     assert caplog.messages == []
     pins.close()
+
+
+def test_a_connection_that_is_reached_too_late_is_closed(
+    odd_server, end: threads._End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[socket.socket] = []
+    server = odd_server(lambda sock: sock.recv(1), tls=False)
+
+    def reach(*arguments: Any) -> socket.socket:
+        reached.append(found := socket.create_connection(("127.0.0.1", server.port)))
+        end.began = True
+        return found
+
+    monkeypatch.setattr(fetcher, "_reach", reach)
+    dialling = threads.Background(
+        lambda: fetcher._dial("localhost", server.port, 0), name="livepin-test"
+    )
+    dialling.start()
+    dialling.join(10)
+    assert [each.fileno() for each in reached] == [-1]
 
 
 def test_a_client_that_is_used_later_pins_and_starts_nothing(

@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import urlsplit
@@ -187,8 +188,16 @@ def _read(
     return bytes(body)
 
 
-@resting()
 def _dial(host: str, port: int, deadline: float) -> socket.socket:
+    """Return a socket to the host, unless the process ends meanwhile."""
+    with ExitStack() as undo:
+        with resting():
+            sock = undo.enter_context(_reach(host, port, deadline))
+        undo.pop_all()
+    return sock
+
+
+def _reach(host: str, port: int, deadline: float) -> socket.socket:
     """Return a socket to the first address that answers; the time is shared among them."""
     addresses = [found[4] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     failed = OSError(f"{host} has no address")
