@@ -6,14 +6,15 @@ import io
 from typing import cast
 
 import pytest
-from livepin_server.demo.run import Story, run
+from livepin_server.cli.app import main
+from livepin_server.demo.run import Story
 from livepin_server.demo.stage import App, Stage, StageError
 from rich.console import Console
 
 
 @pytest.mark.timeout(300)
 def test_every_promise_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(stay=False) == 0
+    assert main(["demo", "--exit"]) == 0
     shown = capfd.readouterr().out
     for step in "abcdefg":
         assert f"({step})" in shown
