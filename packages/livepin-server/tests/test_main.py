@@ -74,6 +74,23 @@ def test_in_process_gives_the_operators_key_and_holds_the_lock(data_folder):
         pass
 
 
+def test_servers_of_one_process_take_their_own_keys_alone(data_folder, tmp_path, settings):
+    other = tmp_path / "other"
+    main.initialise(
+        Plan(data=other, account="acme", settings=settings, root_key=None, passphrase=None)
+    )
+
+    async def whoami(app, key):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="https://x") as client:
+            headers = {"authorization": f"Bearer {key}"}
+            return (await client.get("/v1/whoami", headers=headers)).status_code
+
+    with main.in_process(data_folder) as (one, its), main.in_process(other) as (two, other_key):
+        asked = [(one, its), (two, other_key), (one, other_key), (two, its)]
+        assert [asyncio.run(whoami(*each)) for each in asked] == [200, 200, 401, 401]
+
+
 def test_the_status_warns_of_a_certificate_of_delivery_that_ends(data_folder, clock, monkeypatch):
     clock.advance(days=3650 - 80)
     monkeypatch.setattr(main, "clock", clock)
