@@ -59,8 +59,8 @@ def main(arguments: list[str]) -> int:
             "rows": part.rows,
             "findings": part.findings,
         }
-    _RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    _PAGE.write_text(pages.page({name: results[name] for name in _PARTS if name in results}))
+        _RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        _PAGE.write_text(pages.page({name: results[name] for name in _PARTS if name in results}))
     print(f"{found} findings" if found else "nothing was found", flush=True)
     return 1 if found else 0
 
