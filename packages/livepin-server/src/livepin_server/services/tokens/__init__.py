@@ -1,0 +1,1 @@
+"""Tokens: what installations get, and what is kept of them."""
