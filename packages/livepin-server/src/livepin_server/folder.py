@@ -145,7 +145,7 @@ def opened(
                 services=services,
             )
         finally:
-            _keep_uses(services.api_keys)
+            _keep_uses(services)
 
 
 @contextmanager
@@ -289,11 +289,12 @@ def _finish_renewal(data: Path, database: Database) -> None:
             _take_over(data)
 
 
-def _keep_uses(api_keys: ApiKeys) -> None:
+def _keep_uses(services: Services) -> None:
     try:
-        api_keys.keep_uses()
+        services.api_keys.keep_uses()
+        services.recording.keep()
     except ServiceError as exc:
-        logger.warning("the last uses of API keys are not kept: %s", exc)
+        logger.warning("the last uses of API keys and installations are not kept: %s", exc)
 
 
 def _hosts(settings: Settings) -> list[str]:

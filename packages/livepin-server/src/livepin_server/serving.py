@@ -20,13 +20,15 @@ from livepin.documents.config import check_url
 from livepin.errors import ConfigurationError
 
 from livepin_server import descriptors
-from livepin_server.bus.memory import Announcement
+from livepin_server.bus.memory import MOST_SPENT, Announcement, Bus, Spent, TokensChanged
 from livepin_server.delivery.app import DeliveryApp
 from livepin_server.delivery.claims import Claims
+from livepin_server.delivery.credentials import Credentials
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.reports import Reports
 from livepin_server.delivery.snapshot import Snapshot
-from livepin_server.errors import NotFoundError
+from livepin_server.delivery.tokens import TokenDesk
+from livepin_server.errors import NotFoundError, UnavailableError
 from livepin_server.exports.static import Target
 from livepin_server.folder import Folder, Node
 from livepin_server.jobs.exporting import Exporting
@@ -36,6 +38,7 @@ from livepin_server.layout import RUN_FILE
 from livepin_server.listener import Listener
 from livepin_server.probing.many import Lookout
 from livepin_server.services import expiry
+from livepin_server.services.tokens.challenges import Challenges
 from livepin_server.settings import Settings
 from livepin_server.storage.database import MOST_WAITING
 from livepin_server.telemetry.metrics import Metrics
@@ -48,6 +51,9 @@ _WATCH_EVERY = 60.0  # seconds
 _LOOK_EVERY = 300.0  # seconds; at the delivery URLs
 _LOOK_FIRST = 30.0  # seconds; by then whoever serves them with this process is up
 _USES_EVERY = 60.0  # seconds: of the last uses of API keys, a crash loses so much
+_SEEN_EVERY = 1.0  # seconds: of when installations were last seen, a crash loses so much
+_TELL_EVERY = 0.25  # seconds, until other servers hear which challenges were taken
+_MOST_UNTOLD = 100_000  # challenges, while nobody hears
 _AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
 _MOST_FETCHING = 4096  # connections of delivery that are no event streams
@@ -102,17 +108,27 @@ async def serve(
     )
     claims = Claims(snapshot, metrics)
     metrics.attention.add(claims.notes)
+    desk = _desk(node, metrics)
     app = DeliveryApp(
-        snapshot, events, Reports(metrics, claims), claims, metrics, limit=_limit(settings)
+        snapshot,
+        events,
+        Reports(metrics, claims),
+        claims,
+        metrics,
+        limit=_limit(settings),
+        tokens=desk,
+        credentials=Credentials(node.api_keys),
     )
     running = Running(
         delivery=_delivery_listener(node, app, connections),
         management=_management_listener(node, private_app(metrics), metrics),
     )
     _stop_on_signals(running.stop)
-    loader = _Loader(node, snapshot, events, metrics)
+    loader = _Loader(node, snapshot, events, metrics, desk)
     exports = [Exporting(node.published, each, metrics) for each in targets]
     unsubscribe = [node.bus.subscribe(loader.announced)]
+    unsubscribe.append(node.bus.subscribe(loader.tokens_changed, TokensChanged))
+    unsubscribe.append(node.bus.subscribe(loader.spent, Spent))
     unsubscribe += [node.bus.subscribe(each.announced) for each in exports]
     for each in exports:
         metrics.attention.add(each.notes)
@@ -122,7 +138,7 @@ async def serve(
         app.ready = True
         for each in exports:
             each.start()
-        background = _background(node, events, loader, exports, metrics)
+        background = _background(node, events, loader, exports, metrics, desk)
         tasks += [asyncio.create_task(each) for each in background]
         for listener in running.listeners:
             await listener.start()
@@ -155,7 +171,16 @@ class _Loader:
     What cannot be loaded is still served as it was, and tried again.
     """
 
-    def __init__(self, node: Node, snapshot: Snapshot, events: Events, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        node: Node,
+        snapshot: Snapshot,
+        events: Events,
+        metrics: Metrics,
+        desk: TokenDesk | None,
+    ) -> None:
+        self._node = node
+        self._desk = desk
         self._published = node.published
         self._snapshot = snapshot
         self._events = events
@@ -164,6 +189,8 @@ class _Loader:
         self._order = asyncio.Lock()
         self._loading: set[asyncio.Task[None]] = set()
         self._missed: set[str] = set()
+        self._missed_tokens: set[str] = set()
+        self._tokens_order = asyncio.Lock()
         self._missed_any = False
         self._hears = True
 
@@ -171,6 +198,15 @@ class _Loader:
         """Load the account anew, on the loop."""
         self._metrics.publications.labels(announcement.account, announcement.stream).inc()
         self._loop.call_soon_threadsafe(self._start, self._load, announcement.account)
+
+    def tokens_changed(self, news: TokensChanged) -> None:
+        """Load how tokens of the account are made anew, on the loop."""
+        self._loop.call_soon_threadsafe(self._start, self._load_tokens, news.account)
+
+    def spent(self, news: Spent) -> None:
+        """Take note of challenges that another server has taken. On the loop already."""
+        if self._desk is not None:
+            self._desk.challenges.spent_elsewhere(news.challenges)
 
     def in_step(self, found: bool) -> None:
         """Load everything anew: what was announced before may not have been heard."""
@@ -197,6 +233,8 @@ class _Loader:
                 await self._load_again()
             for account in list(self._missed):
                 await self._load(account)
+            for account in list(self._missed_tokens):
+                await self._load_tokens(account)
 
     def _report(self) -> None:
         """Tell whether everything that is published is served."""
@@ -233,20 +271,66 @@ class _Loader:
                 self._missed.add(account)
                 self._report()
                 return
+        await self._load_tokens(account)
         self._missed.discard(account)
         self._report()
         for stream, config in documents.configs.items():
             self._metrics.versions.labels(account, stream).set(config.version)
         self._events.wake(account)
 
+    async def _load_tokens(self, account: str) -> None:
+        if self._desk is None or not isinstance(self._node, Folder):
+            return
+        tokens = self._node.services.tokens
+        try:
+            async with self._tokens_order:
+                issuing = await asyncio.to_thread(tokens.load, account)
+                self._desk.challenges.key = await asyncio.to_thread(tokens.challenge_key)
+                self._desk.replace(issuing)
+                self._missed_tokens.discard(account)
+        except Exception:  # whatever it is: what was decided of an installation is to hold
+            if account not in self._missed_tokens:
+                logger.exception("how tokens of %s are made could not be loaded", account)
+            self._missed_tokens.add(account)
+
+
+def _desk(node: Node, metrics: Metrics) -> TokenDesk | None:
+    """Return who answers token requests; who delivers alone has no key to sign tokens with."""
+    if not isinstance(node, Folder):
+        return None
+    services = node.services
+    challenges = Challenges(services.tokens.challenge_key())
+    return TokenDesk(challenges, services.recording, metrics, clock=services.clock)
+
+
+async def _tell_spent(bus: Bus, challenges: Challenges) -> None:
+    """Tell other servers which challenges were taken here, until cancelled."""
+    while True:
+        await asyncio.sleep(_TELL_EVERY)
+        try:
+            while challenges.fresh:
+                told = tuple(challenges.fresh[:MOST_SPENT])
+                await bus.tell(Spent(challenges=told))
+                del challenges.fresh[: len(told)]
+        except OSError as exc:
+            logger.warning("other servers do not hear which challenges were taken: %s", exc)
+            del challenges.fresh[:-_MOST_UNTOLD]
+
 
 def _background(
-    node: Node, events: Events, loader: _Loader, exports: list[Exporting], metrics: Metrics
+    node: Node,
+    events: Events,
+    loader: _Loader,
+    exports: list[Exporting],
+    metrics: Metrics,
+    desk: TokenDesk | None,
 ) -> list[Coroutine[Any, Any, None]]:
     """Return what runs beside the listeners until the end."""
 
     def in_step(hears: bool) -> None:
         loader.in_step(hears)
+        if desk is not None and isinstance(node, Folder):
+            desk.challenges.hears(hears, node.services.clock())
         for each in exports:
             each.in_step(hears)
 
@@ -255,8 +339,11 @@ def _background(
         found.append(run_forever(_resign(node)))
         found.append(run_forever(_publish_due(node)))
         found.append(run_forever(_keep_uses(node)))
+        found.append(run_forever(_keep_seen(node)))
         found.append(run_forever(_look(node, metrics)))
     found.append(run_forever(_watch(node, metrics)))
+    if desk is not None:
+        found.append(_tell_spent(node.bus, desk.challenges))
     return found
 
 
@@ -323,6 +410,14 @@ def _publish_due(folder: Folder) -> Job:
 
 def _keep_uses(folder: Folder) -> Job:
     return Job(name="key-uses", seconds=_USES_EVERY, run=folder.api_keys.keep_uses)
+
+
+def _keep_seen(folder: Folder) -> Job:
+    def run() -> None:
+        with suppress(UnavailableError):  # it is kept for the next time
+            folder.services.recording.keep()
+
+    return Job(name="installations", seconds=_SEEN_EVERY, run=run)
 
 
 def _look(folder: Folder, metrics: Metrics) -> Job:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -23,20 +23,41 @@ class Announcement:
     version: int
 
 
-Subscriber = Callable[[Announcement], None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensChanged:
+    """How tokens of an account are made was changed, or what is decided of an installation."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Challenges that were spent, at most `MOST_SPENT`; 12 bytes each."""
+
+    challenges: tuple[bytes, ...]
+
+
+MOST_SPENT = 400
+News = Announcement | TokensChanged | Spent
+Subscriber = Callable[[Any], None]
 
 
 class Bus(Protocol):
-    """Carries announcements; a lost one is repaired by the next, so they hold no content."""
+    """Carries news; a lost announcement is repaired by the next, so they hold no content."""
 
-    def enclose(self, connection: Connection, announcement: Announcement) -> None:
+    def enclose(self, connection: Connection, news: News) -> None:
         """Have the commit of a transaction tell the other processes, if there may be any."""
 
-    def announce(self, announcement: Announcement) -> None:
+    def announce(self, news: News) -> None:
         """Tell every subscriber in this process, after the commit."""
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber` for each announcement, on the announcing thread; return the end."""
+    def subscribe(
+        self, subscriber: Subscriber, kind: type[News] = Announcement
+    ) -> Callable[[], None]:
+        """Call `subscriber` for each news of a kind, on the announcing thread; return the end."""
+
+    async def tell(self, news: News) -> None:
+        """Tell the other processes what is in no transaction. Raises `OSError`: it cannot be."""
 
     async def listen(self, in_step: Callable[[bool], None]) -> None:
         """Hear the other processes until cancelled.
@@ -51,35 +72,41 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._subscribers: list[Subscriber] = []
+        self._subscribers: list[tuple[type[News], Subscriber]] = []
 
-    def enclose(self, connection: Connection, announcement: Announcement) -> None:
+    def enclose(self, connection: Connection, news: News) -> None:
         """Do nothing: there is no other process."""
 
-    def announce(self, announcement: Announcement) -> None:
-        """Tell every subscriber, in the order of their subscription.
+    def announce(self, news: News) -> None:
+        """Tell every subscriber of its kind, in the order of their subscription.
 
         What one of them raises is logged: the version is committed, and the others must know.
         """
         with self._lock:
-            subscribers = list(self._subscribers)
+            subscribers = [each for kind, each in self._subscribers if isinstance(news, kind)]
         for each in subscribers:
             try:
-                each(announcement)
+                each(news)
             except Exception:
-                logger.exception("a subscriber did not take %s", announcement)
+                logger.exception("a subscriber did not take %s", news)
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber` for each announcement until the returned function is called."""
+    def subscribe(
+        self, subscriber: Subscriber, kind: type[News] = Announcement
+    ) -> Callable[[], None]:
+        """Call `subscriber` for each news of a kind until the returned function is called."""
+        entry = (kind, subscriber)
         with self._lock:
-            self._subscribers.append(subscriber)
+            self._subscribers.append(entry)
 
         def unsubscribe() -> None:
             with self._lock:
-                if subscriber in self._subscribers:
-                    self._subscribers.remove(subscriber)
+                if entry in self._subscribers:
+                    self._subscribers.remove(entry)
 
         return unsubscribe
+
+    async def tell(self, news: News) -> None:
+        """Do nothing: there is no other process."""
 
     async def listen(self, in_step: Callable[[bool], None]) -> None:
         """Return at once: nothing can be missed."""

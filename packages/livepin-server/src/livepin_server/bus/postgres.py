@@ -19,11 +19,12 @@ import msgspec
 import psycopg
 from sqlalchemy import Connection, func, select
 
-from .memory import Announcement, MemoryBus
+from .memory import MOST_SPENT, Announcement, MemoryBus, News, Spent, TokensChanged
 
 _CHANNEL = "livepin"
 _NAME = msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9-]+$")
 _NUMBER = msgspec.Meta(ge=1, le=2**53 - 1)
+_Challenge = Annotated[bytes, msgspec.Meta(min_length=12, max_length=12)]
 
 logger = logging.getLogger("livepin.bus")
 
@@ -36,11 +37,21 @@ class _News(msgspec.Struct, frozen=True, tag="news"):
     version: Annotated[int, _NUMBER]
 
 
+class _Tokens(msgspec.Struct, frozen=True, tag="tokens"):
+    sender: str
+    account: Annotated[str, _NAME]
+
+
+class _Spent(msgspec.Struct, frozen=True, tag="spent"):
+    sender: str
+    challenges: Annotated[list[_Challenge], msgspec.Meta(max_length=MOST_SPENT)]
+
+
 class _Beat(msgspec.Struct, frozen=True, tag="beat"):
     sender: str
 
 
-_decode = msgspec.json.Decoder(_News | _Beat).decode
+_decode = msgspec.json.Decoder(_News | _Tokens | _Spent | _Beat).decode
 
 
 class _DeafError(Exception):
@@ -68,17 +79,32 @@ class PostgresBus(MemoryBus):
         self._patience = patience
         self._pause = pause
         self._name = secrets.token_hex(8)
+        self._telling: psycopg.AsyncConnection[Any] | None = None
 
-    def enclose(self, connection: Connection, announcement: Announcement) -> None:
+    def enclose(self, connection: Connection, news: News) -> None:
         """Notify with the commit of this transaction."""
-        news = _News(
-            sender=self._name,
-            account=announcement.account,
-            stream=announcement.stream,
-            root_version=announcement.root_version,
-            version=announcement.version,
-        )
-        connection.execute(select(func.pg_notify(_CHANNEL, msgspec.json.encode(news).decode())))
+        connection.execute(select(func.pg_notify(_CHANNEL, self._written(news))))
+
+    async def tell(self, news: News) -> None:
+        """Notify over a connection for that alone.
+
+        Raises:
+            OSError: the database is not there.
+        """
+        try:
+            if self._telling is None or self._telling.closed:
+                self._telling = await psycopg.AsyncConnection.connect(
+                    **self._connect, autocommit=True
+                )
+            async with asyncio.timeout(self._patience):
+                await self._telling.execute(
+                    "SELECT pg_notify(%s, %s)", (_CHANNEL, self._written(news))
+                )
+        except (psycopg.Error, TimeoutError) as exc:
+            if self._telling is not None:
+                await self._telling.close()
+                self._telling = None
+            raise OSError(str(exc).partition("\n")[0]) from exc
 
     async def listen(self, in_step: Callable[[bool], None]) -> None:
         """Hear the other processes until cancelled, whatever becomes of the connection."""
@@ -143,12 +169,35 @@ class PostgresBus(MemoryBus):
         if isinstance(found, _Beat):
             return found.sender == self._name
         if found.sender != self._name:  # what this process published was announced here
-            self.announce(
-                Announcement(
-                    account=found.account,
-                    stream=found.stream,
-                    root_version=found.root_version,
-                    version=found.version,
-                )
-            )
+            self.announce(_heard(found))
         return False
+
+    def _written(self, news: News) -> str:
+        return msgspec.json.encode(_said(news, self._name)).decode()
+
+
+def _said(news: News, sender: str) -> _News | _Tokens | _Spent:
+    if isinstance(news, TokensChanged):
+        return _Tokens(sender=sender, account=news.account)
+    if isinstance(news, Spent):
+        return _Spent(sender=sender, challenges=list(news.challenges))
+    return _News(
+        sender=sender,
+        account=news.account,
+        stream=news.stream,
+        root_version=news.root_version,
+        version=news.version,
+    )
+
+
+def _heard(found: _News | _Tokens | _Spent) -> News:
+    if isinstance(found, _Tokens):
+        return TokensChanged(account=found.account)
+    if isinstance(found, _Spent):
+        return Spent(challenges=tuple(found.challenges))
+    return Announcement(
+        account=found.account,
+        stream=found.stream,
+        root_version=found.root_version,
+        version=found.version,
+    )

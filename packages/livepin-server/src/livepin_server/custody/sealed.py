@@ -1,4 +1,4 @@
-"""Sealed private keys: AES-256-GCM under a master key, bound to account, role and kid."""
+"""Sealed private keys and secrets: AES-256-GCM under a master key, bound to account, role, kid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from livepin.errors import MalformedError
 from livepin.jose import PrivateKey, Signer
 
@@ -18,26 +20,27 @@ from . import master_key
 from .label import SEALED, Kept, Label
 from .master_key import MasterKey
 
+_DERIVED = 32  # bytes
 _NONCE = 12  # bytes, random for each sealing (NIST SP 800-38D, 8.2.2)
 
 
 class Vault:
-    """Seals and opens private keys under one master key, which it never shows."""
+    """Seals and opens secret bytes under one master key, which it never shows."""
 
     def __init__(self, master: bytes) -> None:
         if len(master) != master_key.SIZE:
             raise CustodyError(
                 f"expected a master key of {master_key.SIZE} bytes, found {len(master)}"
             )
-        self._cipher = AESGCM(master)
+        self._cipher, self._master = AESGCM(master), master
 
-    def seal(self, key: PrivateKey, label: Label) -> bytes:
-        """Return `key` sealed for `label`."""
+    def seal(self, secret: bytes, label: Label) -> bytes:
+        """Return `secret` sealed for `label`."""
         nonce = os.urandom(_NONCE)
-        return SEALED + nonce + self._cipher.encrypt(nonce, key.pkcs8(), label.encoded())
+        return SEALED + nonce + self._cipher.encrypt(nonce, secret, label.encoded())
 
-    def open(self, sealed: bytes, label: Label) -> PrivateKey:
-        """Return the key that was sealed for `label`.
+    def open(self, sealed: bytes, label: Label) -> bytes:
+        """Return what was sealed for `label`.
 
         Raises:
             CustodyError: another master key, another label, or damage.
@@ -46,12 +49,16 @@ class Vault:
             if sealed[:1] != SEALED:
                 raise ValueError
             nonce, box = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
-            return PrivateKey.from_pkcs8(self._cipher.decrypt(nonce, box, label.encoded()))
-        except (InvalidTag, ValueError, MalformedError) as exc:
+            return self._cipher.decrypt(nonce, box, label.encoded())
+        except (InvalidTag, ValueError) as exc:
             raise CustodyError(
                 f"the {label.role} key {label.kid} of {label.account} does not open",
                 hint="is this the master key of this data folder?",
             ) from exc
+
+    def derive(self, purpose: bytes) -> bytes:
+        """Return 32 bytes for a purpose, which tell nothing of the master key (RFC 5869, 2.3)."""
+        return HKDFExpand(hashes.SHA256(), _DERIVED, purpose).derive(self._master)
 
 
 class Sealed:
@@ -75,8 +82,7 @@ class Sealed:
         """
         if not isinstance(key, PrivateKey):
             raise TypeError("expected a key that can be sealed")
-        vault = self._vaults[0] if beside is None else self._opening(beside.data, beside.label)[0]
-        return vault.seal(key, label)
+        return self.keep_secret(key.pkcs8(), label, beside=beside)
 
     def open(self, sealed: bytes, label: Label) -> PrivateKey:
         """Return the key that was sealed for `label`.
@@ -84,6 +90,24 @@ class Sealed:
         Raises:
             CustodyError: another master key, another label, or damage.
         """
+        try:
+            return PrivateKey.from_pkcs8(self.open_secret(sealed, label))
+        except MalformedError as exc:
+            raise CustodyError(
+                f"the {label.role} key {label.kid} of {label.account} is no P-256 key"
+            ) from exc
+
+    def keep_secret(self, secret: bytes, label: Label, *, beside: Kept | None) -> bytes:
+        """Return `secret` sealed for `label`; as `keep`."""
+        vault = self._vaults[0] if beside is None else self._opening(beside.data, beside.label)[0]
+        return vault.seal(secret, label)
+
+    def derive(self, purpose: bytes) -> bytes:
+        """Return 32 bytes for a purpose, the same on each server that has this master key."""
+        return self._vaults[0].derive(purpose)
+
+    def open_secret(self, sealed: bytes, label: Label) -> bytes:
+        """Return what was sealed for `label`; as `open`."""
         return self._opening(sealed, label)[1]
 
     def forget(self, kept: bytes, label: Label) -> None:
@@ -139,8 +163,8 @@ class Sealed:
     def _read(self) -> list[Vault]:
         return [Vault(each) for each in self._master.read()]
 
-    def _opening(self, sealed: bytes, label: Label) -> tuple[Vault, PrivateKey]:
-        """Return the key, and the vault that opens it; the file is read again if none does."""
+    def _opening(self, sealed: bytes, label: Label) -> tuple[Vault, bytes]:
+        """Return what is sealed, and the vault that opens it; if none does, read the file again."""
         found = _first(self._vaults, sealed, label)
         if found is None:
             # Somebody may have put the new master key into the folder of this server.
@@ -155,7 +179,7 @@ class Sealed:
         )
 
 
-def _first(vaults: Sequence[Vault], sealed: bytes, label: Label) -> tuple[Vault, PrivateKey] | None:
+def _first(vaults: Sequence[Vault], sealed: bytes, label: Label) -> tuple[Vault, bytes] | None:
     for each in vaults:
         with suppress(CustodyError):
             return each, each.open(sealed, label)

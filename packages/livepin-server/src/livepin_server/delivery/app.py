@@ -7,17 +7,21 @@ import re
 from typing import Any
 
 import msgspec
+from livepin.documents import token_request
+from livepin.errors import VerificationError
 
 from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.limits import RateLimit, origin
 from livepin_server.web.problems import BODY_UNREAD, CONTENT_TYPE, encoded, problem
 
 from .claims import Claims
+from .credentials import Credentials
 from .events import Events
 from .reports import MAX_SIZE, Reports
 from .snapshot import Document, Snapshot
+from .tokens import TokenDesk
 
-_ACCOUNT = re.compile(r"/v1/([a-z0-9-]{1,63})/(events|reports)\Z")
+_ACCOUNT = re.compile(r"/v1/([a-z0-9-]{1,63})/(events|reports|token|jwks\.json)\Z")
 _PROBLEM_HEADERS = [
     ("content-type", CONTENT_TYPE),
     ("cache-control", "no-store"),
@@ -28,8 +32,21 @@ _EVENT_HEADERS = [
     ("cache-control", "no-store"),
     ("x-accel-buffering", "no"),
 ]
+_TOKEN_HEADERS = [
+    ("content-type", "application/json"),
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+]
+_JWKS_HEADERS = [
+    ("content-type", "application/jwk-set+json"),
+    ("vary", "authorization"),
+    ("x-content-type-options", "nosniff"),
+]
 _SOON, _LATER = ("retry-after", "1"), ("retry-after", "60")
 _REPORT_COST = 10  # requests
+_TOKEN_COST = 4
+_GUESS_COST = 9  # so that guessing is slow; a backend comes every five minutes
+_JWKS_AGE = "max-age=300"
 # A quality of zero refuses. Bounded: who sends the header is nobody's friend.
 _GZIP = re.compile(
     r"(?:^|,)\s*gzip\s*(?:;\s*q=(?:1(?:\.0{0,3})?|0\.[0-9]{0,2}[1-9][0-9]{0,2})\s*)?(?:,|$)",
@@ -50,6 +67,8 @@ class DeliveryApp:
         metrics: Metrics,
         *,
         limit: RateLimit,
+        tokens: TokenDesk | None = None,
+        credentials: Credentials | None = None,
         body_time: float = 10.0,
     ) -> None:
         self.ready = False
@@ -59,6 +78,8 @@ class DeliveryApp:
         self._claims = claims
         self._metrics = metrics
         self._limit = limit
+        self._tokens = tokens
+        self._credentials = credentials
         self._body_time = body_time  # seconds for a whole body
         self._count = {status: metrics.requests.labels("delivery", status) for status in _STATUSES}
 
@@ -111,8 +132,12 @@ class DeliveryApp:
             self._refuse(proto, 404, "there is nothing at this path")
         elif match[2] == "events":
             await self._stream(scope, proto, match[1], address)
+        elif match[2] == "jwks.json":
+            await self._jwks(scope, proto, match[1], address)
         elif scope.method != "POST":
             self._refuse(proto, 405, "expected POST", ("allow", "POST"))
+        elif match[2] == "token":
+            await self._token(scope, proto, match[1], address)
         else:
             await self._report(scope, proto, match[1], address)
 
@@ -139,19 +164,76 @@ class DeliveryApp:
                 proto, 429, "too many reports from this address", self._retry(_REPORT_COST)
             )
             return
+        body = await self._body(scope, proto, MAX_SIZE)
+        if body is None:
+            return
         try:
-            async with asyncio.timeout(self._body_time):
-                body = await _bounded(scope, proto)
             self._reports.take(account, body, streams=self._snapshot.versions(account) or ())
-        except TimeoutError:
-            self._refuse(proto, 408, f"expected the body within {self._body_time:.0f} s")
-        except OverflowError:
-            self._refuse(proto, 413, f"expected at most {MAX_SIZE} bytes")
         except msgspec.DecodeError as exc:
             self._refuse(proto, 400, f"not a report: {exc}")
         else:
             self._count[202].inc()
             proto.response_empty(202, [("cache-control", "no-store")])
+
+    async def _token(self, scope: Any, proto: Any, account: str, address: str) -> None:
+        if not self._limit.allow(address, cost=_TOKEN_COST):
+            self._refuse(
+                proto, 429, "too many requests from this address", self._retry(_TOKEN_COST)
+            )
+            return
+        if self._tokens is None or not self._tokens.has(account):
+            self._refuse(proto, 503, "no tokens are issued here now", _LATER)
+            return
+        body = await self._body(scope, proto, token_request.MAX_SIZE)
+        if body is None:
+            return
+        try:
+            answer = self._tokens.answer(account, body)
+        except VerificationError as exc:
+            self._refuse(proto, 400, f"not a token request: {exc.reason}")
+        else:
+            self._count[200].inc()
+            proto.response_bytes(200, _TOKEN_HEADERS, answer)
+
+    async def _jwks(self, scope: Any, proto: Any, account: str, address: str) -> None:
+        given = scope.headers.get("authorization")
+        if scope.method not in ("GET", "HEAD"):
+            self._refuse(proto, 405, "expected GET", ("allow", "GET, HEAD"))
+        elif self._tokens is None or not self._tokens.has(account):
+            self._refuse(proto, 503, "no tokens are issued here now", _LATER)
+        elif given is not None and not self._limit.allow(address, cost=_GUESS_COST):
+            self._refuse(
+                proto, 429, "too many credentials from this address", self._retry(_GUESS_COST)
+            )
+        elif given is not None and not await self._may_read(given, account, address):
+            self._refuse(
+                proto, 401, "expected a credential for this JWK Set", ("www-authenticate", "Bearer")
+            )
+        else:
+            self._count[200].inc()
+            body = self._tokens.jwks(account, restricted=given is not None)
+            scope_of_cache = "public" if given is None else "private"
+            fields = [*_JWKS_HEADERS, ("cache-control", f"{scope_of_cache}, {_JWKS_AGE}")]
+            if scope.method == "HEAD":
+                proto.response_empty(200, [*fields, ("content-length", str(len(body)))])
+            else:
+                proto.response_bytes(200, fields, body)
+
+    async def _may_read(self, given: str, account: str, address: str) -> bool:
+        return self._credentials is not None and await self._credentials.allow(
+            given, account, address
+        )
+
+    async def _body(self, scope: Any, proto: Any, most: int) -> bytes | None:
+        """Return the body, or None where the request was refused for it."""
+        try:
+            async with asyncio.timeout(self._body_time):
+                return await _bounded(scope, proto, most)
+        except TimeoutError:
+            self._refuse(proto, 408, f"expected the body within {self._body_time:.0f} s")
+        except OverflowError:
+            self._refuse(proto, 413, f"expected at most {most} bytes")
+        return None
 
     def _refuse(self, proto: Any, status: int, detail: str, *headers: tuple[str, str]) -> None:
         self._count[status].inc()
@@ -168,17 +250,17 @@ def _takes_gzip(accepted: str) -> bool:
     return _GZIP.search(accepted) is not None
 
 
-_STATUSES = (200, 202, 304, 400, 404, 405, 408, 413, 429, 503)
+_STATUSES = (200, 202, 304, 400, 401, 404, 405, 408, 413, 429, 503)
 
 
-async def _bounded(scope: Any, proto: Any) -> bytes:
+async def _bounded(scope: Any, proto: Any, most: int) -> bytes:
     """Return the body; `OverflowError` as soon as it is too large."""
     declared = scope.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > MAX_SIZE:
+    if not declared.isdecimal() or int(declared) > most:
         raise OverflowError
     body = b""
     async for chunk in proto:
         body += chunk
-        if len(body) > MAX_SIZE:
+        if len(body) > most:
             raise OverflowError
     return body

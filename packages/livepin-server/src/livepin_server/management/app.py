@@ -29,12 +29,14 @@ from . import (
     configs,
     custody,
     domains,
+    installations,
     openapi,
     pin_sets,
     roots,
     server,
     stage,
     streams,
+    tokens,
 )
 from . import api_keys as keys
 from .asking import how
@@ -49,6 +51,8 @@ ROUTES = [
     *streams.HANDLERS,
     *stage.HANDLERS,
     *configs.HANDLERS,
+    *tokens.HANDLERS,
+    *installations.HANDLERS,
     *audit.HANDLERS,
     *server.HANDLERS,
 ]

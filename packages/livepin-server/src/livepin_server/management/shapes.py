@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -31,7 +31,18 @@ from livepin_server.services.model import (
     StreamView,
     Text,
 )
+from livepin_server.services.tokens.keys import LONGEST_OVERLAP as LONGEST_TOKEN_OVERLAP
+from livepin_server.services.tokens.model import (
+    MOST_TAGS,
+    AccountTokens,
+    DomainTokens,
+    DomainTokensChange,
+    NewTokenKey,
+    Tag,
+    TokenKeyView,
+)
 
+_LONGEST_TOKEN_OVERLAP = int(LONGEST_TOKEN_OVERLAP.total_seconds())
 _LONGEST_OVERLAP = int(LONGEST_OVERLAP.total_seconds())
 _MOST_PAYLOAD = 256 * 1024  # characters
 
@@ -292,3 +303,70 @@ class Kept(Struct, frozen=True, kw_only=True):
     """What publishes of the account are measured by from now on."""
 
     guards: GuardSettings
+
+
+class AddTokenKey(NewTokenKey, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token key to add, and why."""
+
+    reason: Text = ""
+
+
+class RotateTokenKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """After how many seconds the next key signs, 0 for at once; and why."""
+
+    overlap: Annotated[int, Meta(ge=0, le=_LONGEST_TOKEN_OVERLAP)] | None = None
+    reason: Text = ""
+
+
+class ExportTokenKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a secret is wanted."""
+
+    reason: Text = ""
+
+
+class TokenSecret(Struct, frozen=True, kw_only=True):
+    """A secret that signs and verifies tokens of one domain, in base64."""
+
+    key: TokenKeyView
+    secret: str
+
+
+class TokensShown(Struct, frozen=True, kw_only=True):
+    """How tokens are made: for an account, and for the domains that differ, by pattern."""
+
+    account: AccountTokens
+    domains: dict[str, DomainTokens]
+
+
+class ChangeAccountTokens(AccountTokens, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tokens of an account are to be made, and why; null for the default."""
+
+    reason: Text = ""
+
+
+class ChangeDomainTokens(DomainTokensChange, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of how tokens for a domain are made, and why."""
+
+    reason: Text = ""
+
+
+class TagInstallation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The tags that an installation is to have, and why."""
+
+    tags: Annotated[list[Tag], Meta(max_length=MOST_TAGS)]
+    reason: Text = ""
+
+
+class JudgeInstallation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is decided of an installation, until when, and why."""
+
+    verdict: Literal["block", "fail"]
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    expires: Moment | None = None
+
+
+class PassInstallation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Until when an installation passes, and why."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    expires: Moment | None = None

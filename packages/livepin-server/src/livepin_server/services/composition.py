@@ -24,6 +24,11 @@ from .publishing.stage import Stage
 from .publishing.versions import Versions
 from .roots import Roots
 from .streams import Streams
+from .tokens.installations import Installations
+from .tokens.keys import TokenKeys
+from .tokens.loading import Tokens
+from .tokens.recording import Recording
+from .tokens.settings import TokenSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,11 @@ class Services:
     versions: Versions
     backups: Backups
     api_keys: ApiKeys
+    tokens: Tokens
+    token_keys: TokenKeys
+    token_settings: TokenSettings
+    installations: Installations
+    recording: Recording
     audit: Audit
     bus: Bus
     database: Database
@@ -61,6 +71,7 @@ def compose(
     publisher = Publisher(database, custody, bus, clock=clock, look=look)
     published = Published(database)
     stage = Stage(database, publisher, published, clock=clock)
+    token_keys = TokenKeys(database, custody, bus, clock=clock)
     return Services(
         accounts=Accounts(database, custody, publisher, clock=clock, delivery=delivery),
         domains=Domains(stage),
@@ -74,6 +85,11 @@ def compose(
         versions=Versions(database, publisher, clock=clock),
         backups=Backups(database, clock=clock),
         api_keys=ApiKeys(database, clock=clock),
+        tokens=Tokens(database, published, token_keys, clock=clock),
+        token_keys=token_keys,
+        token_settings=TokenSettings(database, bus, clock=clock),
+        installations=Installations(database, bus, clock=clock),
+        recording=Recording(database),
         audit=Audit(database),
         bus=bus,
         database=database,

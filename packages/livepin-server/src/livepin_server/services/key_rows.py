@@ -13,8 +13,10 @@ from sqlalchemy.engine import Row
 
 from livepin_server.custody.keeping import Custody, NewKey
 from livepin_server.custody.label import SEALED, Kept, Label
-from livepin_server.storage.schema import keys
+from livepin_server.storage.schema import keys, token_keys
 
+TOKEN, DECOY = "token", "decoy"
+_COLUMNS = {TOKEN: "sealed", DECOY: "decoy"}
 ONLINE = ("config", "override")  # the roles whose keys a server needs
 
 
@@ -62,8 +64,11 @@ def drop(connection: Connection, account: str, *, but: Collection[str] = ()) -> 
 
 
 def sealed(connection: Connection) -> list[Kept]:
-    """Return all keys that are sealed under the master key."""
-    return [Kept(label(row), row.sealed) for row in connection.execute(_SEALED).all()]
+    """Return all that is sealed under the master key: private keys, and the secrets of tokens."""
+    found = [Kept(label(row), row.sealed) for row in connection.execute(_SEALED).all()]
+    for row in connection.execute(select(token_keys)).all():
+        found += [token_key(row), decoy_key(row)]
+    return found
 
 
 def one_sealed(connection: Connection) -> Kept | None:
@@ -74,7 +79,23 @@ def one_sealed(connection: Connection) -> Kept | None:
 
 def replace(connection: Connection, kept: Kept, data: bytes) -> None:
     """Keep a key as these bytes from now on."""
-    connection.execute(update(keys).where(keys.c.kid == kept.label.kid).values(sealed=data))
+    label = kept.label
+    if label.role in _COLUMNS:
+        of_key = (token_keys.c.account == label.account, token_keys.c.kid == label.kid)
+        values = {_COLUMNS[label.role]: data}
+        connection.execute(update(token_keys).where(*of_key).values(values))
+    else:
+        connection.execute(update(keys).where(keys.c.kid == label.kid).values(sealed=data))
+
+
+def token_key(row: Row[Any]) -> Kept:
+    """Return what is kept of a key that signs tokens."""
+    return Kept(Label(row.account, TOKEN, row.kid), row.sealed)
+
+
+def decoy_key(row: Row[Any]) -> Kept:
+    """Return what is kept of the decoy of such a key."""
+    return Kept(Label(row.account, DECOY, row.kid), row.decoy)
 
 
 def label(row: Row[Any]) -> Label:

@@ -38,6 +38,8 @@ class Area(str, Enum):
     AUDIT = "audit"
     ROOT = "root"
     KEYS = "keys"
+    TOKENS = "tokens"
+    INSTALLATIONS = "installations"
     ACCOUNTS = "accounts"
     METRICS = "metrics"
     PROBES = "probes"

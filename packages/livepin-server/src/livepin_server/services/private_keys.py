@@ -91,10 +91,10 @@ class PrivateKeys:
         found = key_rows.sealed(connection)
         if self._sealed.is_changing:
             self._settle(found)
-        opened = [self._sealed.open(each.data, each.label) for each in found]
+        opened = [self._sealed.open_secret(each.data, each.label) for each in found]
         fresh = self._sealed.begin()
-        for each, key in zip(found, opened, strict=True):
-            data = fresh.seal(key, each.label)
+        for each, secret in zip(found, opened, strict=True):
+            data = fresh.seal(secret, each.label)
             fresh.open(data, each.label)
             key_rows.replace(connection, each, data)
         entry = entry_of(

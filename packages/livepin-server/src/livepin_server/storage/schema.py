@@ -235,6 +235,59 @@ _of_server = api_keys.c.account.is_(None) & _valid
 Index("uq_api_keys_server_name", api_keys.c.name, unique=True,
       sqlite_where=_of_server, postgresql_where=_of_server)  # fmt: skip
 
+token_keys = Table(
+    "token_keys",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("kid", text(43), primary_key=True),
+    Column("name", text(63), nullable=False),
+    Column("algorithm", text(16), nullable=False),
+    Column("pattern", text(255)),  # the one domain of a secret
+    Column("public", Text),  # as JWK; of a secret there is none
+    Column("sealed", LargeBinary, nullable=False),
+    Column("decoy", LargeBinary, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("signs_from", Moment, nullable=False),
+    Column("verifies_until", Moment),
+)
+
+token_settings = Table(
+    "token_settings",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("pattern", text(255), primary_key=True),  # empty for the whole account
+    Column("settings", Text, nullable=False),
+)
+
+# What requests said of themselves, written in batches: nothing here decides anything.
+installations = Table(
+    "installations",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("id", text(22), primary_key=True),
+    Column("thumbprint", text(43), nullable=False),
+    Column("app", text(128), nullable=False),
+    Column("stream", text(63), nullable=False),
+    Column("config_version", BigInteger, nullable=False),
+    Column("first_seen", Moment, nullable=False),
+    Column("last_seen", Moment, nullable=False),
+    Index("ix_installations_account_last_seen", "account", "last_seen"),
+)
+
+# What operators decided of them.
+installation_rules = Table(
+    "installation_rules",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("id", text(22), primary_key=True),
+    Column("verdict", text(16)),  # block, pass, fail; none: only tagged
+    Column("expires", Moment),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("tags", Text, nullable=False),
+)
+
 # Entries are never changed: triggers that the migrations made refuse it. No foreign key: what was
 # done to an account that never came to be is in the log, too.
 audit = Table(

@@ -27,6 +27,11 @@ class Metrics:
         self.reports = self._counter(
             "livepin_reports_total", "Mismatch reports", ["account", "stream"]
         )
+        self.token_requests = self._counter(
+            "livepin_token_requests_total",
+            "Token requests: answered, or challenged once more",
+            ["account", "outcome"],
+        )
         self.versions = Gauge(
             "livepin_config_version",
             "Newest config version delivered",

@@ -30,6 +30,11 @@ Action = Literal[
     "delivery.renew-keys",
     "delivery.set",
     "guards.set",
+    "installation.block",
+    "installation.force-fail",
+    "installation.force-pass",
+    "installation.tag",
+    "installation.unblock",
     "login.blocked",
     "probe",
     "root-key.keep",
@@ -43,6 +48,10 @@ Action = Literal[
     "stage.fail",
     "stage.schedule",
     "stream.add",
+    "token-key.add",
+    "token-key.export",
+    "token-key.rotate",
+    "tokens.set",
     "versions.raise",
 ]
 

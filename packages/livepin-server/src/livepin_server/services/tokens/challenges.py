@@ -34,7 +34,7 @@ class Challenges:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self.key = key
         self._maker = secrets.randbits(32)
         self._heard_since: int | None = None
         self._spent: dict[int, set[int]] = {}  # by the minute of their issue
@@ -71,7 +71,7 @@ class Challenges:
     def _mac(self, says: bytes, account: str, thumbprint: str) -> bytes:
         # Neither a name nor a thumbprint holds a zero byte.
         data = _TAG + says + account.encode() + b"\x00" + thumbprint.encode()
-        return hmac.digest(self._key, data, "sha256")[:_MAC]
+        return hmac.digest(self.key, data, "sha256")[:_MAC]
 
     def _verified(self, challenge: str, account: str, thumbprint: str) -> bytes | None:
         try:

@@ -1,0 +1,92 @@
+"""Token requests and JWK Sets: verified, judged and signed in the event loop, from memory.
+
+A request costs one verification and a signature for each token; the database is not asked. What is
+to be kept of installations is noted, and written by somebody else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from livepin import tokens
+from livepin.documents.token_request import TokenRequest
+from livepin.errors import VerificationError
+
+from livepin_server.services.tokens.challenges import Challenges
+from livepin_server.services.tokens.issuing import Answer, Issuing
+from livepin_server.services.tokens.recording import Recording, Seen
+from livepin_server.telemetry.metrics import Metrics
+
+logger = logging.getLogger("livepin.tokens")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class TokenDesk:
+    """Answers token requests of all accounts. For the thread of the event loop."""
+
+    def __init__(
+        self,
+        challenges: Challenges,
+        recording: Recording,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.challenges = challenges
+        self._recording = recording
+        self._metrics = metrics
+        self._clock = clock
+        self._issuing: dict[str, Issuing] = {}
+
+    def replace(self, issuing: Issuing) -> None:
+        """Issue tokens of an account like this from now on."""
+        self._issuing[issuing.account] = issuing
+
+    def forget(self, account: str) -> None:
+        """Issue no tokens of an account: what they are made of cannot be read."""
+        self._issuing.pop(account, None)
+
+    def has(self, account: str) -> bool:
+        """Tell whether tokens of an account can be issued."""
+        return account in self._issuing
+
+    def answer(self, account: str, body: bytes) -> bytes:
+        """Return the answer to a request.
+
+        Raises:
+            VerificationError: it is no request, or not for this account.
+        """
+        issuing = self._issuing[account]
+        request = TokenRequest.read(body)
+        if request.account != account:
+            raise VerificationError(5, f"expected a request for {account}")
+        now, key = self._clock(), request.key.kid
+        good = request.challenge is not None and self.challenges.spend(
+            request.challenge, account, key, now
+        )
+        fresh = self.challenges.make(account, key, now)
+        if not good:
+            self._metrics.token_requests.labels(account, "challenged").inc()
+            return _encode(Answer(challenge=fresh, tokens=None, newest=None, config=None))
+        answer = issuing.answer(request, fresh, now)
+        self._metrics.token_requests.labels(account, "answered").inc()
+        self._recording.note(
+            Seen(
+                account=account,
+                id=tokens.installation_id(account, key),
+                thumbprint=key,
+                app=request.app,
+                stream=request.stream if request.stream in issuing.streams else "?",
+                config_version=request.config_version,
+                moment=now,
+            )
+        )
+        return _encode(answer)
+
+    def jwks(self, account: str, *, restricted: bool) -> bytes:
+        """Return the JWK Set of an account."""
+        return self._issuing[account].jwks(self._clock(), restricted=restricted)

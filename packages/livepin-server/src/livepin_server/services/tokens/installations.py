@@ -1,0 +1,255 @@
+"""`Installations`: which there are, and what operators decide of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.engine import Row
+
+from livepin_server.bus.memory import Bus, TokensChanged
+from livepin_server.errors import ConflictError, InvalidError, NotFoundError
+from livepin_server.services.audit import Action, entry_of
+from livepin_server.services.audit.log import Audit
+from livepin_server.services.model import Intent
+from livepin_server.services.publishing.published import require_account
+from livepin_server.storage.database import Database
+from livepin_server.storage.schema import installation_rules, installations
+
+from .model import MOST_TAGS, InstallationView, Rule, Verdict
+
+MOST_LISTED = 1000
+_ACTIONS: dict[Verdict, Action] = {
+    "block": "installation.block",
+    "pass": "installation.force-pass",
+    "fail": "installation.force-fail",
+}
+_SEEN = ("thumbprint", "app", "stream", "config_version", "first_seen", "last_seen")
+
+
+class Installations:
+    """Lists installations, and keeps what was decided of them. A decision holds at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+        self._audit = Audit(database)
+
+    def all(
+        self, account: str, *, tag: str | None = None, limit: int = 50
+    ) -> list[InstallationView]:
+        """Return installations, the one seen last first."""
+        with self._database.reading() as connection:
+            require_account(connection, account)
+            rules = rules_of(connection, account)
+            if tag is not None:
+                wanted = [name for name, row in rules.items() if tag in row.tags.split()]
+                query = _of(account).where(installations.c.id.in_(wanted[:MOST_LISTED]))
+            else:
+                query = _of(account)
+            rows = connection.execute(
+                query.order_by(installations.c.last_seen.desc(), installations.c.id).limit(limit)
+            ).all()
+        now = self._clock()
+        return [_view(row.id, row, rules.get(row.id), now) for row in rows]
+
+    def show(self, account: str, name: str) -> InstallationView:
+        """Return one installation, by its id, or the one seen last for `latest`.
+
+        Raises:
+            NotFoundError: nothing is known of it.
+        """
+        with self._database.reading() as connection:
+            require_account(connection, account)
+            identity = self._named(connection, account, name)
+            return self._shown(connection, account, identity)
+
+    def decide(
+        self,
+        account: str,
+        name: str,
+        verdict: Verdict | None,
+        intent: Intent,
+        *,
+        expires: datetime | None = None,
+    ) -> InstallationView:
+        """Block an installation, or force how it is judged; None lifts what was decided.
+
+        Raises:
+            InvalidError: no reason, or an end that is past. NotFoundError: `latest`, and there
+                is none. ConflictError: there is nothing to lift.
+        """
+        if verdict is not None and not intent.reason:
+            raise InvalidError("expected a reason", hint="--reason: it stays in the audit log")
+
+        def transaction(connection: Connection) -> InstallationView:
+            now = self._clock()
+            require_account(connection, account)
+            identity = self._named(connection, account, name, new=verdict is not None)
+            if expires is not None and expires <= now:
+                raise InvalidError(f"expected an end to come, found {expires:%Y-%m-%d %H:%M} UTC")
+            before = self._shown(connection, account, identity, new=True)
+            if verdict is None and before.rule is None:
+                raise ConflictError(f"nothing is decided of {identity}")
+            values = {"verdict": verdict, "expires": expires, "tags": " ".join(before.tags)}
+            self._put(connection, account, identity, values, intent, now)
+            action: Action = "installation.unblock" if verdict is None else _ACTIONS[verdict]
+            return self._told(connection, account, before, action, intent, now)
+
+        found = self._database.write(transaction)
+        self._bus.announce(TokensChanged(account=account))
+        return found
+
+    def tag(self, account: str, name: str, tags: Sequence[str], intent: Intent) -> InstallationView:
+        """Give an installation these tags, and no others.
+
+        Raises:
+            NotFoundError: nothing is known of it. InvalidError: too many.
+        """
+        if len(set(tags)) > MOST_TAGS:
+            raise InvalidError(f"expected at most {MOST_TAGS} tags")
+
+        def transaction(connection: Connection) -> InstallationView:
+            now = self._clock()
+            require_account(connection, account)
+            identity = self._named(connection, account, name)
+            before = self._shown(connection, account, identity)
+            rule = before.rule
+            values = {
+                "verdict": rule and rule.verdict,
+                "expires": rule and rule.expires,
+                "tags": " ".join(sorted(set(tags))),
+            }
+            self._put(connection, account, identity, values, intent, now)
+            return self._told(connection, account, before, "installation.tag", intent, now)
+
+        return self._database.write(transaction)
+
+    def _named(self, connection: Connection, account: str, name: str, *, new: bool = False) -> str:
+        """Return the id that is meant; with `new` one of which nothing is known yet may be."""
+        query = _of(account)
+        if name == "latest":
+            query = query.order_by(installations.c.last_seen.desc()).limit(1)
+        else:
+            query = query.where(installations.c.id == name)
+        row = connection.execute(query).first()
+        if row is not None:
+            return str(row.id)
+        if name != "latest" and (new or name in rules_of(connection, account, name)):
+            return name
+        raise NotFoundError(
+            f"nothing is known of the installation {name[:80]!r}",
+            hint="livepin installation list; an app shows its own: client.installation_id",
+        )
+
+    def _shown(
+        self, connection: Connection, account: str, identity: str, *, new: bool = False
+    ) -> InstallationView:
+        row = connection.execute(_of(account).where(installations.c.id == identity)).first()
+        rule = rules_of(connection, account, identity).get(identity)
+        return _view(identity, row, rule, self._clock())
+
+    def _put(
+        self,
+        connection: Connection,
+        account: str,
+        identity: str,
+        values: dict[str, Any],
+        intent: Intent,
+        now: datetime,
+    ) -> None:
+        connection.execute(delete(installation_rules).where(*_rule(account, identity)))
+        connection.execute(
+            insert(installation_rules).values(
+                account=account,
+                id=identity,
+                reason=intent.reason,
+                author=intent.author,
+                created=now,
+                **values,
+            )
+        )
+
+    def _told(
+        self,
+        connection: Connection,
+        account: str,
+        before: InstallationView,
+        action: Action,
+        intent: Intent,
+        now: datetime,
+    ) -> InstallationView:
+        after = self._shown(connection, account, before.id)
+        entry = entry_of(
+            intent,
+            account=account,
+            action=action,
+            now=now,
+            target=before.id,
+            before=_said(before),
+            after=_said(after),
+        )
+        self._audit.append(connection, entry)
+        self._bus.enclose(connection, TokensChanged(account=account))
+        return after
+
+
+def rules_of(
+    connection: Connection, account: str, identity: str | None = None
+) -> dict[str, Row[Any]]:
+    """Return what was decided of installations of an account, or of one, by id."""
+    query = select(installation_rules).where(installation_rules.c.account == account)
+    if identity is not None:
+        query = query.where(installation_rules.c.id == identity)
+    return {row.id: row for row in connection.execute(query)}
+
+
+def rule_of(row: Row[Any], now: datetime) -> Rule | None:
+    """Return what was decided and holds now, if anything."""
+    if row.verdict is None or (row.expires is not None and row.expires <= now):
+        return None
+    return Rule(
+        verdict=row.verdict,
+        expires=row.expires,
+        reason=row.reason,
+        author=row.author,
+        created=row.created,
+    )
+
+
+def _of(account: str) -> Any:
+    return select(installations).where(installations.c.account == account)
+
+
+def _rule(account: str, identity: str) -> tuple[Any, ...]:
+    return installation_rules.c.account == account, installation_rules.c.id == identity
+
+
+def _view(
+    identity: str, row: Row[Any] | None, rule: Row[Any] | None, now: datetime
+) -> InstallationView:
+    seen = {} if row is None else dict(row._mapping)
+    return InstallationView(
+        id=identity,
+        **{name: seen.get(name) for name in _SEEN},
+        rule=None if rule is None else rule_of(rule, now),
+        tags=[] if rule is None else rule.tags.split(),
+    )
+
+
+def _said(view: InstallationView) -> dict[str, Any]:
+    rule = view.rule
+    return {
+        "verdict": rule and rule.verdict,
+        "expires": rule and rule.expires,
+        "tags": view.tags,
+    }

@@ -1,0 +1,199 @@
+"""Answers to token requests: which tokens, signed by which key. Reads no clock and no database.
+
+Everything that an answer depends on is in an `Issuing`, made anew whenever any of it changes.
+Installations that do not pass get decoys by the same steps (`spec/tokens.md`, Decoys).
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from livepin import jsontext, tokens
+from livepin.documents import Config
+from livepin.documents.token_request import TokenRequest
+from livepin.jose import b64url_encode
+from livepin.tokens import Algorithm, Claims, SigningKey
+from msgspec import Struct
+
+from .model import DomainTokens, Rule
+
+MAX_INLINE = 64 * 1024  # bytes of a config that comes along
+_APPROOV_HEADER = b64url_encode(b'{"alg":"HS256","typ":"JWT"}')
+_ORDINARY = DomainTokens()
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """A token, the field that carries it, and the seconds that it lives."""
+
+    header: str
+    token: str
+    lives: int
+
+
+class Newest(Struct, frozen=True, kw_only=True):
+    """The newest config of a stream."""
+
+    root_version: int
+    version: int
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What a token request gets; `tokens` is None where its challenge was not good."""
+
+    challenge: str
+    tokens: dict[str, Token] | None
+    newest: Newest | None
+    config: str | None
+    override: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A key that signs tokens from a moment on, and its decoy; a secret, for one pattern alone."""
+
+    signs_from: datetime
+    key: SigningKey
+    decoy: SigningKey
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A key that verifies tokens, as JWK, and until when."""
+
+    jwk: Mapping[str, str]
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """The newest config of a stream, as it came and as it is read."""
+
+    raw: bytes
+    config: Config
+
+    @property
+    def newest(self) -> Newest:
+        """Its versions."""
+        return Newest(root_version=self.config.root_version, version=self.config.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuing:
+    """What tokens of one account are made of, at a time.
+
+    `keys` are by name, the newest last; `settings` by pattern, `rules` by installation.
+    """
+
+    account: str
+    issuer: str
+    streams: Mapping[str, StreamConfig]
+    keys: Mapping[str, tuple[Pair, ...]]
+    published: tuple[PublicKey, ...]
+    settings: Mapping[str, DomainTokens]
+    rules: Mapping[str, Rule]
+
+    def answer(self, request: TokenRequest, challenge: str, now: datetime) -> Answer:
+        """Return the answer to a request whose challenge was good."""
+        stream = self.streams.get(request.stream)
+        installation = tokens.installation_id(self.account, request.key.kid)
+        passes = self._passes(installation, now)
+        found: dict[str, Token] = {}
+        if stream is not None:
+            for host, bound in request.hosts.items():
+                token = self._token(stream.config, request, installation, host, bound, now, passes)
+                if token is not None:
+                    found[host] = token
+        return Answer(
+            challenge=challenge,
+            tokens=found,
+            newest=None if stream is None else stream.newest,
+            config=None if stream is None else _inline(stream, request),
+        )
+
+    def jwks(self, now: datetime, *, restricted: bool) -> bytes:
+        """Return the JWK Set; with `restricted` also the keys that are for backends only."""
+        algorithms = ("ES256", "EdDSA") if restricted else ("ES256",)
+        return jsontext.dump(
+            {
+                "keys": [
+                    dict(each.jwk)
+                    for each in self.published
+                    if each.jwk["alg"] in algorithms and (each.until is None or now < each.until)
+                ]
+            }
+        )
+
+    def _passes(self, installation: str, now: datetime) -> bool:
+        rule = self.rules.get(installation)
+        if rule is None or (rule.expires is not None and rule.expires <= now):
+            return True
+        return rule.verdict == "pass"
+
+    def _token(
+        self,
+        config: Config,
+        request: TokenRequest,
+        installation: str,
+        host: str,
+        bound: bytes | None,
+        now: datetime,
+        passes: bool,
+    ) -> Token | None:
+        domain = config.lookup(host)
+        if domain is None or not domain.token:
+            return None
+        settings = self.settings.get(domain.pattern, _ORDINARY)
+        pair = self._pair(settings.key, now)
+        if pair is None or pair.pattern not in (None, domain.pattern):
+            return None
+        key = pair.key if passes else pair.decoy
+        issued = now - tokens.EARLY
+        claims = Claims(
+            issuer=self.issuer,
+            app=request.app,
+            audience=settings.audience or host,
+            issued=issued,
+            expires=issued + timedelta(seconds=settings.lives),
+            id=b64url_encode(secrets.token_bytes(16)).decode(),
+            installation=installation,
+            thumbprint=request.key.kid,
+            config_version=config.version,
+            binding=None if bound is None else b64url_encode(bound).decode(),
+        )
+        lives = settings.lives - int(tokens.EARLY.total_seconds())
+        if settings.profile == "approov" and key.algorithm is Algorithm.HS256:
+            text = _approov(claims, bound, key)
+            return Token(header="Approov-Token", token=text, lives=lives)
+        return Token(header=tokens.HEADER, token=tokens.issue(claims, key), lives=lives)
+
+    def _pair(self, name: str, now: datetime) -> Pair | None:
+        begun = [each for each in self.keys.get(name, ()) if each.signs_from <= now]
+        return begun[-1] if begun else None
+
+
+def _inline(stream: StreamConfig, request: TokenRequest) -> str | None:
+    """Return the config to come along, if it is above the one held and not too large."""
+    held = (request.root_version, request.config_version)
+    newest = (stream.config.root_version, stream.config.version)
+    if newest <= held or len(stream.raw) > MAX_INLINE:
+        return None
+    return stream.raw.decode("ascii")
+
+
+def _approov(claims: Claims, bound: bytes | None, key: SigningKey) -> str:
+    """Return a token with the claims that Approov's backend quickstarts check."""
+    pay = {} if bound is None else {"pay": base64.b64encode(bound).decode()}
+    payload = jsontext.dump(
+        {
+            "exp": int(claims.expires.timestamp()),
+            "did": base64.b64encode(claims.installation[:16].encode()).decode(),
+            **pay,
+        }
+    )
+    signing_input = _APPROOV_HEADER + b"." + b64url_encode(payload)
+    return (signing_input + b"." + b64url_encode(key.sign(signing_input))).decode()

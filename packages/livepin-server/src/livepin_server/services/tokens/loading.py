@@ -1,0 +1,97 @@
+"""`Tokens`: what a server needs to answer token requests of an account, read from the database."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from livepin.documents import Config
+from livepin.documents.config import TYP
+from livepin.jose import parse_compact
+from sqlalchemy import Connection
+from sqlalchemy.engine import Row
+
+from livepin_server.services.model import Intent
+from livepin_server.services.publishing.published import Published
+from livepin_server.storage.database import Database
+
+from . import settings
+from .installations import rule_of, rules_of
+from .issuing import Issuing, Pair, PublicKey, StreamConfig
+from .keys import TokenKeys, living, public_jwk
+from .model import Rule
+
+_CHALLENGES = b"livepin-challenges"
+_INTENT = Intent(author="livepin", reason="a domain asks for tokens")
+
+
+class Tokens:
+    """Reads what token requests are answered by, and opens the keys for it."""
+
+    def __init__(
+        self,
+        database: Database,
+        published: Published,
+        keys: TokenKeys,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._published = published
+        self._keys = keys
+        self._clock = clock
+
+    def challenge_key(self) -> bytes:
+        """Return what challenges are made with: the same on all servers of a master key."""
+        return self._keys.derive(_CHALLENGES)
+
+    def load(self, account: str) -> Issuing:
+        """Return what tokens of an account are made of now; it makes the first key if need be.
+
+        Raises:
+            NotFoundError: no such account. CustodyError: a key does not open.
+            UnavailableError: the database is not there.
+        """
+        streams = {
+            name: _stream(found.raw)
+            for name, found in self._published.documents(account).configs.items()
+        }
+        if any(each.token for found in streams.values() for each in found.config.domains):
+            self._keys.ensure(account, _INTENT)
+        first = self._published.delivery(account).urls[0].rstrip("/")
+        with self._database.reading() as connection:
+            of_account, of_domains = settings.read(connection, account)
+            rows = living(connection, account, self._clock())
+            return Issuing(
+                account=account,
+                issuer=of_account.issuer or f"{first}/v1/{account}",
+                streams=streams,
+                keys=self._pairs(rows),
+                published=tuple(_published(rows)),
+                settings=of_domains,
+                rules=self._rules(connection, account),
+            )
+
+    def _pairs(self, rows: Sequence[Row[Any]]) -> dict[str, tuple[Pair, ...]]:
+        return {
+            name: tuple(Pair(row.signs_from, *self._keys.open(row), row.pattern) for row in found)
+            for name, found in itertools.groupby(rows, key=lambda row: row.name)
+        }
+
+    def _rules(self, connection: Connection, account: str) -> dict[str, Rule]:
+        now = self._clock()
+        found = {name: rule_of(row, now) for name, row in rules_of(connection, account).items()}
+        return {name: rule for name, rule in found.items() if rule is not None}
+
+
+def _published(rows: Sequence[Row[Any]]) -> Iterator[PublicKey]:
+    for row in rows:
+        jwk = public_jwk(row)
+        if jwk is not None:
+            yield PublicKey(jwk, row.verifies_until)
+
+
+def _stream(raw: bytes) -> StreamConfig:
+    return StreamConfig(raw, Config.parse(parse_compact(raw, typ=TYP).payload))

@@ -1,0 +1,100 @@
+"""The values of tokens that use cases take and return."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from livepin import tokens
+from msgspec import Meta, Struct, structs
+
+from livepin_server.services.model import Name, Pattern
+
+MOST_TAGS = 16
+LIVES = int(tokens.LIFETIME.total_seconds())  # seconds, at most
+Profile = Literal["livepin", "approov"]
+Alg = Literal["ES256", "EdDSA", "HS256"]
+Verdict = Literal["block", "pass", "fail"]
+InstallationId = Annotated[str, Meta(min_length=22, max_length=22, pattern=r"^[A-Za-z0-9_-]+$")]
+Tag = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9._:-]+$")]
+_Printed = r"^[!-~]+$"
+
+
+class DomainTokens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tokens for a domain are made: by which key, in which profile, for whom, for how long.
+
+    `audience` stands in place of the host that a token is for.
+    """
+
+    key: Name = "main"
+    profile: Profile = "livepin"
+    audience: Annotated[str, Meta(max_length=255, pattern=_Printed)] | None = None
+    lives: Annotated[int, Meta(ge=30, le=LIVES)] = LIVES  # seconds, from `iat` to `exp`
+
+
+class DomainTokensChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of `DomainTokens`; what is not said stays. An empty `audience` ends it."""
+
+    key: Name | None = None
+    profile: Profile | None = None
+    audience: Annotated[str, Meta(max_length=255, pattern=r"^[!-~]*$")] | None = None
+    lives: Annotated[int, Meta(ge=30, le=LIVES)] | None = None
+
+    def over(self, before: DomainTokens) -> DomainTokens:
+        """Return `before` with what is said here."""
+        names = DomainTokensChange.__struct_fields__
+        said = {name: each for name in names if (each := getattr(self, name)) is not None}
+        if said.get("audience") == "":
+            said["audience"] = None
+        return structs.replace(before, **said)
+
+
+class AccountTokens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tokens of an account are made. Without `issuer` it is the first delivery URL."""
+
+    issuer: Annotated[str, Meta(max_length=255, pattern=_Printed)] | None = None
+
+
+class NewTokenKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key to add, for tokens of domains that name it; a secret is for one `domain` alone."""
+
+    name: Name
+    algorithm: Alg = "ES256"
+    domain: Pattern | None = None
+
+
+class TokenKeyView(Struct, frozen=True, kw_only=True):
+    """A key that signs tokens, or did, or will: from and until when."""
+
+    name: str
+    kid: str
+    algorithm: str
+    domain: str | None
+    created: datetime
+    signs_from: datetime
+    verifies_until: datetime | None
+    signs: bool
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """What an operator decided of an installation, until when, and why."""
+
+    verdict: Verdict
+    expires: datetime | None
+    reason: str
+    author: str
+    created: datetime
+
+
+class InstallationView(Struct, frozen=True, kw_only=True):
+    """An installation: what its last token request said, and what was decided of it."""
+
+    id: str
+    thumbprint: str | None
+    app: str | None
+    stream: str | None
+    config_version: int | None
+    first_seen: datetime | None
+    last_seen: datetime | None
+    rule: Rule | None
+    tags: list[str]
