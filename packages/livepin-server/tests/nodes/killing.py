@@ -291,10 +291,15 @@ class Node:
         return self.refusals[-1]
 
     def _wait(self, number: Callable[[], int]) -> None:
+        before = number()
+        self.wait_until(lambda: number() > before)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition on what was told holds; fail if somebody gave up before."""
         with self.told:
-            before = number()
-            self.told.wait_for(lambda: number() > before or self.failures, PATIENCE)
-            assert (number() > before, self.failures) == (True, [])
+            self.told.wait_for(lambda: condition() or self.failures, PATIENCE)
+            assert not self.failures, self.failures
+            assert condition(), "it did not come about"
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:
