@@ -38,6 +38,7 @@ from livepin_server.services.composition import Services
 
 ACCOUNT = "acme"
 BASE = f"/v1/accounts/{ACCOUNT}"
+_MOST_LISTED = 1000  # versions of a stream
 _NEWEST, _BETWEEN = 4, 8  # states of apps that are looked at
 _LEAVING = 5.0  # seconds that strace takes at most to let go
 PATIENCE = 60.0  # seconds, on a busy machine
@@ -116,13 +117,14 @@ class Ledger:
     def _check_history(
         self, http: httpx.Client, streams: dict[str, int]
     ) -> dict[int, dict[str, Any]]:
-        found = {
-            each["version"]: each
+        listed = [
+            _get(http, f"{BASE}/configs", stream=stream, limit=_MOST_LISTED)["items"]
             for stream in streams
-            for each in _get(http, f"{BASE}/configs", stream=stream, limit=1000)["items"]
-        }
+        ]
         newest = max(streams.values())
-        oldest = min(found) if len(found) >= 1000 else 1
+        # Before it, one of the lists has ended already.
+        oldest = max(each[-1]["version"] if len(each) == _MOST_LISTED else 1 for each in listed)
+        found = {e["version"]: e for each in listed for e in each if e["version"] >= oldest}
         assert sorted(found) == list(range(oldest, newest + 1))  # none is left out
         assert max(self.documents, default=0) <= newest
         return found
