@@ -35,7 +35,7 @@ status, a type or a shape that the document does not name, or leaves a traceback
 SIGKILL, or `pg_ctl stop -m immediate`, at moments that chance chooses, or by strace before a
 certain write, sync or message. After each, everything acknowledged is there, nothing is half, rows
 and signed config say the same, no version number was given twice to anybody, and every app goes on,
-from the oldest bootstrap and from each config that one ever held; an app has never less than what
+from the oldest bootstrap and from configs that one ever held; an app has never less than what
 it had reported as enforced.
 """,
     "disks": """\

@@ -38,6 +38,8 @@ from livepin_server.services.composition import Services
 
 ACCOUNT = "acme"
 BASE = f"/v1/accounts/{ACCOUNT}"
+_MOST_LISTED = 1000  # versions of a stream
+_NEWEST, _BETWEEN = 4, 8  # states of apps that are looked at
 _LEAVING = 5.0  # seconds that strace takes at most to let go
 PATIENCE = 60.0  # seconds, on a busy machine
 # What a node says to its disk, or to PostgreSQL, and before how many of these it may die. A
@@ -115,13 +117,14 @@ class Ledger:
     def _check_history(
         self, http: httpx.Client, streams: dict[str, int]
     ) -> dict[int, dict[str, Any]]:
-        found = {
-            each["version"]: each
+        listed = [
+            _get(http, f"{BASE}/configs", stream=stream, limit=_MOST_LISTED)["items"]
             for stream in streams
-            for each in _get(http, f"{BASE}/configs", stream=stream, limit=1000)["items"]
-        }
+        ]
         newest = max(streams.values())
-        oldest = min(found) if len(found) >= 1000 else 1
+        # Before it, one of the lists has ended already.
+        oldest = max(each[-1]["version"] if len(each) == _MOST_LISTED else 1 for each in listed)
+        found = {e["version"]: e for each in listed for e in each if e["version"] >= oldest}
         assert sorted(found) == list(range(oldest, newest + 1))  # none is left out
         assert max(self.documents, default=0) <= newest
         return found
@@ -134,12 +137,12 @@ class Ledger:
                 assert version < min(history)
 
     def _check_apps(self, stream: str, newest: bytes) -> None:
-        """Every app goes on: from the oldest bootstrap, and from each config that any ever held."""
+        """Every app goes on: from the oldest bootstrap, and from configs that one ever held."""
         held = self.states.setdefault(stream, [])
         if not held:
             assert self.node is not None
             held.append(TrustedState.from_bootstrap(self.node.bootstrap(stream)))
-        moved = [self._under_its_root(each, newest).advance_config(newest) for each in held]
+        moved = [self._under_its_root(each, newest).advance_config(newest) for each in _some(held)]
         if moved[-1] is not held[-1]:
             held.append(moved[-1])
         app = self.apps.get(stream)
@@ -176,6 +179,11 @@ class _Nearest:
         assert self._ledger.node is not None
         place = f"//localhost:{self._ledger.node.child.port()}/"
         return HTTPFetcher().fetch(replace(request, url=re.sub("//[^/]+/", place, request.url)))
+
+
+def _some(held: list[TrustedState]) -> list[TrustedState]:
+    """Return the oldest and the newest, and some between: each walks all roots since its own."""
+    return [*held[: -_NEWEST : len(held) // _BETWEEN + 1], *held[-_NEWEST:]]
 
 
 def audited(node: Node) -> int:
@@ -291,10 +299,15 @@ class Node:
         return self.refusals[-1]
 
     def _wait(self, number: Callable[[], int]) -> None:
+        before = number()
+        self.wait_until(lambda: number() > before)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition on what was told holds; fail if somebody gave up before."""
         with self.told:
-            before = number()
-            self.told.wait_for(lambda: number() > before or self.failures, PATIENCE)
-            assert (number() > before, self.failures) == (True, [])
+            self.told.wait_for(lambda: condition() or self.failures, PATIENCE)
+            assert not self.failures, self.failures
+            assert condition(), "it did not come about"
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[None]:

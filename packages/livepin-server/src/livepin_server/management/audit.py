@@ -21,7 +21,7 @@ _OF_SERVER = "/v1/audit"
 _LINES = "application/jsonl"
 
 _Number = Annotated[int, Parameter(ge=0, le=2**53 - 1)]
-_Before = Annotated[int | None, Parameter(ge=0, le=2**53 - 1)]
+_Before = Annotated[int | None, Parameter(ge=1, le=2**53 - 1)]
 _Limit = Annotated[int, Parameter(ge=1, le=1000)]
 _Action = Annotated[str, Parameter(max_length=64)]
 _Author = Annotated[str | None, Parameter(max_length=200)]
