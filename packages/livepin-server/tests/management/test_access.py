@@ -24,6 +24,7 @@ from livepin_server.web.auth import PUBLIC, areas_of
 
 INTENT = Intent(author="bob")
 DIGEST = "A" * 43
+PAST = {"expires": "2000-01-01T00:00:00Z"}
 PIN = {"sha256": f"sha256/{DIGEST}="}
 
 # `~` is /v1/accounts/{account}. Then the answer to who may, and the areas of the route. Then four
@@ -88,6 +89,19 @@ POST    /v1/api-keys                      404  keys                 ----  ----  
 GET     /v1/api-keys/{key_id}             404  keys                 ----  ----  ---y
 DELETE  /v1/api-keys/{key_id}             404  keys                 ----  ----  ---y
 POST    /v1/api-keys/{key_id}/rotate      404  keys                 ----  ----  ---y
+GET     ~/token-keys                      200  tokens               -yyy  -000  -yyy
+POST    ~/token-keys                      422  tokens               ---y  ---0  ---y
+POST    ~/token-keys/{name}/rotate        404  tokens               ---y  ---0  ---y
+POST    ~/token-keys/{name}/export        404  tokens               ---y  ---0  ---y
+GET     ~/tokens                          200  tokens               -yyy  -000  -yyy
+PATCH   ~/tokens                          200  tokens               ---y  ---0  ---y
+PATCH   ~/tokens/{pattern}                404  tokens               ---y  ---0  ---y
+GET     ~/installations                   200  installations        -yyy  -000  -yyy
+GET     ~/installations/{installation}    404  installations        -yyy  -000  -yyy
+PUT     ~/installations/{installation}/tags 404  installations      --yy  --00  --yy
+PUT     ~/installations/{installation}/rule 422  installations      --yy  --00  --yy
+PUT     ~/installations/{installation}/pass 422  installations      ---y  ---0  ---y
+DELETE  ~/installations/{installation}/rule 404  installations      --yy  --00  --yy
 GET     /metrics                          200  metrics              ----  ----  -yyy
 """
 # What a process that serves delivery alone answers in private.
@@ -116,6 +130,14 @@ BODIES = {
     "POST ~/versions": {"above": 2**53 - 1},
     "POST /v1/backups": {"recipients": 1, "size": 1, "rows": 1},
     "POST ~/probes": {"host": "!"},
+    "POST ~/token-keys": {"name": "x", "algorithm": "HS256"},
+    "POST ~/token-keys/{name}/rotate": {},
+    "POST ~/token-keys/{name}/export": {},
+    "PATCH ~/tokens": {},
+    "PATCH ~/tokens/{pattern}": {"key": "no"},
+    "PUT ~/installations/{installation}/tags": {"tags": []},
+    "PUT ~/installations/{installation}/rule": {"verdict": "block", "reason": "x", **PAST},
+    "PUT ~/installations/{installation}/pass": {"reason": "x", **PAST},
     "POST ~/api-keys": {"name": "a/b", "role": "viewer"},
     "POST ~/api-keys/{key_id}/rotate": {},
     "POST /v1/api-keys": {"name": "x", "role": "viewer", "account": "no"},
@@ -124,7 +146,7 @@ BODIES = {
 VALUES = {
     "account": "acme", "pattern": "x.example", "digest": DIGEST, "name": "payments",
     "stream": "main", "version": "latest", "key_id": "nobody", "number": "open",
-    "other": "latest",
+    "other": "latest", "installation": "A" * 22,
 }  # fmt: skip
 ACCOUNTS = ("acme", "beta", None)
 _NETWORKS = itertools.count()

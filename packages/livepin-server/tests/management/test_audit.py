@@ -155,6 +155,20 @@ def probe(call):
         call("POST", "/v1/accounts/acme/probes", {"host": "127.0.0.1", "port": endpoint.port})
 
 
+def installation(call, method, what, body=None):
+    one = f"/v1/accounts/acme/installations/{'B' * 22}"
+    call("PUT", f"{one}/rule", {"verdict": "block", "reason": "seen elsewhere"})
+    call(method, f"{one}/{what}", body)
+
+
+def token_key(call, step, **body):
+    name = f"k{newest(call, OF_ACCOUNT)}"
+    wanted = {"name": name, "algorithm": "HS256", "domain": "tokens.example.com"}
+    call("POST", TOKEN_KEYS, wanted, 201)
+    call("POST", f"{TOKEN_KEYS}/{name}/{step}", body)
+
+
+TOKEN_KEYS, TOKENS = "/v1/accounts/acme/token-keys", "/v1/accounts/acme/tokens"
 OF_SERVER, OF_ACCOUNT = "/v1/audit", "/v1/accounts/acme/audit"
 # Each route that may change something, how to have it do so, and the action that is told where.
 ROUTES = {
@@ -196,6 +210,30 @@ ROUTES = {
     ("PUT", "/v1/accounts/{account}/guards"):
         (lambda call: call("PUT", "/v1/accounts/acme/guards", {"most_domains": 50}),
          OF_ACCOUNT, "guards.set"),
+    ("POST", "/v1/accounts/{account}/token-keys"):
+        (lambda call: call("POST", TOKEN_KEYS, {"name": "added"}, 201),
+         OF_ACCOUNT, "token-key.add"),
+    ("POST", "/v1/accounts/{account}/token-keys/{name}/rotate"):
+        (lambda call: token_key(call, "rotate"), OF_ACCOUNT, "token-key.rotate"),
+    ("POST", "/v1/accounts/{account}/token-keys/{name}/export"):
+        (lambda call: token_key(call, "export"), OF_ACCOUNT, "token-key.export"),
+    ("PATCH", "/v1/accounts/{account}/tokens"):
+        (lambda call: call("PATCH", TOKENS, {"issuer": "https://example.com"}),
+         OF_ACCOUNT, "tokens.set"),
+    ("PATCH", "/v1/accounts/{account}/tokens/{pattern}"):
+        (lambda call: call("PATCH", f"{TOKENS}/tokens.example.com", {"lives": 60}),
+         OF_ACCOUNT, "tokens.set"),
+    ("PUT", "/v1/accounts/{account}/installations/{installation}/tags"):
+        (lambda call: installation(call, "PUT", "tags", {"tags": ["beta"]}),
+         OF_ACCOUNT, "installation.tag"),
+    ("PUT", "/v1/accounts/{account}/installations/{installation}/rule"):
+        (lambda call: installation(call, "PUT", "rule", {"verdict": "fail", "reason": "a test"}),
+         OF_ACCOUNT, "installation.force-fail"),
+    ("PUT", "/v1/accounts/{account}/installations/{installation}/pass"):
+        (lambda call: installation(call, "PUT", "pass", {"reason": "a test"}),
+         OF_ACCOUNT, "installation.force-pass"),
+    ("DELETE", "/v1/accounts/{account}/installations/{installation}/rule"):
+        (lambda call: installation(call, "DELETE", "rule"), OF_ACCOUNT, "installation.unblock"),
     ("POST", "/v1/accounts/{account}/api-keys"): (of_account, OF_ACCOUNT, "api-key.create"),
     ("POST", "/v1/accounts/{account}/api-keys/{key_id}/rotate"):
         (lambda call: call("POST", f"{of_account(call)}/rotate", {}), OF_ACCOUNT,

@@ -32,7 +32,11 @@ class Vault:
             raise CustodyError(
                 f"expected a master key of {master_key.SIZE} bytes, found {len(master)}"
             )
-        self._cipher, self._master = AESGCM(master), master
+
+        def expand(purpose: bytes) -> bytes:
+            return HKDFExpand(hashes.SHA256(), _DERIVED, purpose).derive(master)
+
+        self._cipher, self._expand = AESGCM(master), expand
 
     def seal(self, secret: bytes, label: Label) -> bytes:
         """Return `secret` sealed for `label`."""
@@ -58,7 +62,7 @@ class Vault:
 
     def derive(self, purpose: bytes) -> bytes:
         """Return 32 bytes for a purpose, which tell nothing of the master key (RFC 5869, 2.3)."""
-        return HKDFExpand(hashes.SHA256(), _DERIVED, purpose).derive(self._master)
+        return self._expand(purpose)
 
 
 class Sealed:

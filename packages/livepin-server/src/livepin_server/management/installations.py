@@ -11,7 +11,7 @@ from litestar.params import FromPath, JSONBody, Parameter
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, Principal, Role
 from livepin_server.services.tokens.installations import MOST_LISTED
-from livepin_server.services.tokens.model import InstallationView, Tag
+from livepin_server.services.tokens.model import InstallationView
 
 from .asking import Reason, intent
 from .shapes import JudgeInstallation, PassInstallation, TagInstallation
@@ -27,7 +27,7 @@ _DECIDES: dict[str, Any] = {**_SEES, "role": Role.OPERATOR}
 def list_installations(
     services: NamedDependency[Services],
     account: FromPath[str],
-    tag: Tag | None = None,
+    tag: Annotated[str | None, Parameter(max_length=63)] = None,
     limit: Annotated[int, Parameter(ge=1, le=MOST_LISTED)] = 50,
 ) -> list[InstallationView]:
     """Return installations, the one seen last first."""

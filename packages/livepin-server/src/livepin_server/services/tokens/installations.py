@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,7 @@ _ACTIONS: dict[Verdict, Action] = {
     "pass": "installation.force-pass",
     "fail": "installation.force-fail",
 }
+_ID = re.compile(r"[A-Za-z0-9_-]{22}\Z")
 _SEEN = ("thumbprint", "app", "stream", "config_version", "first_seen", "last_seen")
 
 
@@ -136,6 +138,11 @@ class Installations:
 
     def _named(self, connection: Connection, account: str, name: str, *, new: bool = False) -> str:
         """Return the id that is meant; with `new` one of which nothing is known yet may be."""
+        if name != "latest" and not _ID.match(name):
+            raise InvalidError(
+                f"expected the id of an installation, 22 characters, found {name[:80]!r}",
+                hint="livepin installation list; an app shows its own: client.installation_id",
+            )
         query = _of(account)
         if name == "latest":
             query = query.order_by(installations.c.last_seen.desc()).limit(1)

@@ -1,0 +1,202 @@
+"""Answers to token requests: who gets what, and that nothing tells a decoy apart."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from datetime import timedelta
+
+import pytest
+from livepin import tokens
+from livepin.tokens import TokenError, TokenKey, verify
+from livepin_server.services.model import DomainSettings, NewDomain
+from livepin_server.services.tokens import issuing
+from livepin_server.services.tokens.model import DomainTokensChange, NewTokenKey
+
+HOST = "api.example.com"
+BOUND = hashlib.sha256(b"Bearer user").digest()
+
+
+@pytest.fixture
+def check(protected, clock):
+    """Verify a token as the backend of its host does."""
+
+    def one(token, host=HOST, **options):
+        keys = tokens.parse_jwks(protected.tokens.load("acme").jwks(clock(), restricted=True))
+        return verify(token, keys, audience=host, now=clock(), **options)
+
+    return one
+
+
+@pytest.fixture
+def own(installation):
+    """The id of the installation."""
+    return tokens.installation_id("acme", installation.public.kid)
+
+
+def test_a_request_gets_a_token_that_the_backend_takes(answer, check, installation, own, clock):
+    found = answer(hosts={HOST: BOUND})
+    assert found.challenge == "next"
+    token = found.tokens[HOST]
+    assert (token.header, token.lives) == ("Livepin-Token", 295)
+    claims = check(token.token, issuer="https://pins.example.com:8443/v1/acme")
+    assert (claims.app, claims.installation) == ("com.example.app", own)
+    assert claims.thumbprint == installation.public.kid
+    assert claims.config_version == 2
+    assert claims.issued == clock() - timedelta(seconds=5)
+    assert claims.expires == clock() + timedelta(seconds=295)
+    check(token.token, bound_to=b"Bearer user")
+
+
+def test_two_tokens_are_never_the_same(answer):
+    assert answer().tokens[HOST].token != answer().tokens[HOST].token
+
+
+def test_hosts_that_no_domain_protects_are_left_out(answer, protected, new_pin, intent):
+    plain = NewDomain(pattern="plain.example.com", pins=[new_pin(2)])
+    protected.domains.add("acme", plain, intent)
+    hosts = dict.fromkeys((HOST, "plain.example.com", "unlisted.example.com"))
+    assert list(answer(hosts=hosts).tokens) == [HOST]
+    assert answer(hosts={}).tokens == {}
+
+
+def test_a_wildcard_gives_each_host_a_token_of_its_own(answer, protected, check, new_pin, intent):
+    wild = NewDomain(pattern="*.example.org", pins=[new_pin(3)], token=True)
+    protected.domains.add("acme", wild, intent)
+    found = answer(hosts={"a.example.org": None, "b.example.org": None}).tokens
+    check(found["a.example.org"].token, "a.example.org")
+    with pytest.raises(TokenError):
+        check(found["a.example.org"].token, "b.example.org")
+
+
+def test_a_newer_config_comes_along(answer, protected):
+    document = protected.published.documents("acme").configs["main"].raw.decode()
+    assert answer(config_version=1).config == document
+    assert answer(config_version=2).config is None
+    assert answer(config_version=2).newest == issuing.Newest(root_version=1, version=2)
+    assert answer(root_version=2, config_version=1).config is None
+
+
+def test_a_large_config_is_only_told_of(answer, monkeypatch):
+    monkeypatch.setattr(issuing, "MAX_INLINE", 100)
+    found = answer()
+    assert found.config is None
+    assert found.newest.version == 2
+
+
+def test_a_stream_that_is_not_there_has_no_tokens(answer):
+    found = answer(stream="canary")
+    assert (found.tokens, found.newest, found.config) == ({}, None, None)
+
+
+@pytest.mark.parametrize("verdict", ["block", "fail"])
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "HS256"])
+def test_a_decoy_looks_the_same_and_no_backend_takes_it(
+    answer, protected, check, own, intent, verdict, algorithm
+):
+    secret = protected.token_keys.add(
+        "acme",
+        NewTokenKey(name="k", algorithm=algorithm, domain=HOST if algorithm == "HS256" else None),
+        intent,
+    )
+    protected.token_settings.change_domain("acme", HOST, DomainTokensChange(key="k"), intent)
+    good = answer().tokens[HOST]
+    protected.installations.decide("acme", own, verdict, intent)
+    decoy = answer().tokens[HOST]
+    assert (decoy.header, decoy.lives) == (good.header, good.lives)
+    assert decoy.token.split(".")[0] == good.token.split(".")[0]
+    assert len(decoy.token) == len(good.token)
+    says = [json.loads(tokens.b64url_decode(e.token.split(".")[1].encode())) for e in (good, decoy)]
+    for each in says:
+        del each["jti"]
+    assert says[0] == says[1]
+    keys = {secret.kid: None}
+    if algorithm == "HS256":
+        _, raw = protected.token_keys.secret("acme", "k", intent)
+        keys = {secret.kid: TokenKey.from_secret(raw, kid=secret.kid)}
+    else:
+        keys = tokens.parse_jwks(
+            protected.tokens.load("acme").jwks(protected.clock(), restricted=True)
+        )
+    verify(good.token, keys, audience=HOST, now=protected.clock())
+    with pytest.raises(TokenError) as caught:
+        verify(decoy.token, keys, audience=HOST, now=protected.clock())
+    assert caught.value.reason == "signature"
+
+
+def test_what_was_decided_ends(answer, protected, check, own, intent, clock):
+    hour = timedelta(hours=1)
+    protected.installations.decide("acme", own, "block", intent, expires=clock() + hour)
+    with pytest.raises(TokenError):
+        check(answer().tokens[HOST].token)
+    clock.advance(hours=1)
+    check(answer().tokens[HOST].token)
+    protected.installations.decide("acme", own, "pass", intent)
+    check(answer().tokens[HOST].token)
+
+
+def test_the_end_of_a_rule_needs_no_reload(protected, request_of, own, intent, clock):
+    hour = timedelta(hours=1)
+    protected.installations.decide("acme", own, "block", intent, expires=clock() + hour)
+    loaded = protected.tokens.load("acme")
+    keys = tokens.parse_jwks(loaded.jwks(clock(), restricted=True))
+    clock.advance(hours=1)
+    token = loaded.answer(request_of(), "next", clock()).tokens[HOST].token
+    verify(token, keys, audience=HOST, now=clock())
+
+
+def test_what_tokens_say_can_be_set(answer, protected, check, intent):
+    change = DomainTokensChange(audience="https://api.example.com/", lives=60)
+    protected.token_settings.change_domain("acme", HOST, change, intent)
+    token = answer().tokens[HOST]
+    assert token.lives == 55
+    claims = check(token.token, "https://api.example.com/")
+    assert claims.expires - claims.issued == timedelta(seconds=60)
+
+
+def test_without_its_key_a_domain_has_no_tokens(answer, protected, intent, clock):
+    protected.token_keys.add("acme", NewTokenKey(name="k"), intent)
+    protected.token_settings.change_domain("acme", HOST, DomainTokensChange(key="k"), intent)
+    loaded = protected.tokens.load("acme")
+    assert loaded._pair("k", clock() - timedelta(seconds=1)) is None
+    assert loaded._pair("gone", clock()) is None
+
+
+def test_the_secret_of_one_domain_signs_for_no_other(answer, protected, new_pin, intent):
+    """Also where the settings were changed behind the server's back."""
+    new = NewTokenKey(name="s", algorithm="HS256", domain="other.example.com")
+    protected.token_keys.add("acme", new, intent)
+    loaded = protected.tokens.load("acme")
+    (pair,) = loaded.keys["s"]
+    assert pair.pattern == "other.example.com"
+    with pytest.raises(Exception, match="alone"):
+        protected.token_settings.change_domain("acme", HOST, DomainTokensChange(key="s"), intent)
+
+
+def test_tokens_for_a_backend_that_checks_those_of_approov(answer, protected, own, intent, clock):
+    """Its published quickstarts: HS256 by the base64 secret, `exp`, and `pay` as base64."""
+    new = NewTokenKey(name="s", algorithm="HS256", domain=HOST)
+    protected.token_keys.add("acme", new, intent)
+    change = DomainTokensChange(key="s", profile="approov")
+    protected.token_settings.change_domain("acme", HOST, change, intent)
+    _, secret = protected.token_keys.secret("acme", "s", intent)
+    token = answer(hosts={HOST: BOUND}).tokens[HOST]
+    assert token.header == "Approov-Token"
+    header, payload, signature = token.token.split(".")
+    signed = hmac.digest(secret, f"{header}.{payload}".encode(), "sha256")
+    assert tokens.b64url_decode(signature.encode()) == signed
+    assert json.loads(tokens.b64url_decode(header.encode())) == {"alg": "HS256", "typ": "JWT"}
+    assert json.loads(tokens.b64url_decode(payload.encode())) == {
+        "exp": int(clock().timestamp()) + 295,
+        "did": base64.b64encode(own[:16].encode()).decode(),
+        "pay": base64.b64encode(BOUND).decode(),
+    }
+    assert "pay" not in answer().tokens[HOST].token
+
+
+def test_a_domain_that_asks_for_none_any_more_has_none(answer, protected, intent):
+    assert HOST in answer().tokens
+    protected.domains.change("acme", HOST, DomainSettings(token=False), "main", intent)
+    assert answer().tokens == {}

@@ -1,0 +1,61 @@
+"""What stands in tokens: for the account, and for each domain."""
+
+from __future__ import annotations
+
+import pytest
+from livepin_server.errors import InvalidError, NotFoundError
+from livepin_server.services.audit.log import Wanted
+from livepin_server.services.tokens.model import (
+    AccountTokens,
+    DomainTokens,
+    DomainTokensChange,
+    NewTokenKey,
+)
+
+HOST = "api.example.com"
+
+
+def test_nothing_is_set_at_first(services):
+    assert services.token_settings.all("acme") == (AccountTokens(), {})
+
+
+def test_the_issuer_can_be_set_and_unset(services, intent):
+    issuer = AccountTokens(issuer="https://id.example.com")
+    services.token_settings.change_account("acme", issuer, intent)
+    assert services.token_settings.all("acme")[0] == issuer
+    assert services.tokens.load("acme").issuer == "https://id.example.com"
+    services.token_settings.change_account("acme", AccountTokens(), intent)
+    assert services.tokens.load("acme").issuer == "https://pins.example.com:8443/v1/acme"
+
+
+def test_what_is_not_said_stays(services, intent):
+    change = services.token_settings.change_domain
+    change("acme", "API.example.com", DomainTokensChange(lives=60, audience="shop"), intent)
+    after = change("acme", HOST, DomainTokensChange(profile="livepin"), intent)
+    assert after == DomainTokens(lives=60, audience="shop")
+    assert services.token_settings.all("acme")[1] == {HOST: after}
+    assert change("acme", HOST, DomainTokensChange(audience=""), intent).audience is None
+
+
+def test_a_key_must_be_there_and_fit(services, intent):
+    change = services.token_settings.change_domain
+    services.token_keys.add("acme", NewTokenKey(name="es"), intent)
+    new = NewTokenKey(name="secret", algorithm="HS256", domain=HOST)
+    services.token_keys.add("acme", new, intent)
+    with pytest.raises(NotFoundError) as caught:
+        change("acme", HOST, DomainTokensChange(key="secrt"), intent)
+    assert caught.value.hint == "did you mean secret?"
+    with pytest.raises(InvalidError, match=r"that of api\.example\.com alone"):
+        change("acme", "other.example.com", DomainTokensChange(key="secret"), intent)
+    for key in ("es", "main"):
+        with pytest.raises(InvalidError, match="needs an HS256 key"):
+            change("acme", HOST, DomainTokensChange(key=key, profile="approov"), intent)
+    assert services.token_settings.all("acme")[1] == {}
+    change("acme", HOST, DomainTokensChange(key="secret", profile="approov"), intent)
+
+
+def test_it_is_in_the_log(services, intent):
+    services.token_settings.change_domain("acme", HOST, DomainTokensChange(lives=60), intent)
+    entry = services.audit.log("acme", Wanted()).items[0].entry
+    assert (entry.action, entry.target) == ("tokens.set", HOST)
+    assert (entry.before["lives"], entry.after["lives"]) == (300, 60)
