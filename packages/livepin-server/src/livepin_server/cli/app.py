@@ -229,6 +229,9 @@ _add(
 )
 _add("guards", "guards:app", "What a publish is measured by.")
 _add("api-key", "api_key:app", "Who may call the management API, what for, and how long.")
+_add("token", "token:app", "What stands in tokens, and whether a backend takes one.")
+_add("token-key", "token_key:app", "The keys that sign tokens.")
+_add("installation", "installation:app", "The apps on devices that ask for tokens.")
 _add("profile", "profile:app", "Servers that the commands know by name.")
 _add(
     "export",

@@ -37,6 +37,7 @@ from livepin_server.services.tokens.model import (
     AccountTokens,
     DomainTokens,
     DomainTokensChange,
+    NewExample,
     NewTokenKey,
     Tag,
     TokenKeyView,
@@ -370,3 +371,16 @@ class PassInstallation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
     expires: Moment | None = None
+
+
+class CheckToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token, and in base64 the bytes that it is to be bound to."""
+
+    token: Annotated[str, Meta(max_length=8192)]
+    bound_to: Annotated[bytes, Meta(max_length=8192)] | None = None
+
+
+class ExampleToken(NewExample, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token that is wanted, and why."""
+
+    reason: Text = ""

@@ -12,6 +12,8 @@ from litestar.params import FromPath, JSONBody
 
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, Principal, Role
+from livepin_server.services.tokens.checking import Checked
+from livepin_server.services.tokens.issuing import Token
 from livepin_server.services.tokens.model import AccountTokens, DomainTokens, TokenKeyView
 
 from .asking import intent
@@ -19,6 +21,8 @@ from .shapes import (
     AddTokenKey,
     ChangeAccountTokens,
     ChangeDomainTokens,
+    CheckToken,
+    ExampleToken,
     ExportTokenKey,
     RotateTokenKey,
     TokenSecret,
@@ -109,6 +113,25 @@ def change_domain_tokens(
     return services.token_settings.change_domain(account, pattern, data, who)
 
 
+@post(_TOKENS + "/check", status_code=200, **_SEES)
+def check_token(
+    services: NamedDependency[Services], account: FromPath[str], data: JSONBody[CheckToken]
+) -> Checked:
+    """Tell whether a backend takes a token, and if not, why."""
+    return services.tokens.check(account, data.token, data.bound_to)
+
+
+@post(_TOKENS + "/example", status_code=200, **_NEEDS)
+def make_example_token(
+    services: NamedDependency[Services],
+    request: _Request,
+    account: FromPath[str],
+    data: JSONBody[ExampleToken],
+) -> Token:
+    """Return a token to try a backend with."""
+    return services.tokens.example(account, data, intent(request, data.reason))
+
+
 HANDLERS = [
     list_token_keys,
     add_token_key,
@@ -117,4 +140,6 @@ HANDLERS = [
     show_tokens,
     change_tokens,
     change_domain_tokens,
+    check_token,
+    make_example_token,
 ]

@@ -51,6 +51,7 @@ Action = Literal[
     "token-key.add",
     "token-key.export",
     "token-key.rotate",
+    "tokens.example",
     "tokens.set",
     "versions.raise",
 ]

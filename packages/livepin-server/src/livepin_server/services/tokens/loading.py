@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from livepin import tokens
 from livepin.documents import Config
 from livepin.documents.config import TYP
-from livepin.jose import parse_compact
+from livepin.documents.token_request import TokenRequest
+from livepin.jose import PrivateKey, parse_compact
 from sqlalchemy import Connection
 from sqlalchemy.engine import Row
 
+from livepin_server.errors import NotFoundError
+from livepin_server.services.audit import entry_of
+from livepin_server.services.audit.log import Audit
 from livepin_server.services.model import Intent
 from livepin_server.services.publishing.published import Published
 from livepin_server.storage.database import Database
 
 from . import settings
+from .checking import Checked, check
 from .installations import rule_of, rules_of
-from .issuing import Issuing, Pair, PublicKey, StreamConfig
+from .issuing import Issuing, Pair, PublicKey, StreamConfig, Token
 from .keys import TokenKeys, living, public_jwk
-from .model import Rule
+from .model import NewExample, Rule
 
 _CHALLENGES = b"livepin-challenges"
 _INTENT = Intent(author="livepin", reason="a domain asks for tokens")
@@ -42,6 +49,7 @@ class Tokens:
         self._published = published
         self._keys = keys
         self._clock = clock
+        self._audit = Audit(database)
 
     def challenge_key(self) -> bytes:
         """Return what challenges are made with: the same on all servers of a master key."""
@@ -73,6 +81,56 @@ class Tokens:
                 settings=of_domains,
                 rules=self._rules(connection, account),
             )
+
+    def check(self, account: str, token: str, bound_to: bytes | None) -> Checked:
+        """Return what a token is: whether its backend takes it, and if not, why."""
+        return check(self.load(account), token, bound_to, self._clock())
+
+    def example(self, account: str, wanted: NewExample, intent: Intent) -> Token:
+        """Return a token for a host, to try a backend with: a real one, or without `valid` a decoy.
+
+        Raises:
+            NotFoundError: no domain of the stream asks for tokens there.
+        """
+        now = self._clock()
+        key = PrivateKey.generate()
+        request = TokenRequest(
+            account=account,
+            app="example",
+            key=key.public,
+            challenge=None,
+            stream=wanted.stream,
+            root_version=1,
+            config_version=1,
+            hosts={wanted.host: wanted.bind},
+        )
+        issuing = self.load(account)
+        if not wanted.valid:
+            refused = Rule(
+                verdict="fail",
+                expires=None,
+                reason=intent.reason,
+                author=intent.author,
+                created=now,
+            )
+            identity = tokens.installation_id(account, key.public.kid)
+            issuing = replace(issuing, rules={identity: refused})
+        found = (issuing.answer(request, "", now).tokens or {}).get(wanted.host)
+        if found is None:
+            raise NotFoundError(
+                f"no domain of {wanted.stream} asks for tokens at {wanted.host}",
+                hint=f"livepin domain set-token {wanted.host} on",
+            )
+        entry = entry_of(
+            intent,
+            account=account,
+            action="tokens.example",
+            now=now,
+            target=wanted.host,
+            after={"valid": wanted.valid},
+        )
+        self._audit.record(entry)
+        return found
 
     def _pairs(self, rows: Sequence[Row[Any]]) -> dict[str, tuple[Pair, ...]]:
         return {

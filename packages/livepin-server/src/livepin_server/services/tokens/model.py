@@ -76,6 +76,18 @@ class TokenKeyView(Struct, frozen=True, kw_only=True):
     signs: bool
 
 
+class NewExample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token that somebody wants to try a backend with; with `valid` off a decoy.
+
+    `bind` is the SHA-256 of what it is to be bound to, in base64.
+    """
+
+    host: Annotated[str, Meta(max_length=255)]
+    stream: Name = "main"
+    valid: bool = True
+    bind: Annotated[bytes, Meta(min_length=32, max_length=32)] | None = None
+
+
 class Rule(Struct, frozen=True, kw_only=True):
     """What an operator decided of an installation, until when, and why."""
 

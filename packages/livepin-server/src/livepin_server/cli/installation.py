@@ -1,0 +1,194 @@
+"""livepin installation: the apps on devices that ask for tokens, and what is decided of them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from .api import Common, connected
+from .output import CommandError, minute, say, show_json, table
+from .parameters import Reason, expiry
+
+app = App(name="installation")
+
+_DEFAULTS = Common()
+_WORDS = {
+    "block": "is blocked: it gets tokens that no backend takes",
+    "fail": "fails from now on, whatever it shows: it gets tokens that no backend takes",
+    "pass": "passes from now on, whatever it shows",
+}
+
+Id = Annotated[
+    str, Parameter(name="ID", help="The id that the app shows, or latest: the one seen last.")
+]
+Until = Annotated[
+    str | None, Parameter(metavar="WHEN", help="When it ends: 24h, 30d, or a day. Else never.")
+]
+
+
+@app.command(
+    name="list",
+    help_epilogue="""Examples:
+  livepin installation list
+  livepin installation list --latest
+  livepin installation list --tag lab --json""",
+)
+def list_(
+    *,
+    latest: Annotated[bool, Parameter(help="Only the one that was seen last.")] = False,
+    tag: Annotated[str | None, Parameter(metavar="TAG", help="Only those with this tag.")] = None,
+    limit: Annotated[
+        int, Parameter(metavar="N", validator=Number(gte=1, lte=1000), help="How many at most.")
+    ] = 50,
+    common: Common = _DEFAULTS,
+) -> None:
+    """Show the installations that asked for tokens, the one seen last first."""
+    with connected(common) as api:
+        query: dict[str, Any] = {"limit": 1 if latest else limit}
+        if tag is not None:
+            query["tag"] = tag
+        found = api.call("GET", f"{api.base}/installations", **query)
+    if common.json:
+        show_json(found)
+        return
+    if not found:
+        say("No installation has asked for a token yet.")
+        return
+    columns = ("installation", "app", "last seen", "config", "tags", "decided")
+    table(columns, [_line(each) for each in found])
+
+
+@app.command(help_epilogue="Example:\n  livepin installation show latest")
+def show(identity: Id, /, *, common: Common = _DEFAULTS) -> None:
+    """Show one installation, and what is decided of it."""
+    with connected(common) as api:
+        found = api.call("GET", f"{api.base}/installations/{_path(identity)}")
+    if common.json:
+        show_json(found)
+        return
+    say(found["id"], style="bold")
+    if found["last_seen"] is None:
+        say("  it has not asked for a token yet")
+    else:
+        say(f"  app         {found['app']}")
+        say(f"  first seen  {minute(found['first_seen'])}")
+        say(f"  last seen   {minute(found['last_seen'])}, with config "
+            f"{found['config_version']} of {found['stream']}")  # fmt: skip
+        say(f"  key         {found['thumbprint']}")
+    if found["tags"]:
+        say(f"  tags        {', '.join(found['tags'])}")
+    rule = found["rule"]
+    if rule is not None:
+        until = f" until {minute(rule['expires'])}" if rule["expires"] else ""
+        say(f"  decided     {rule['verdict']}{until}, by {rule['author']}: {rule['reason']}")
+
+
+@app.command(help_epilogue="Example:\n  livepin installation tag latest lab beta")
+def tag(
+    identity: Id,
+    /,
+    *tags: Annotated[str, Parameter(name="TAG", help="What it is to be called by; none for none.")],
+    reason: Reason = "",
+    common: Common = _DEFAULTS,
+) -> None:
+    """Give an installation these tags, and no others."""
+    body = {"tags": list(tags), "reason": reason}
+    with connected(common) as api:
+        found = api.call("PUT", f"{api.base}/installations/{_path(identity)}/tags", body)
+    if common.json:
+        show_json(found)
+    else:
+        said = f"has the tags {', '.join(found['tags'])}" if found["tags"] else "has no tags"
+        say(f"{found['id']} {said}.", "green")
+
+
+@app.command(
+    help_epilogue="""Examples:
+  livepin installation block 1Zk0R4mVtq8XyPjB2nHdLw --reason 'sells accounts'
+  livepin installation block latest --expires 24h --reason 'a test'"""
+)
+def block(
+    identity: Id, /, *, expires: Until = None, reason: Reason = "", common: Common = _DEFAULTS
+) -> None:
+    """Block an installation: from its next request on, no backend takes its tokens."""
+    _decide(identity, "block", expires, reason, common)
+
+
+@app.command(help_epilogue="Example:\n  livepin installation unblock 1Zk0R4mVtq8XyPjB2nHdLw")
+def unblock(identity: Id, /, *, reason: Reason = "", common: Common = _DEFAULTS) -> None:
+    """Lift what was decided of an installation, whatever it was."""
+    with connected(common) as api:
+        one = f"{api.base}/installations/{_path(identity)}/rule"
+        found = api.call("DELETE", one, reason=reason)
+    if common.json:
+        show_json(found)
+    else:
+        say(f"Nothing is decided of {found['id']} any more.", "green")
+
+
+@app.command(
+    name="force-pass",
+    help_epilogue="Example:\n  livepin installation force-pass latest --expires 24h --reason 'QA'",
+)
+def force_pass(
+    identity: Id, /, *, expires: Until = None, reason: Reason = "", common: Common = _DEFAULTS
+) -> None:
+    """Have an installation pass, whatever it shows of itself. It needs an admin's key."""
+    _decide(identity, "pass", expires, reason, common)
+
+
+@app.command(
+    name="force-fail",
+    help_epilogue="Example:\n  livepin installation force-fail latest --expires 1h --reason 'QA'",
+)
+def force_fail(
+    identity: Id, /, *, expires: Until = None, reason: Reason = "", common: Common = _DEFAULTS
+) -> None:
+    """Have an installation fail, to see what its app and the backend do."""
+    _decide(identity, "fail", expires, reason, common)
+
+
+def _decide(identity: str, verdict: str, expires: str | None, reason: str, common: Common) -> None:
+    if not reason:
+        raise CommandError("expected --reason TEXT", hint="it stays in the audit log")
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    body: dict[str, Any] = {
+        "reason": reason, "expires": expiry(expires, option="--expires", now=now),
+    }  # fmt: skip
+    if verdict != "pass":
+        body["verdict"] = verdict
+    step = "pass" if verdict == "pass" else "rule"
+    with connected(common) as api:
+        found = api.call("PUT", f"{api.base}/installations/{_path(identity)}/{step}", body)
+    if common.json:
+        show_json(found)
+        return
+    until = found["rule"]["expires"]
+    ends = f", until {minute(until)}" if until else ""
+    say(f"{found['id']} {_WORDS[verdict]}{ends}.", "green")
+
+
+def _path(identity: str) -> str:
+    """Return an id as a segment of a path."""
+    known = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    if identity != "latest" and (len(identity) != 22 or not set(identity) <= known):
+        raise CommandError(
+            f"expected an id of 22 characters, or latest, found {identity[:80]!r}",
+            hint="livepin installation list; an app shows its own: client.installation_id",
+        )
+    return identity
+
+
+def _line(found: dict[str, Any]) -> tuple[str, ...]:
+    rule = found["rule"]
+    return (
+        found["id"],
+        found["app"] or "",
+        minute(found["last_seen"]) if found["last_seen"] else "never",
+        "" if found["config_version"] is None else str(found["config_version"]),
+        ",".join(found["tags"]),
+        "" if rule is None else rule["verdict"],
+    )
