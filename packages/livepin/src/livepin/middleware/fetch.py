@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -36,7 +37,7 @@ def fetch(url: str, *, ca: str | None, credential: str | None, timeout: float) -
     Raises:
         FetchError: no connection, no answer in time, another status than 200, or too large.
     """
-    parts = urlsplit(url)
+    parts, deadline = urlsplit(url), time.monotonic() + timeout
     headers = {"Accept": "application/jwk-set+json", "Connection": "close"}
     if credential is not None:
         headers["Authorization"] = f"Bearer {credential}"
@@ -49,7 +50,7 @@ def fetch(url: str, *, ca: str | None, credential: str | None, timeout: float) -
         )
         return _exchange(connection, parts.path or "/", headers, timeout)
     except (OSError, http.client.HTTPException, ValueError, RuntimeError) as exc:
-        raise FetchError(f"https://{parts.netloc}: {_reason(exc)}") from exc
+        raise FetchError(f"https://{parts.netloc}: {_reason(exc, deadline)}") from exc
 
 
 def _exchange(
@@ -92,8 +93,8 @@ def _max_age(said: str) -> float | None:
     return None if found is None else float(found.group(1))
 
 
-def _reason(exc: Exception) -> str:
-    if isinstance(exc, TimeoutError):
+def _reason(exc: Exception, deadline: float) -> str:
+    if isinstance(exc, TimeoutError) or time.monotonic() >= deadline:
         return "no complete answer in time"
     # It ends in logs, and whoever answered may have written it.
     return "".join(c if c.isprintable() else "?" for c in str(exc)[:300]) or type(exc).__name__
