@@ -1,4 +1,4 @@
-"""A token that a backend must not take: another API's, a forged one, an endless one, two at once."""
+"""A token that a backend must not take: another API's, a forged one, an endless one, or two."""
 
 from __future__ import annotations
 

@@ -74,6 +74,8 @@ def test_while_a_secret_is_changed_both_are_good(check: Any, issuer: TokenIssuer
     for secret in (SECRET, SECRET[::-1]):
         token = issuer.token(key=SigningKey("hs", Algorithm.HS256, secret))
         assert made.check(request(livepin_token=token)).audience == HOST
+    old = issuer.token(key=SigningKey("hs", Algorithm.HS256, SECRET), audience="other")
+    assert refused(made, request(livepin_token=old)) == "audience"
     another = issuer.token(key=SigningKey("hs", Algorithm.HS256, bytes(64)))
     assert refused(made, request(livepin_token=another)) == "signature"
 
