@@ -77,14 +77,15 @@ def test_a_jwks_that_is_announced_as_endless(
 
 
 @pytest.mark.parametrize(
-    ("head", "piece"),
+    ("head", "piece", "tls"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n", b" "),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
-        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n", b" ", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n", True),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x", True),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", True),
+        (b"\x16\x03\x03\x40\x00", b"\x02", False),
     ],
-    ids=["body", "chunks", "header", "interim answers"],
+    ids=["body", "chunks", "header", "interim answers", "handshake"],
 )
 def test_a_jwks_that_drips(
     by: Callable[[int], Backend],
@@ -93,6 +94,7 @@ def test_a_jwks_that_drips(
     monkeypatch: pytest.MonkeyPatch,
     head: bytes,
     piece: bytes,
+    tls: bool,
 ) -> None:
     monkeypatch.setattr(keys, "TIMEOUT", 0.3)
     left = threading.Event()
@@ -107,7 +109,7 @@ def test_a_jwks_that_drips(
         finally:
             left.set()
 
-    server = odd_server(handle, tls=True)
+    server = odd_server(handle, tls=tls)
     began = time.monotonic()
     unavailable(by(server.port), thief)
     assert left.wait(SLACK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from typing import Any
@@ -145,3 +146,40 @@ def test_an_event_loop_goes_on_while_keys_are_fetched(
 
     asyncio.run(main())
     assert (len(app.scopes), issuer.fetched) == (49, 1)
+
+
+def test_web_sockets_over_a_real_server(check: TokenCheck, issuer: TokenIssuer) -> None:
+    uvicorn = pytest.importorskip("uvicorn", reason="the livepin wheel alone brings no uvicorn")
+    client = pytest.importorskip("websockets.sync.client", reason="nor websockets")
+    from websockets.exceptions import InvalidStatus
+
+    reached: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["livepin"].installation)
+        assert (await receive())["type"] == "websocket.connect"
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": scope["state"]["livepin"].app})
+        await send({"type": "websocket.close"})
+
+    config = uvicorn.Config(
+        TokenMiddleware(app, check), lifespan="off", log_level="error", ws="websockets-sansio"
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"ws://127.0.0.1:{listener.getsockname()[1]}/"
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            for fields in ([], [("Livepin-Token", "x")], 2 * [("Livepin-Token", issuer.token())]):
+                with pytest.raises(InvalidStatus) as caught:
+                    client.connect(url, additional_headers=fields, proxy=None)
+                assert caught.value.response.status_code == 403
+            assert not reached
+            fields = [("Livepin-Token", issuer.token())]
+            with client.connect(url, additional_headers=fields, proxy=None) as websocket:
+                assert websocket.recv() == "com.example.app"
+            assert reached == [issuer.claims().installation]
+        finally:
+            server.should_exit = True
+            thread.join(30)

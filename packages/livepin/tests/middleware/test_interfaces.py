@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from livepin.testing import TokenIssuer
+from livepin.tokens import Algorithm, SigningKey
 
 FIELD = "Livepin-Token"
 
@@ -76,6 +78,26 @@ def test_keys_are_fetched_for_the_first_request(
     assert made.ask((FIELD, issuer.token())).status == 200
     assert made.ask((FIELD, issuer.token())).status == 200
     assert issuer.fetched == 1
+
+
+def test_a_jwks_for_backends_is_fetched_with_their_credential(
+    backend: Any, jwks_server: Any, delivery_chain: Any, issuer: TokenIssuer
+) -> None:
+    """Refused tokens cannot be told apart there by anybody else."""
+    issuer.keys["ed"] = SigningKey("ed", Algorithm.EDDSA, Ed25519PrivateKey.generate())
+
+    def respond(path: str, headers: dict[str, str]) -> Any:
+        if headers.get("authorization") != "Bearer c0de":
+            return 401, {}, b""
+        return issuer.respond(path, headers)
+
+    url = f"https://localhost:{jwks_server(respond).port}/v1/acme/jwks.json"
+    options = {"jwks": url, "ca": delivery_chain.authority.pem}
+    assert backend(**options).ask((FIELD, issuer.token())).status == 503
+    made = backend(**options, credential="c0de")
+    assert made.ask((FIELD, issuer.token())).status == 200
+    decoy = SigningKey("ed", Algorithm.EDDSA, Ed25519PrivateKey.generate())
+    made.refuses("signature", (FIELD, issuer.token(key=decoy)))
 
 
 def test_an_answer_to_head_has_no_body(backend: Any) -> None:

@@ -13,7 +13,11 @@ from livepin.testing import FakeClock, TokenIssuer
 @pytest.fixture
 def check(issuer: TokenIssuer, clock: FakeClock) -> TokenCheck:
     return TokenCheck(
-        audience=issuer.audience, jwks=issuer.jwks(), clock=clock, proof=True, exempt=["/v1/ok"]
+        audience=issuer.audience,
+        jwks=issuer.jwks(),
+        clock=clock,
+        proof=True,
+        exempt=["/ok", "/v1/me"],
     )
 
 
@@ -44,7 +48,12 @@ def test_an_app_below_a_prefix_has_it_in_its_paths(check: TokenCheck, issuer: To
     assert statuses == ["200 OK"]
     assert given[0]["livepin.token"].audience == issuer.audience
     assert call(check, SCRIPT_NAME="/v1", PATH_INFO="/ok")[0] == ["200 OK"]
-    assert call(check, PATH_INFO="/ok")[0] == ["401 Unauthorized"]
+
+
+def test_a_prefix_exempts_nothing(check: TokenCheck) -> None:
+    """Some servers take SCRIPT_NAME from a header; the app routes by what is left."""
+    assert call(check, PATH_INFO="/v1/me")[0] == ["200 OK"]
+    assert call(check, SCRIPT_NAME="/v1", PATH_INFO="/me")[0] == ["401 Unauthorized"]
 
 
 def test_the_environment_of_the_server_stays_as_it_was(

@@ -131,7 +131,7 @@ class TokenCheck:
         self._verified = VerifiedTokens()
 
     def is_exempt(self, path: str) -> bool:
-        """Tell whether requests to this path, decoded, need no token."""
+        """Tell whether requests to this path, decoded, and as the app routes by, need no token."""
         return path in self._exempt
 
     def check(self, request: Request) -> Claims:

@@ -49,7 +49,7 @@ class TokenMiddleware:
         if self._is_async:
             return self._call(request)
         request.livepin = None
-        if not self._check.is_exempt(request.path):
+        if not self._check.is_exempt(request.path_info):
             try:
                 request.livepin = self._check.check(_request(request))
             except RefusedError as exc:
@@ -59,7 +59,7 @@ class TokenMiddleware:
 
     async def _call(self, request: HttpRequest) -> HttpResponse:
         request.livepin = None
-        if not self._check.is_exempt(request.path):
+        if not self._check.is_exempt(request.path_info):
             try:
                 request.livepin = await self._check.acheck(_request(request))
             except RefusedError as exc:

@@ -25,9 +25,10 @@ class TokenMiddleware:
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Pass a request on with its claims, or refuse it."""
-        path = path_of(environ)
-        if self._check.is_exempt(path.decode("utf-8", "replace")):
+        # What the app routes by; SCRIPT_NAME is what some servers let a client say.
+        if self._check.is_exempt(_decoded(environ, "PATH_INFO").decode("utf-8", "replace")):
             return self._app(environ, start_response)
+        path = _decoded(environ, "SCRIPT_NAME") + _decoded(environ, "PATH_INFO")
         request = Request(
             method=environ["REQUEST_METHOD"],
             path=encoded(path),
@@ -41,12 +42,6 @@ class TokenMiddleware:
         return self._app({**environ, "livepin.token": claims}, start_response)
 
 
-def path_of(environ: Environ) -> bytes:
-    """Return the path of a request, decoded."""
-    path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return path.encode("latin-1")
-
-
 def values_of(environ: Environ, name: str) -> Sequence[str]:
     """Return the field of a name, none or one: servers join several with a comma.
 
@@ -54,6 +49,11 @@ def values_of(environ: Environ, name: str) -> Sequence[str]:
     """
     value = environ.get("HTTP_" + name.upper().replace("-", "_"))
     return () if value is None else (value,)
+
+
+def _decoded(environ: Environ, name: str) -> bytes:
+    part: str = environ.get(name, "")
+    return part.encode("latin-1")
 
 
 __all__ = ["TokenMiddleware"]
