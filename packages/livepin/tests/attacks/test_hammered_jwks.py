@@ -87,6 +87,36 @@ def test_who_has_a_token_does_not_wait_for_the_answer_to_one_who_has_none(
     fetching.result(timeout=30)
 
 
+def test_a_jwks_that_is_away_keeps_no_thread_waiting(
+    backend: Start, remote: Callable[..., RemoteKeys], issuer: TokenIssuer, ticks: Any
+) -> None:
+    """Each unknown key would else hold one for as long as a fetch may take, again and again."""
+    goes, away = threading.Event(), threading.Event()
+
+    def respond(path: str, headers: dict[str, str]) -> Any:
+        if not away.is_set():
+            return issuer.respond(path, headers)
+        assert goes.wait(30)
+        return 500, {}, b""
+
+    keys = remote(respond)
+    made = backend(jwks=keys)
+    assert made.ask((FIELD, issuer.token())).status == 200
+    away.set()
+    goes.set()
+    ticks.advance(INTERVAL)
+    made.refuses("unknown-key", unknown(issuer, 0))
+    goes.clear()
+    ticks.advance(INTERVAL)
+    for number in range(20):
+        made.refuses("unknown-key", unknown(issuer, number))
+    assert keys._under_way is not None
+    fetching = keys._under_way.done
+    assert not fetching.done()
+    goes.set()
+    fetching.result(timeout=30)
+
+
 def test_tokens_that_are_none_ask_for_nothing(
     backend: Start, remote: Callable[..., RemoteKeys], issuer: TokenIssuer
 ) -> None:

@@ -364,6 +364,7 @@ def test_envoy(
     server: RecordingServer,
     environment: dict[str, str],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     program = counterpart("envoy")
     gateway, behind = tmp_path / "g", tmp_path / "b"
@@ -383,5 +384,8 @@ def test_envoy(
     file.write_text(text)
     command = [program, "-c", file, "--use-dynamic-base-id", "--concurrency", "1"]
     with Behind(behind) as backend, run(command, gateway):
+        with monkeypatch.context() as patch:
+            patch.setattr(issuer, "jwks", lambda: b"away")
+            assert ask(gateway, ("Livepin-Token", issuer.token()))[0] == 401
         # 403 is what it says of a token for another audience.
         check_gateway(gateway, backend, issuer, refusals=(401, 403))

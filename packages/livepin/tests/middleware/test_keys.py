@@ -62,9 +62,8 @@ def has_none(found: RemoteKeys, kid: str = "any") -> None:
 
 def settled(found: RemoteKeys) -> None:
     """Wait for the fetch that runs beside requests."""
-    fetching = found.fetching("nobody has this")
-    if fetching is not None:
-        fetching.result(timeout=30)
+    if found._under_way is not None:
+        found._under_way.done.result(timeout=30)
 
 
 def test_nothing_is_fetched_before_it_is_needed(remote: RemoteKeys, issuer: TokenIssuer) -> None:
@@ -267,7 +266,9 @@ def test_a_fetch_that_was_given_up_brings_no_old_keys_back(
     del issuer.keys[old]
     issuer.new_key()
     ticks.advance(INTERVAL)
-    assert named(remote, issuer.key.kid)
+    assert remote.fetching(issuer.key.kid) is None
+    settled(remote)
+    assert remote.named(issuer.key.kid)
     held.set()
     first.result(timeout=30)
     assert remote.named(old) == ()

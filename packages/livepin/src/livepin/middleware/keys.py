@@ -96,8 +96,8 @@ class Secrets:
 
 @dataclass(eq=False)
 class _Fetch:
-    # Whether requests wait for it although they have a key: it was time, and all was well before.
-    awaited: bool
+    hopeful: bool  # the one before went well, or there was none
+    awaited: bool  # by requests whose key is known, too: it was time for it
     done: Future[None] = field(default_factory=Future)
 
 
@@ -105,8 +105,8 @@ class RemoteKeys:
     """The keys of a JWKS that is fetched when it is needed, by a thread of its own.
 
     It is fetched when its `max-age` has ended, and for a `kid` that it does not have at most once
-    in a minute; requests at the same time wait for one fetch. After one that failed, those whose
-    key is known do not wait any more: the keys of before go on for an hour.
+    in a minute; requests at the same time wait for one fetch. After one that failed they wait no
+    more: the keys of before go on for an hour.
 
     Raises:
         ConfigurationError: not an https URL; what is no credential; what is not PEM.
@@ -144,8 +144,10 @@ class RemoteKeys:
             under_way = self._under_way
             if under_way is None:
                 return None
-            # Who sends unknown kids must not make those wait whose key is known.
-            if under_way.awaited or kid not in self._keys or self._is_too_old(now):
+            # Who sends unknown kids must not make those wait whose key is known; nor, while the
+            # JWKS is away, keep every thread of a backend waiting for it.
+            wanted = under_way.awaited or kid not in self._keys
+            if (under_way.hopeful and wanted) or self._is_too_old(now):
                 return under_way.done
         return None
 
@@ -166,9 +168,9 @@ class RemoteKeys:
         return now - self._fetched > KEPT
 
     def _start(self, now: float) -> None:
-        awaited = self._went_well and now >= self._due
+        one = _Fetch(hopeful=self._went_well, awaited=now >= self._due)
         self._began, self._due, self._went_well = now, now + RETRY, False
-        self._under_way = one = _Fetch(awaited)
+        self._under_way = one
         # From here on, nobody who gives up waiting cancels it for the others.
         one.done.set_running_or_notify_cancel()
         try:
