@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 from livepin import tokens
 from livepin.errors import ConfigurationError
 from livepin.jose import b64url_encode
@@ -176,6 +177,26 @@ def test_paths_are_exempt_exactly(check: Any) -> None:
 def test_a_path_is_encoded_as_in_a_url() -> None:
     assert encoded("/a b/\xfc/~x") == "/a%20b/%C3%BC/~x"
     assert encoded(b"/\xfc%2F") == "/%FC%252F"
+
+
+def test_whatever_stands_in_the_field_is_taken_or_refused(
+    check: Any, issuer: TokenIssuer, damaged: Any
+) -> None:
+    made, token = check(proof=True), issuer.token()
+    proof = issuer.proof(token, "GET", f"https://{HOST}/")
+
+    @given(damaged(token.encode()), damaged(proof.encode()))
+    def play(one: bytes, other: bytes) -> None:
+        for fields in ((one, proof.encode()), (token.encode(), other), (one, other)):
+            values = dict(zip(("livepin_token", "dpop"), fields, strict=True))
+            found = request(**{name: value.decode("latin-1") for name, value in values.items()})
+            try:
+                outcome: object = made.check(found).audience
+            except RefusedError as exc:
+                outcome = exc.status
+            assert outcome in (HOST, 401)
+
+    play()
 
 
 # -- what is told, and to whom -----------------------------------------------------------------
