@@ -40,6 +40,7 @@ COUNTERPARTS = {
     "envoy": ".ci/counterparts",
     "moto_server": ".ci/counterparts",
     "azurite-blob": ".ci/counterparts",
+    "node": "apt install npm",
 }
 
 # What a file of the core may not have: a branch that no test takes.

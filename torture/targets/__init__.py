@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import backups, documents, keyfiles, names, proposals, settings, wire
+from . import backends, backups, documents, keyfiles, names, proposals, settings, wire
 from .target import Target
 
 TARGETS: dict[str, Target] = {
@@ -19,6 +19,7 @@ TARGETS: dict[str, Target] = {
     **settings.TARGETS,
     **wire.TARGETS,
     **backups.TARGETS,
+    **backends.TARGETS,
 }
 CRASHERS = Path(__file__).parents[1] / "crashers"
 

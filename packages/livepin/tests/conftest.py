@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import datetime as dt
+import http.client
 import json
 import socket
 import ssl
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import pytest
 from hypothesis import settings
@@ -22,11 +26,15 @@ from livepin.client import Client, HTTPFetcher
 from livepin.client.trusted import Trusted
 from livepin.client.updater import Updater
 from livepin.jose import PrivateKey, sign_compact, sign_general
+from livepin.middleware import asgi, wsgi
+from livepin.middleware.check import TokenCheck
 from livepin.testing import (
     Chain,
     DeliverySimulator,
+    FakeClock,
     MemoryStore,
     RecordingServer,
+    TokenIssuer,
     make_authority,
     make_chain,
     server_context,
@@ -233,6 +241,185 @@ class OddServer:
             self._open.append(sock)
             with contextlib.closing(sock):
                 self._handle(sock)
+
+
+# -- backends ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Reply:
+    """What a backend answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Backend:
+    """An app behind the middleware; `seen` holds what the tokens said whose requests reached it."""
+
+    audience = "api.example.com"
+
+    def __init__(self, clock: FakeClock, options: dict[str, Any]) -> None:
+        self.refused: list[str] = []
+        self.seen: list[Any] = []
+        settings = {"audience": self.audience, "clock": clock, "on_refused": self._note}
+        self.check = TokenCheck(**(settings | options))
+
+    def _note(self, error: Any) -> None:
+        self.refused.append(error.reason)
+
+    def ask(self, *fields: tuple[str, str], method: str = "GET", path: str = "/") -> Reply:
+        """Send a request with these header fields, in this order."""
+        raise NotImplementedError
+
+    def refuses(self, reason: str, *fields: tuple[str, str], **request: str) -> None:
+        """Check that a request is refused for a reason that only the backend is told."""
+        before = len(self.seen)
+        reply = self.ask(*fields, **request)
+        assert (self.refused[-1:], reply.status) == ([reason], 401)
+        assert reply.headers["www-authenticate"] == "Livepin-Token"
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert json.loads(reply.body) == {"title": "Unauthorized", "status": 401}
+        assert len(self.seen) == before
+
+
+class WsgiBackend(Backend):
+    """Behind the server of the standard library, over a socket."""
+
+    def __enter__(self) -> WsgiBackend:
+        class Quiet(WSGIRequestHandler):
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = WSGIServer(("127.0.0.1", 0), Quiet)
+        self._server.set_app(wsgi.TokenMiddleware(self._app, self.check))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _app(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        self.seen.append(environ.get("livepin.token"))
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    def ask(self, *fields: tuple[str, str], method: str = "GET", path: str = "/") -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.server_port, timeout=30)
+        with contextlib.closing(connection):
+            connection.putrequest(method, path)
+            for name, value in fields:
+                connection.putheader(name, value)
+            connection.endheaders()
+            found = connection.getresponse()
+            headers = {name.lower(): value for name, value in found.getheaders()}
+            return Reply(found.status, headers, found.read())
+
+
+class AsgiBackend(Backend):
+    """Spoken to as ASGI servers do."""
+
+    def __enter__(self) -> AsgiBackend:
+        self.app = asgi.TokenMiddleware(self._app, self.check)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        self.seen.append(scope.get("livepin"))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def ask(self, *fields: tuple[str, str], method: str = "GET", path: str = "/") -> Reply:
+        return asyncio.run(self.answer(*fields, method=method, path=path))
+
+    async def answer(self, *fields: tuple[str, str], method: str = "GET", path: str = "/") -> Reply:
+        """Send a request on the event loop that runs."""
+        raw, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "scheme": "https",
+            "path": urllib.parse.unquote(raw),
+            "raw_path": raw.encode(),
+            "query_string": query.encode(),
+            "headers": [(name.lower().encode(), v.encode("latin-1")) for name, v in fields],
+        }
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        start, body = sent
+        headers = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Reply(start["status"], headers, body["body"])
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """The clock of backends and of who issues tokens."""
+    return FakeClock()
+
+
+@pytest.fixture
+def issuer(clock: FakeClock) -> TokenIssuer:
+    """Who issues tokens for the backends."""
+    return TokenIssuer(Backend.audience, clock=clock)
+
+
+@pytest.fixture(params=[WsgiBackend, AsgiBackend], ids=["WSGI", "ASGI"])
+def backend(
+    request: pytest.FixtureRequest, clock: FakeClock, issuer: TokenIssuer
+) -> Iterator[Callable[..., Backend]]:
+    """Start backends; they have the issuer's keys unless said otherwise."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**options: Any) -> Backend:
+            keys = {} if "secret" in options else {"jwks": issuer.jwks()}
+            found: Backend = stack.enter_context(request.param(clock, keys | options))
+            return found
+
+        yield start
+
+
+class Ticks:
+    """A monotonic clock that stands still until it is told to move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Move."""
+        self.now += seconds
+
+
+@pytest.fixture
+def ticks() -> Ticks:
+    """The clock by which keys are fetched."""
+    return Ticks()
+
+
+@pytest.fixture
+def jwks_server(
+    delivery_chain: Chain, issuer: TokenIssuer
+) -> Iterator[Callable[..., RecordingServer]]:
+    """Serve the JWKS, or what a test answers instead: `jwks_server(respond=...)`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda respond=issuer.respond: stack.enter_context(
+            RecordingServer(delivery_chain, respond=respond)
+        )
 
 
 # -- documents ---------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ IO = {
 }  # fmt: skip
 OTHERS = {
     "httpx", "requests", "urllib3", "aiohttp", "grpc", "websockets", "litestar", "sqlalchemy",
-    "msgspec", "livepin_server", "certifi", "idna", "anyio",
+    "msgspec", "livepin_server", "certifi", "idna", "anyio", "starlette", "fastapi", "flask",
+    "django", "asgiref",
 }  # fmt: skip
 
 
@@ -69,6 +70,15 @@ def test_the_client_loads_no_http_library_and_no_server() -> None:
     found = loaded_by("import livepin; livepin.Client")
     assert "livepin.client" in found
     assert not {name.partition(".")[0] for name in found} & OTHERS
+
+
+@pytest.mark.parametrize("name", ["check", "asgi", "wsgi"])
+def test_a_check_of_tokens_loads_no_tls_and_no_framework(name: str) -> None:
+    made = f"livepin.middleware.{name}; from livepin.middleware.check import TokenCheck"
+    found = loaded_by(f"import {made}; TokenCheck(audience='a', jwks='https://localhost/')")
+    assert f"livepin.middleware.{name}" in found
+    assert not {name.partition(".")[0] for name in found} & ({"ssl", "http", "asyncio"} | OTHERS)
+    assert "livepin.client" not in found
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)

@@ -12,7 +12,7 @@ import livepin
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from livepin import testing
+from livepin import testing, tokens
 from livepin.client import Request
 from livepin.documents import Mode
 from livepin.errors import FetchError, VerificationError
@@ -24,6 +24,7 @@ from livepin.testing import (
     FakeClock,
     MemoryStore,
     RecordingServer,
+    TokenIssuer,
     assert_pinned,
     load_chain,
     make_authority,
@@ -395,3 +396,26 @@ def test_a_host_that_is_not_pinned_fails(
     simulator.pin("off.example", Pin(b"\1" * 32), mode=Mode.OFF)
     with simulator.client() as pins, pytest.raises(AssertionError, match=message):
         assert_pinned(pins, host)
+
+
+def test_an_issuer_issues_what_its_jwks_verifies() -> None:
+    clock = FakeClock()
+    issuer = TokenIssuer("api.example.com", clock=clock)
+    old = issuer.token()
+    issuer.new_key()
+    keys = tokens.parse_jwks(issuer.jwks())
+    for token in (old, issuer.token(bound_to=b"mine", app="another")):
+        claims = tokens.verify(token, keys, audience="api.example.com", now=clock.now)
+        proof = issuer.proof(token, "GET", "https://api.example.com/")
+        assert tokens.verify_proof(
+            proof,
+            token=token,
+            claims=claims,
+            method="GET",
+            url="https://api.example.com/",
+            now=clock.now,
+        )
+    assert (claims.app, claims.binding) == ("another", tokens.binding(b"mine"))
+    status, fields, body = issuer.respond("/v1/acme/jwks.json", {})
+    assert (status, body, issuer.fetched) == (200, issuer.jwks(), 1)
+    assert fields["Cache-Control"] == "public, max-age=300"

@@ -364,3 +364,28 @@ def test_a_proof_signed_by_another_than_its_own_key_is_refused() -> None:
     other = b64url_encode(PrivateKey.generate().sign(f"{header}.{payload}".encode())).decode()
     with pytest.raises(TokenError):
         prove(f"{header}.{payload}.{other}")
+
+
+# -- what middleware needs of a token before and after it was verified ---------------------------
+
+
+def test_a_token_names_its_key_and_proves_nothing() -> None:
+    token = issue(claims(), KEYS["ES256"])
+    assert tokens.key_id(token) == "es"
+    assert tokens.key_id(f"{token}x") == "es"
+    assert tokens.key_id(forged(said(), KEYS["HS256"], kid=...)) == ""
+
+
+@pytest.mark.parametrize("text", ["", "x", "a.b", "a.b.c.d", "\xfc.b.c", "x" * 8193, "e30.b.c"])
+def test_what_is_no_token_names_no_key(text: str) -> None:
+    with pytest.raises(TokenError) as caught:
+        tokens.key_id(text)
+    assert caught.value.reason == "malformed"
+
+
+def test_a_binding_is_checked_alone() -> None:
+    tokens.check_binding(claims(binding=tokens.binding(b"mine")), b"mine")
+    for bound in (None, tokens.binding(b"his"), ""):
+        with pytest.raises(TokenError) as caught:
+            tokens.check_binding(claims(binding=bound), b"mine")
+        assert caught.value.reason == "binding"

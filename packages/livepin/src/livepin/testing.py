@@ -1,4 +1,4 @@
-"""What tests need, Livepin's own and yours: chains, a recording server, a delivery service.
+"""What tests need, Livepin's own and yours: chains, a recording server, delivery, tokens.
 
 Nothing here pretends: the certificates are real, the server speaks TLS on a loopback socket, and
 the delivery simulator signs real documents. It is not imported by anything but tests.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import secrets
 import socket
 import ssl
 import tempfile
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from . import tokens
 from .bootstrap import Bootstrap
 from .certificates import spki_fingerprint
 from .client import Answer, Client, Request
@@ -32,8 +34,10 @@ from .client.store import MemoryStore
 from .documents import Config, Delivery, Domain, Role, Root, config, root
 from .errors import FetchError
 from .hostnames import is_address
-from .jose import PrivateKey, sign_compact, sign_general
+from .jose import PrivateKey, b64url_encode, sign_compact, sign_general
+from .jsontext import dump
 from .pins import Pin, PinSet
+from .tokens import Algorithm, Claims, SigningKey
 
 PrivateTLSKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 UTC = dt.timezone.utc
@@ -508,6 +512,102 @@ class DeliverySimulator:
         return 404, {"Content-Type": "application/problem+json"}, b"{}"
 
 
+# -- a token service ---------------------------------------------------------------------------
+
+
+def _utc_now() -> dt.datetime:
+    return dt.datetime.now(UTC)
+
+
+@dataclass
+class TokenIssuer:
+    """A token service in memory, with one installation, for tests of backends.
+
+        issuer = TokenIssuer("api.example.com")
+        check = TokenCheck(audience="api.example.com", jwks=issuer.jwks())
+        headers = {"Livepin-Token": issuer.token()}
+
+    `keys` are those of the JWKS, the last one signs; `respond` answers with it, over a
+    `RecordingServer`.
+    """
+
+    audience: str
+    issuer: str = "https://pins.example.com/v1/acme"
+    clock: Callable[[], dt.datetime] = _utc_now
+    cache_control: str = "public, max-age=300"
+
+    def __post_init__(self) -> None:
+        self.installation = PrivateKey.generate()
+        self.keys: dict[str, SigningKey] = {}
+        self.fetched = 0
+        self.new_key()
+
+    def new_key(self) -> SigningKey:
+        """Return a new key, which signs from now on; those of before stay."""
+        made = PrivateKey.generate()
+        key = SigningKey(made.public.kid, Algorithm.ES256, made)
+        self.keys[key.kid] = key
+        return key
+
+    @property
+    def key(self) -> SigningKey:
+        """The key that signs."""
+        return list(self.keys.values())[-1]
+
+    def jwks(self) -> bytes:
+        """Return the JWK Set of the public keys."""
+        return tokens.jwks(key.public() for key in self.keys.values())
+
+    def respond(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Answer any path with the JWK Set."""
+        self.fetched += 1
+        fields = {
+            "Content-Type": "application/jwk-set+json",
+            "Cache-Control": self.cache_control,
+        }
+        return 200, fields, self.jwks()
+
+    def claims(self, *, bound_to: bytes | None = None, **changes: Any) -> Claims:
+        """Return what a token of now says, with some members changed."""
+        issued = self.clock() - tokens.EARLY
+        members: dict[str, Any] = {
+            "issuer": self.issuer,
+            "app": "com.example.app",
+            "audience": self.audience,
+            "issued": issued,
+            "expires": issued + tokens.LIFETIME,
+            "id": _random(),
+            "installation": tokens.installation_id("acme", self.installation.public.kid),
+            "thumbprint": self.installation.public.kid,
+            "config_version": 1,
+            "binding": None if bound_to is None else tokens.binding(bound_to),
+        }
+        return Claims(**(members | changes))
+
+    def token(
+        self, *, bound_to: bytes | None = None, key: SigningKey | None = None, **changes: Any
+    ) -> str:
+        """Return a token of now, by another key or with some claims changed."""
+        return tokens.issue(self.claims(bound_to=bound_to, **changes), key or self.key)
+
+    def proof(self, token: str, method: str, url: str, **changes: Any) -> str:
+        """Return a DPoP proof (RFC 9449) by the installation, with some members changed."""
+        header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": self.installation.public.jwk()}
+        payload = {
+            "jti": _random(),
+            "htm": method,
+            "htu": url,
+            "iat": int(self.clock().timestamp()),
+            "ath": tokens.binding(token.encode()),
+        }
+        data = b64url_encode(dump(header)) + b"." + b64url_encode(dump(payload | changes))
+        return (data + b"." + b64url_encode(self.installation.sign(data))).decode()
+
+
+def _random() -> str:
+    return b64url_encode(secrets.token_bytes(16)).decode()
+
+
 def assert_pinned(pins: Client, host: str) -> None:
     """Fail unless a domain of the active config enforces pins for `host`.
 
@@ -528,6 +628,7 @@ __all__ = [
     "FakeClock",
     "MemoryStore",
     "RecordingServer",
+    "TokenIssuer",
     "assert_pinned",
     "load_chain",
     "make_authority",

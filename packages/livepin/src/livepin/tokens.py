@@ -35,8 +35,8 @@ MAX_SIZE = 8192  # characters
 PROOF_AGE = timedelta(seconds=60)  # of a DPoP proof, at most
 SECRET = 64  # bytes of an HS256 secret that Livepin makes
 MIN_SECRET = 32  # bytes (RFC 7518, section 3.2)
+MAX_JWKS = 256 * 1024  # bytes
 
-_MAX_JWKS = 256 * 1024  # bytes
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z
 _DID = 22  # characters: 132 bits
@@ -44,6 +44,8 @@ _DID = 22  # characters: 132 bits
 Reason = Literal[
     "malformed", "unknown-key", "signature", "expired", "early", "audience", "issuer", "binding",
     "proof",
+    # What `middleware` adds: of the header field, of proofs, and of the backend itself.
+    "missing", "repeated", "replayed", "full", "no-keys",
 ]  # fmt: skip
 
 
@@ -249,8 +251,29 @@ def verify(
     if issuer is not None and claims.issuer != issuer:
         raise TokenError("issuer", f"expected a token by {issuer}, found {claims.issuer[:80]!r}")
     if bound_to is not None:
-        _check_binding(claims, bound_to)
+        check_binding(claims, bound_to)
     return claims
+
+
+def key_id(token: str) -> str:
+    """Return the `kid` that a token names, "" if none: it may choose a key, and proves nothing.
+
+    Raises:
+        TokenError: reason `malformed`.
+    """
+    return _named_in(token)[1]
+
+
+def check_binding(claims: Claims, bound_to: bytes) -> None:
+    """Refuse a token that is bound to other bytes, or to nothing.
+
+    Raises:
+        TokenError: reason `binding`.
+    """
+    found = "" if claims.binding is None else claims.binding
+    # In constant time, and refused without a binding: to leave it out must not be a way around it.
+    if not hmac.compare_digest(found.encode(), binding(bound_to).encode()):
+        raise TokenError("binding", "expected a token that is bound to what came with it")
 
 
 def verify_proof(
@@ -276,8 +299,8 @@ def parse_jwks(raw: bytes) -> dict[str, TokenKey]:
     Raises:
         MalformedError: no JWK Set, or a damaged key of ours.
     """
-    if len(raw) > _MAX_JWKS:
-        raise MalformedError(f"expected a JWK Set of at most {_MAX_JWKS} bytes")
+    if len(raw) > MAX_JWKS:
+        raise MalformedError(f"expected a JWK Set of at most {MAX_JWKS} bytes")
     jsontext.check_depth(raw)
     listed = jsontext.parse_object(raw).get("keys")
     if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
@@ -295,11 +318,8 @@ def jwks(keys: Iterable[TokenKey]) -> bytes:
 
 
 def _verified(token: str, keys: Mapping[str, TokenKey]) -> dict[str, Any]:
-    if len(token) > MAX_SIZE:
-        raise TokenError("malformed", f"expected at most {MAX_SIZE} characters")
+    algorithm, kid, (protected, payload, value) = _named_in(token)
     try:
-        protected, payload, value = _parts(token)
-        algorithm, kid = _header(protected)
         signature = b64url_decode(value)
     except MalformedError as exc:
         raise TokenError("malformed", str(exc)) from exc
@@ -314,6 +334,17 @@ def _verified(token: str, keys: Mapping[str, TokenKey]) -> dict[str, Any]:
         decoded = b64url_decode(payload)
         jsontext.check_depth(decoded)
         return jsontext.parse_object(decoded)
+    except MalformedError as exc:
+        raise TokenError("malformed", str(exc)) from exc
+
+
+def _named_in(token: str) -> tuple[str, str, tuple[bytes, bytes, bytes]]:
+    """Return `alg`, `kid` and the three parts of a token."""
+    if len(token) > MAX_SIZE:
+        raise TokenError("malformed", f"expected at most {MAX_SIZE} characters")
+    try:
+        parts = _parts(token)
+        return *_header(parts[0]), parts
     except MalformedError as exc:
         raise TokenError("malformed", str(exc)) from exc
 
@@ -368,13 +399,6 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
 
 def _early(payload: Mapping[str, Any], claims: Claims) -> datetime:
     return _time(payload, "nbf") if "nbf" in payload else claims.issued
-
-
-def _check_binding(claims: Claims, bound_to: bytes) -> None:
-    found = "" if claims.binding is None else claims.binding
-    # In constant time, and refused without a binding: to leave it out must not be a way around it.
-    if not hmac.compare_digest(found.encode(), binding(bound_to).encode()):
-        raise TokenError("binding", "expected a token that is bound to what came with it")
 
 
 def _verified_proof(
