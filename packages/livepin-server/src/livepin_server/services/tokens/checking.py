@@ -68,7 +68,7 @@ def _check_approov(
     issuing: Issuing, token: str, says: dict[str, Any], bound_to: bytes | None, now: datetime
 ) -> Checked:
     signing_input, _, value = token.rpartition(".")
-    signature = b64url_decode(value.encode())
+    signature = _bytes(value)
     found = [
         (name, decoy)
         for name, pairs in issuing.keys.items()
@@ -96,6 +96,14 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
         return _object(parts[0]), _object(parts[1])
     except (MalformedError, UnicodeEncodeError):
         return {}, {}
+
+
+def _bytes(part: str) -> bytes:
+    """Return what base64url says, or nothing."""
+    try:
+        return b64url_decode(part.encode("ascii"))
+    except (MalformedError, UnicodeEncodeError):
+        return b""
 
 
 def _object(part: str) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class Tokens:
         Raises:
             NotFoundError: no domain of the stream asks for tokens there.
         """
+        issuing = self.load(account)
         now = self._clock()
         key = PrivateKey.generate()
         request = TokenRequest(
@@ -104,7 +105,6 @@ class Tokens:
             config_version=1,
             hosts={wanted.host: wanted.bind},
         )
-        issuing = self.load(account)
         if not wanted.valid:
             refused = Rule(
                 verdict="fail",
