@@ -11,7 +11,7 @@ import socket
 import threading
 
 import pytest
-from livepin_server.bus.memory import Announcement
+from livepin_server.bus.memory import MOST_SPENT, Announcement, Spent, TokensChanged
 from livepin_server.bus.postgres import PostgresBus
 
 PATIENCE = 30.0  # seconds
@@ -29,6 +29,9 @@ class Listener:
         self.heard, self.steps = [], []
         self._changed = threading.Condition()
         self.bus.subscribe(lambda each: self._note(self.heard, each))
+        self.others = []
+        for kind in (TokensChanged, Spent):
+            self.bus.subscribe(lambda each: self._note(self.others, each), kind)
         self._loop = asyncio.new_event_loop()
         self._task = None
         self._thread = threading.Thread(target=self._run)
@@ -40,6 +43,9 @@ class Listener:
 
     def in_step(self, times=1):
         self.until(lambda _: self.steps.count(True) >= times and self.steps[-1])
+
+    def tell(self, news):
+        asyncio.run_coroutine_threadsafe(self.bus.tell(news), self._loop).result(PATIENCE)
 
     def stop(self):
         self._loop.call_soon_threadsafe(self._task.cancel)
@@ -114,6 +120,41 @@ def test_what_this_process_announced_itself_is_not_heard_twice(database, listen)
     publish(database, second.bus, 2)
     first.until(lambda found: news(2) in found.heard)
     assert first.heard == [news(1), news(2)]
+
+
+def test_news_are_heard_by_those_of_their_kind(database, listen):
+    first, second = listen(), listen()
+    second.in_step()
+    changed = TokensChanged(account="acme")
+    database.write(lambda each: first.bus.enclose(each, changed))
+    publish(database, first.bus, 1)
+    second.until(lambda found: found.heard and found.others)
+    assert (second.heard, second.others) == ([news(1)], [changed])
+
+
+def test_what_was_spent_is_told_without_a_transaction(database, listen, end_connections):
+    first, second = listen(), listen()
+    first.in_step()
+    second.in_step()
+    spent = Spent(challenges=tuple(bytes([each % 256]) * 12 for each in range(MOST_SPENT)))
+    first.tell(spent)
+    second.until(lambda found: found.others)
+    assert (first.others, second.others) == ([], [spent])
+    end_connections()
+    second.in_step(2)
+    with contextlib.suppress(OSError):  # the connection has ended
+        first.tell(spent)
+    first.tell(spent)
+    second.until(lambda found: len(found.others) >= 2)
+
+
+def test_what_cannot_be_told_is_an_error_in_a_line(listen, database):
+    first = listen()
+    first.in_step()
+    first.bus._connect = {**database.shared, "port": "1", "host": "127.0.0.1"}
+    with pytest.raises(OSError) as caught:
+        first.tell(Spent(challenges=()))
+    assert "\n" not in str(caught.value)
 
 
 def test_what_is_rolled_back_is_never_heard(database, listen):

@@ -101,13 +101,22 @@ class PostgresBus(MemoryBus):
                     "SELECT pg_notify(%s, %s)", (_CHANNEL, self._written(news))
                 )
         except (psycopg.Error, TimeoutError) as exc:
-            if self._telling is not None:
-                await self._telling.close()
-                self._telling = None
+            await self._hang_up()
             raise OSError(str(exc).partition("\n")[0]) from exc
 
     async def listen(self, in_step: Callable[[bool], None]) -> None:
         """Hear the other processes until cancelled, whatever becomes of the connection."""
+        try:
+            await self._listen(in_step)
+        finally:
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        telling, self._telling = self._telling, None
+        if telling is not None:
+            await telling.close()
+
+    async def _listen(self, in_step: Callable[[bool], None]) -> None:
         lost = False
         while True:
             heard = False
