@@ -1,0 +1,171 @@
+"""Token requests at several servers of one database, which goes away; and at one that is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from datetime import datetime, timezone
+
+import httpx
+import pytest
+from livepin import tokens
+from livepin.documents.token_request import TokenRequest
+from livepin.jose import PrivateKey
+from livepin.tokens import TokenError, verify
+from livepin_server.services.model import Intent, NewDomain, NewPin
+
+INTENT = Intent(author="bob")
+HOST = "api.example.com"
+
+
+class Protected:
+    """An account with a domain that asks for tokens."""
+
+    def prepare(self, services):
+        pins = [NewPin(sha256=f"sha256/{'A' * 43}=")]
+        services.domains.add("acme", NewDomain(pattern=HOST, pins=pins, token=True), INTENT)
+
+    @contextlib.contextmanager
+    def at_work(self, node):
+        yield
+
+    def check(self, node):
+        pass
+
+
+class Installation:
+    """An app on a device, that asks any server for tokens."""
+
+    def __init__(self):
+        self.key, self.challenge = PrivateKey.generate(), None
+
+    @property
+    def id(self):
+        return tokens.installation_id("acme", self.key.public.kid)
+
+    def request(self):
+        request = TokenRequest(
+            account="acme", app="app", key=self.key.public, challenge=self.challenge,
+            stream="main", root_version=1, config_version=1, hosts={HOST: None},
+        )  # fmt: skip
+        return request.signed(self.key)
+
+    def ask(self, delivery, raw=None):
+        """Return the token that a server gives, or None for a challenge."""
+        answer = delivery.post("/v1/acme/token", content=raw or self.request())
+        assert answer.status_code == 200, answer.text
+        self.challenge = answer.json()["challenge"]
+        found = answer.json()["tokens"]
+        return None if found is None else found[HOST]["token"]
+
+
+@pytest.fixture
+def reach():
+    """Return a client of a node's delivery, which keeps its connection."""
+    with contextlib.ExitStack() as stack:
+
+        def one(node):
+            url = f"https://localhost:{node.child.port()}"
+            client = httpx.Client(base_url=url, verify=node.context, trust_env=False, timeout=60)
+            return stack.enter_context(client)
+
+        yield one
+
+
+def challenged(delivery):
+    """Return an installation that a server has given a challenge."""
+    found = Installation()
+    assert found.ask(delivery) is None
+    return found
+
+
+def test_two_servers_answer_as_one(start_nodes, postgres_folder, reach, until):
+    nodes = start_nodes(Protected(), postgres_folder, 2)
+    one, other = map(reach, nodes)
+
+    # Once a server hears the other one, it takes its challenges: no second round trip.
+    def taken():
+        app = challenged(one)
+        return app.ask(other) is not None
+
+    until(taken)
+    keys = tokens.parse_jwks(one.get("/v1/acme/jwks.json").content)
+    assert keys.keys() == tokens.parse_jwks(other.get("/v1/acme/jwks.json").content).keys()
+
+    # A replay is refused at once where it was taken, and within a second by the other.
+    for seconds in (1, 2, 4, 8, 16):
+        app = challenged(one)
+        raw = app.request()
+        assert app.ask(one, raw) is not None
+        assert app.ask(one, raw) is None
+        time.sleep(seconds)  # the time that is promised, or more on a busy machine
+        if app.ask(other, raw) is None:
+            break
+    else:
+        pytest.fail("a request was taken twice")
+
+    # What is decided at one holds at the other.
+    app = challenged(one)
+    with nodes[0].management() as http:
+        rule = {"verdict": "block", "reason": "a test"}
+        path = f"/v1/accounts/acme/installations/{app.id}/rule"
+        assert http.put(path, json=rule).status_code == 200
+
+    def refused():
+        token = app.ask(other) or app.ask(other)
+        try:
+            verify(token, keys, audience=HOST, now=datetime.now(timezone.utc))
+        except TokenError as exc:
+            return exc.reason == "signature"
+        return False
+
+    until(refused)
+
+
+def test_tokens_are_issued_while_the_database_is_away(
+    start_nodes, own_postgres, own_folder, reach, until
+):
+    nodes = start_nodes(Protected(), own_folder, 2)
+    one, other = map(reach, nodes)
+    until(lambda: challenged(one).ask(other) is not None)
+    own_postgres.stop_at_once()
+    try:
+        for delivery in (one, other):
+            app = challenged(delivery)
+            assert app.ask(delivery) is not None
+            assert app.ask(delivery) is not None
+        # Who hears nobody takes no challenge of another: it may have been spent there.
+        until(lambda: challenged(one).ask(other) is None)
+    finally:
+        own_postgres.start()
+    until(lambda: challenged(one).ask(other) is not None)
+    with nodes[1].management() as http:
+        until(lambda: app.id in http.get("/v1/accounts/acme/installations?limit=1000").text)
+
+
+def test_a_server_that_is_killed_forgets_a_second_and_takes_nothing_twice(
+    start_nodes, data_folder, reach, until
+):
+    (node,) = start_nodes(Protected(), data_folder)
+    delivery = reach(node)
+    app = challenged(delivery)
+    raw = app.request()
+    assert app.ask(delivery, raw) is not None
+    path = "/v1/accounts/acme/installations"
+    with node.management() as http:
+        until(lambda: app.id in http.get(path).text)
+    lost = challenged(delivery)
+    assert lost.ask(delivery) is not None
+    node.child.end(signal.SIGKILL)
+    node.start()
+    assert node.child.serves(), node.child.log
+    delivery = reach(node)
+    assert app.ask(delivery, raw) is None  # spent by a process that is no more
+    assert app.ask(delivery) is not None
+    with node.management() as http:
+        assert app.id in http.get(path).text
+    assert lost.ask(delivery) is None
+    assert lost.ask(delivery) is not None
+    with node.management() as http:
+        until(lambda: lost.id in http.get(path).text)
