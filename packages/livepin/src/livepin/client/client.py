@@ -359,7 +359,7 @@ class Client:
             self._fetcher,
             self._installation,
             app=self._app,
-            newer=self._make_due,
+            newer=self._refresh_soon,
         )
         self._tokens = Tokens(fetcher)
 
@@ -385,6 +385,11 @@ class Client:
         with self._wake:
             self._due = True
             self._wake.notify()
+
+    def _refresh_soon(self) -> None:
+        self._make_due()
+        if self._worker is None:
+            self._start_threads()
 
     def _start_threads(self) -> None:
         with self._wake:
@@ -475,7 +480,6 @@ class Client:
         """Return which token is wanted, or None where no domain asks for one."""
         if not self.needs_token(host):
             return None
-        self._wanted()
         data = bind.encode() if isinstance(bind, str) else bind
         return normalise(host), None if data is None else sha256(data).digest()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from livepin.documents.token_request import TokenRequest
-from livepin.errors import FetchError, LivepinError, MalformedError, PinningError
+from livepin.errors import FetchError, LivepinError, PinningError
 from livepin.trust import TrustedState
 
 from .fetcher import Fetcher, Request
@@ -157,9 +157,9 @@ class TokenFetcher:
 def _state_of(error: Exception) -> TokenState:
     if isinstance(error, PinningError) or _is_unverified(error.__cause__):
         return TokenState.UNTRUSTED_NETWORK
-    if isinstance(error, MalformedError) or getattr(error, "reached", False):
-        return TokenState.NO_SERVICE
-    return TokenState.NO_NETWORK
+    if isinstance(error, FetchError) and not error.reached:
+        return TokenState.NO_NETWORK
+    return TokenState.NO_SERVICE
 
 
 def _is_unverified(cause: BaseException | None) -> bool:
