@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from livepin import Pin, TokenState
 from livepin.client import tokens
-from livepin.jose import PrivateKey
+from livepin.jose import b64url_encode
 
 if TYPE_CHECKING:
     from conftest import Delivery
@@ -103,7 +103,9 @@ def test_it_cannot_change_pins(delivery: Delivery) -> None:
     delivery.simulator.pin(HOST, Pin(b"\1" * 32), token=True)
     with delivery.client() as pins:
         before = pins.pins()
-        delivery.simulator.keys["config"] = PrivateKey.generate()
+        header, _, signature = delivery.simulator.pin(HOST, Pin(b"\2" * 32), token=True).split(b".")
         delivery.simulator.pin(HOST, Pin(b"\6" * 32), token=True)
+        forged = b64url_encode(delivery.simulator.document().payload())
+        delivery.simulator.config = b".".join((header, forged, signature))
         assert pins.token(HOST).state is TokenState.SUCCESS
         assert pins.pins() == before

@@ -80,7 +80,7 @@ class PinnedAdapter(HTTPAdapter):
             raise NoConnection(str(exc), request=request) from exc
         sent = request if fields is None else _copy(request, fields)
         response = super().send(sent, *args, **options)
-        response.request = request  # which is what the next hop is made from
+        response.request = request  # a request that is tried again is made from it
         return response
 
     def build_connection_pool_key_attributes(
