@@ -43,6 +43,7 @@ PrivateTLSKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 HTTPAnswer = tuple[int, dict[str, str], bytes]
 UTC = dt.timezone.utc
 
+_BAD_REQUEST = 400, {"Content-Type": "application/problem+json"}, b"{}"
 _MOST_ALONG = 64 * 1024  # bytes of a config that comes with tokens
 
 
@@ -529,7 +530,9 @@ class DeliverySimulator:
         try:
             request = TokenRequest.read(body)
         except VerificationError:
-            return 400, {"Content-Type": "application/problem+json"}, b"{}"
+            return _BAD_REQUEST
+        if request.account != self.account:
+            return _BAD_REQUEST
         issued = self._issued(request) if self._is_spent_now(request) else None
         challenge = secrets.token_urlsafe(32)
         self._challenges[challenge] = request.key.kid

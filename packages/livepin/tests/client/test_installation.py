@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from livepin.client import installation
 from livepin.client.installation import Installation, KeyFile
 from livepin.jose import PrivateKey
 from livepin.testing import DeliverySimulator
@@ -81,6 +82,7 @@ def test_a_client_keeps_it_beside_its_store(simulator: DeliverySimulator, tmp_pa
 
 _PROCESS = """
 import sys
+from livepin.client import installation
 from livepin.client.installation import Installation, KeyFile
 found = Installation(KeyFile(sys.argv[1]))
 print("ready", flush=True)
@@ -114,6 +116,20 @@ def test_a_forked_child_forgets_a_lock_that_another_thread_held() -> None:
     found._making.acquire()
     found.reset_lock()
     assert found.key() is not None
+
+
+def test_a_thread_that_comes_second_takes_the_key_of_the_first() -> None:
+    found, first = Installation(None), PrivateKey.generate()
+
+    class Slow:
+        def __enter__(self) -> None:
+            found._held = first
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing is held."""
+
+    found._making = Slow()  # type: ignore[assignment]
+    assert found.key() is first
 
 
 # -- what is wrong with it -----------------------------------------------------------------------
@@ -200,6 +216,17 @@ def test_where_nothing_can_be_stored_the_key_is_in_memory(
         assert pins.installation_id == pins.installation_id
         assert "cannot lock" in str(pins.status().installation_problem)
     assert "cannot lock" in caplog.text
+
+
+def test_where_there_are_no_modes_nothing_is_said_of_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kid(path)
+    path.chmod(0o644)
+    monkeypatch.setattr(installation, "_HAS_MODES", False)
+    found = Installation(KeyFile(path))
+    assert found.key().public.kid == kid(path)
+    assert found.problem is None
 
 
 def test_a_notice_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
