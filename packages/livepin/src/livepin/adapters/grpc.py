@@ -10,7 +10,8 @@ reason out. Call credentials work; each call takes about 0.1 ms longer.
 
 Calls to hosts that ask for tokens have one in their metadata, under the field's name in lower case;
 where there is none, they fail by `TokenUnavailableError`. What it is bound to is looked for in the
-metadata of the call, and not in what call credentials add.
+metadata of the call, and not in what call credentials add. In threads, a call waits for its token
+before it begins, one in the future too.
 
 Who makes channels otherwise takes the bridge itself, and asks `bridge.refusal` for the reason:
 

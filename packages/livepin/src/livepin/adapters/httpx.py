@@ -75,7 +75,7 @@ class AsyncPinnedTransport(httpx.AsyncHTTPTransport):
 
 
 def _hop(request: httpx.Request) -> tuple[str, str, Fields]:
-    fields = [(name.decode("ascii"), value) for name, value in request.headers.raw]
+    fields = [(name.decode("latin-1"), value) for name, value in request.headers.raw]
     return request.url.scheme, request.url.host, fields
 
 

@@ -73,7 +73,7 @@ class PinnedAdapter(HTTPAdapter):
         scheme, host = parts.scheme or "", (parts.host or "").strip("[]")
         try:
             check_cleartext(self._pins, scheme, host)
-            fields = with_token(self._pins, scheme, host, request.headers.items())
+            fields = with_token(self._pins, scheme, host, (request.headers or {}).items())
         except CleartextError as exc:
             raise InvalidSchema(str(exc), request=request) from exc
         except TokenUnavailableError as exc:

@@ -108,12 +108,12 @@ class _AsyncConnection(websockets.asyncio.client.ClientConnection):
         _check(self._pins, uri, found)
         if found is not None:
             found.attach(self.transport.get_extra_info("socket"))
-        held = _fields(uri, additional_headers)
+        own = None if additional_headers is None else Headers(additional_headers)
         try:
-            fields = await awith_token(self._pins, *_hop(uri), held)
+            fields = await awith_token(self._pins, *_hop(uri), _fields(uri, own))
         except TokenUnavailableError as exc:
             raise ConnectionError(str(exc)) from exc
-        await super().handshake(_headers(uri, additional_headers, fields), *args, **kwargs)
+        await super().handshake(_headers(uri, own, fields), *args, **kwargs)
 
 
 class _SyncConnection(websockets.sync.client.ClientConnection):
@@ -131,12 +131,12 @@ class _SyncConnection(websockets.sync.client.ClientConnection):
     ) -> None:
         """Send the opening handshake, with its token."""
         uri = self.protocol.uri
-        held = _fields(uri, additional_headers)
+        own = None if additional_headers is None else Headers(additional_headers)
         try:
-            fields = with_token(self._pins, *_hop(uri), held)
+            fields = with_token(self._pins, *_hop(uri), _fields(uri, own))
         except TokenUnavailableError as exc:
             raise ConnectionError(str(exc)) from exc
-        super().handshake(_headers(uri, additional_headers, fields), *args, **kwargs)
+        super().handshake(_headers(uri, own, fields), *args, **kwargs)
 
 
 class _InTurns:
@@ -195,25 +195,23 @@ def _hop(uri: WebSocketURI) -> tuple[str, str]:
     return "wss" if uri.secure else "ws", uri.host
 
 
-def _fields(uri: WebSocketURI, additional: HeadersLike | None) -> Fields:
-    """Return the fields that the library will send: the app's, and one for the user of a URI."""
-    own = [] if uri.user_info is None else [_authorization(uri)]
-    return [*own, *Headers(additional or ()).raw_items()]
+def _fields(uri: WebSocketURI, own: Headers | None) -> Fields:
+    """Return the fields that will be sent: the app's, and that of the user of a URI."""
+    return [*_of_user(uri), *(() if own is None else own.raw_items())]
 
 
-def _headers(
-    uri: WebSocketURI, additional: HeadersLike | None, fields: Fields | None
-) -> HeadersLike | None:
+def _headers(uri: WebSocketURI, own: Headers | None, fields: Fields | None) -> HeadersLike | None:
     """Return the fields to be sent besides the library's own."""
     if fields is None:
-        return additional
-    own = [] if uri.user_info is None else [_authorization(uri)]
-    return [each for each in fields if each not in own]
+        return own
+    return [each for each in fields if each not in _of_user(uri)]
 
 
-def _authorization(uri: WebSocketURI) -> tuple[str, str]:
-    assert uri.user_info is not None
-    return "Authorization", build_authorization_basic(*uri.user_info)
+def _of_user(uri: WebSocketURI) -> Fields:
+    """Return the field that the library makes by itself of the user of a URI."""
+    if uri.user_info is None:
+        return []
+    return [("Authorization", build_authorization_basic(*uri.user_info))]
 
 
 def _own_options(
