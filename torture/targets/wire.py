@@ -1,4 +1,4 @@
-"""What a delivery service, or whoever stands in its place, answers: documents and events.
+"""What a delivery service, or whoever stands in its place, answers: documents, events, tokens.
 
 The bytes come over a real socket, so that the standard library's client is fuzzed too.
 """
@@ -6,6 +6,7 @@ The bytes come over a real socket, so that the standard library's client is fuzz
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +16,8 @@ from unittest import mock
 from livepin.client import fetcher, push
 from livepin.client.fetcher import HTTPFetcher, Request
 from livepin.client.push import PushListener
-from livepin.errors import FetchError
+from livepin.client.token_answer import TokenAnswer
+from livepin.errors import FetchError, MalformedError
 
 from .target import Target
 
@@ -94,7 +96,33 @@ def _streams() -> Iterator[bytes]:
     yield b"HTTP/1.1 503 Busy\r\n\r\n"
 
 
+def _token_answer(data: bytes) -> None:
+    try:
+        found = TokenAnswer.parse(data)
+    except MalformedError:
+        return
+    for each in (found.tokens or {}).values():
+        assert 1 <= each.lives <= 300
+        assert each.value.isascii()
+        assert not {*each.header} & {*": \t\r\n"}
+        assert not {*each.value} & {*" \t\r\n"}
+
+
+def _token_answers() -> Iterator[bytes]:
+    token = {"header": "Livepin-Token", "token": "a.b.c", "lives": 300}
+    answer = {
+        "challenge": "AQID",
+        "tokens": {"api.example.com": token},
+        "newest": {"root_version": 1, "version": 9},
+        "config": "a.b.c",
+        "override": None,
+    }
+    for changes in ({}, {"tokens": None, "config": None}, {"tokens": {}, "override": "a.b.c"}):
+        yield json.dumps({**answer, **changes}).encode()
+
+
 TARGETS = {
     "answer": Target(run=_answer, seeds=_answers),
     "events": Target(run=_events, seeds=_streams),
+    "token_answer": Target(run=_token_answer, seeds=_token_answers, json=True),
 }

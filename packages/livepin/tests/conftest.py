@@ -54,14 +54,25 @@ Respond = Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]]
 class Delivery:
     """A simulator behind `RecordingServer`: its URL, pin and CA are in the configs it signs.
 
-    `answer` may take the place of the simulator's answers; `asked` holds what was asked for.
+    `answer` may take the place of the simulator's answers, `answer_post` that of those to a POST;
+    `asked` holds what was asked for.
     """
 
     simulator: DeliverySimulator
     chain: Chain
     answer: Respond
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    answer_post: Callable[..., tuple[int, dict[str, str], bytes]] | None = None
     server: RecordingServer = field(init=False)
+
+    def post(
+        self, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Note what is posted, and answer."""
+        self.asked.append((path, headers))
+        if path.endswith("/token"):
+            return (self.answer_post or self.simulator.post)(path, headers, body)
+        return self.answer(path, headers)
 
     def respond(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """Note what is asked for, and answer."""
@@ -105,7 +116,7 @@ def delivery(delivery_chain: Chain) -> Iterator[Delivery]:
     """A delivery service over pinned TLS."""
     simulator = DeliverySimulator()
     found = Delivery(simulator, delivery_chain, simulator.respond)
-    with RecordingServer(delivery_chain, respond=found.respond) as found.server:
+    with RecordingServer(delivery_chain, respond=found.respond, post=found.post) as found.server:
         found.publish(
             urls=(f"https://{HOST}:{found.server.port}",),
             delivery_pins=(delivery_chain.pin,),

@@ -11,11 +11,13 @@ import livepin
 import pytest
 from livepin import errors
 from livepin.errors import (
+    FetchError,
     LivepinError,
     MalformedError,
     PinMismatchError,
     PinningError,
     RollbackError,
+    TokenUnavailableError,
     UnlistedHostError,
     VerificationError,
     find,
@@ -37,6 +39,8 @@ EVERY = [
     RollbackError("older"),
     UnlistedHostError("not listed", host="api.example.com"),
     MISMATCH,
+    FetchError("garbage", reached=True),
+    TokenUnavailableError("none", host="api.example.com", state="no_network", hint="wait"),
 ]
 
 
@@ -93,6 +97,13 @@ def test_a_mismatch_says_what_was_seen_and_what_was_expected() -> None:
     assert MISMATCH.expected == ("sha256/b", "sha256/c")
     assert (MISMATCH.config_version, MISMATCH.config_age) == (7, 12.5)
     assert MISMATCH.hint == "ask the operator"
+
+
+def test_a_request_without_its_token_says_why_and_what_to_do() -> None:
+    error = EVERY[-1]
+    assert isinstance(error, TokenUnavailableError)
+    assert (str(error), error.host, error.state) == ("none; wait", "api.example.com", "no_network")
+    assert str(TokenUnavailableError("none", host="a", state="no_service")) == "none"
 
 
 @pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import socket
 import ssl
 import threading
 import time
+from typing import Any
 
 import livepin
 import pytest
@@ -15,9 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from livepin import testing, tokens
 from livepin.client import Request
 from livepin.documents import Mode
+from livepin.documents.token_request import TokenRequest
 from livepin.errors import FetchError, VerificationError
-from livepin.jose import PrivateKey
-from livepin.pins import Pin
+from livepin.jose import PrivateKey, b64url_encode
+from livepin.pins import Pin, PinSet
 from livepin.testing import (
     Chain,
     DeliverySimulator,
@@ -366,6 +369,99 @@ def test_it_serves_a_recording_server_over_tls() -> None:
             assert pins.status().version == simulator.version
     assert simulator.fetched == []
     assert server.requests == 1
+
+
+# -- tokens ------------------------------------------------------------------------------------
+
+TOKEN = "/v1/acme/token"
+
+
+def asking(key: PrivateKey, **changes: Any) -> bytes:
+    members: dict[str, Any] = {
+        "account": "acme",
+        "app": "app",
+        "key": key.public,
+        "challenge": None,
+        "stream": "main",
+        "root_version": 1,
+        "config_version": 3,
+        "hosts": {"api.example.com": None, "plain.example.com": None},
+    }
+    return TokenRequest(**(members | changes)).signed(key)
+
+
+@pytest.fixture
+def protected(simulator: DeliverySimulator) -> DeliverySimulator:
+    simulator.pin("api.example.com", Pin(b"\1" * 32), token=True)
+    simulator.pin("plain.example.com", Pin(b"\1" * 32))
+    return simulator
+
+
+def answered(simulator: DeliverySimulator, body: bytes) -> Any:
+    status, headers, found = simulator.post(TOKEN, {}, body)
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    return json.loads(found)
+
+
+def test_it_gives_tokens_that_a_backend_verifies(protected: DeliverySimulator) -> None:
+    key = PrivateKey.generate()
+    bound = bytes(range(32))
+    challenge = answered(protected, asking(key))["challenge"]
+    answer = answered(protected, asking(key, challenge=challenge, hosts={"api.example.com": bound}))
+    assert (answer["config"], answer["override"]) == (None, None)
+    assert answer["newest"] == {"root_version": 1, "version": 3}
+    keys = tokens.parse_jwks(protected.respond("/v1/acme/jwks.json", {})[2])
+    token = answer["tokens"]["api.example.com"]["token"]
+    claims = tokens.verify(token, keys, audience="api.example.com", now=protected.clock())
+    assert claims.binding == b64url_encode(bound).decode()
+    assert claims.thumbprint == key.public.kid
+    (request,) = protected.token_requests
+    old = protected.token("api.example.com", request=request, expires=protected.clock())
+    with pytest.raises(tokens.TokenError) as caught:
+        tokens.verify(
+            old, keys, audience="api.example.com", now=protected.clock(), leeway=dt.timedelta()
+        )
+    assert caught.value.reason == "expired"
+
+
+def test_it_gives_them_for_a_good_challenge_once(protected: DeliverySimulator) -> None:
+    key, other = PrivateKey.generate(), PrivateKey.generate()
+    answer = answered(protected, asking(key))
+    assert answer["tokens"] is None
+    challenge = answer["challenge"]
+    assert answered(protected, asking(other, challenge=challenge))["tokens"] is None
+    good = asking(key, challenge=challenge)
+    assert [*answered(protected, good)["tokens"]] == ["api.example.com"]
+    assert answered(protected, good)["tokens"] is None
+    assert len(protected.token_requests) == 1
+
+
+def test_it_sends_a_newer_config_along(protected: DeliverySimulator) -> None:
+    key = PrivateKey.generate()
+    assert answered(protected, asking(key, config_version=2))["config"].encode() == protected.config
+    protected.pin_sets["many"] = PinSet(tuple(Pin(bytes([n]) * 32) for n in range(256)) * 8)
+    protected.publish()
+    assert answered(protected, asking(key, config_version=2))["config"] is None
+
+
+def test_it_refuses_what_is_no_request_for_tokens(protected: DeliverySimulator) -> None:
+    key, other = PrivateKey.generate(), PrivateKey.generate()
+    forged = asking(key).rpartition(b".")[0] + b"." + asking(other).rpartition(b".")[2]
+    for body in (b"", b"{}", forged, asking(key, account="other")):
+        assert protected.post(TOKEN, {}, body)[0] == 400
+    assert protected.post("/v1/acme/reports", {}, b"{}")[0] == 202
+    assert protected.post("/v1/other/token", {}, asking(key))[0] == 404
+    assert protected.token_requests == []
+
+
+def test_it_gives_tokens_over_tls(protected: DeliverySimulator) -> None:
+    chain = make_chain(HOST)
+    protected.delivery_pins, protected.ca = (chain.pin,), chain.authority.pem
+    with RecordingServer(chain, respond=protected.respond, post=protected.post) as server:
+        protected.urls = (f"https://localhost:{server.port}",)
+        protected.publish()
+        with protected.client(fetcher=livepin.client.HTTPFetcher()) as pins:
+            assert pins.token("api.example.com").state is livepin.TokenState.SUCCESS
 
 
 # -- asserting ---------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from .errors import (
     RollbackError,
     StaleConfigError,
     StoreError,
+    TokenUnavailableError,
     UnlistedHostError,
     UnverifiedChainError,
     VerificationError,
@@ -32,7 +33,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .bootstrap import Bootstrap
-    from .client import Client, FileStore, PinnedContext, Status
+    from .client import Client, FileStore, PinnedContext, Status, Token, TokenState
     from .injection import inject
     from .pins import Pin, PinSet
 
@@ -47,6 +48,8 @@ _LATER = {
     "PinSet": "pins",
     "PinnedContext": "client",
     "Status": "client",
+    "Token": "client",
+    "TokenState": "client",
     "inject": "injection",
 }
 
@@ -75,6 +78,9 @@ __all__ = [
     "StaleConfigError",
     "Status",
     "StoreError",
+    "Token",
+    "TokenState",
+    "TokenUnavailableError",
     "UnlistedHostError",
     "UnverifiedChainError",
     "VerificationError",

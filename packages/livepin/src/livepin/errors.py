@@ -62,11 +62,34 @@ class RollbackError(VerificationError):
 
 
 class FetchError(LivepinError):
-    """A document could not be fetched: no network, no answer in time, too large, wrong status."""
+    """A document could not be fetched: no network, no answer in time, too large, wrong status.
+
+    `reached` tells whether there was a connection, over which something else came.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, reached: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.reached = reached
 
 
 class StoreError(LivepinError):
     """The stored state cannot be read or written."""
+
+
+class TokenUnavailableError(LivepinError):
+    """A request needs a token and there is none; nothing of it was sent.
+
+    `host` is the normalised name, `state` why: `no_network`, `untrusted_network` or `no_service`,
+    as in `TokenState`. Apps print such errors as text, so the text holds the hint too.
+    """
+
+    def __init__(self, message: str, *, host: str, state: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.host = host
+        self.state = state
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.hint}" if self.hint else super().__str__()
 
 
 class PinningError(LivepinError):

@@ -26,21 +26,25 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from . import tokens
+from . import jsontext, tokens
 from .bootstrap import Bootstrap
 from .certificates import spki_fingerprint
 from .client import Answer, Client, Request
 from .client.store import MemoryStore
 from .documents import Config, Delivery, Domain, Role, Root, config, root
-from .errors import FetchError
+from .documents.token_request import TokenRequest
+from .errors import FetchError, VerificationError
 from .hostnames import is_address
 from .jose import PrivateKey, b64url_encode, sign_compact, sign_general
-from .jsontext import dump
 from .pins import Pin, PinSet
 from .tokens import Algorithm, Claims, SigningKey
 
 PrivateTLSKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+HTTPAnswer = tuple[int, dict[str, str], bytes]
 UTC = dt.timezone.utc
+
+_BAD_REQUEST = 400, {"Content-Type": "application/problem+json"}, b"{}"
+_MOST_ALONG = 64 * 1024  # bytes of a config that comes with tokens
 
 
 class FakeClock:
@@ -242,7 +246,8 @@ class RecordingServer:
     """An HTTPS server on loopback that remembers every application byte it was sent.
 
     `respond` maps a request path and its headers to (status, headers, body); by default
-    everything is 200 with `ok`. Several connections are served at once.
+    everything is 200 with `ok`. `post` does so for POST requests, and gets the body too; without
+    it `respond` does. Several connections are served at once.
     """
 
     def __init__(
@@ -251,13 +256,15 @@ class RecordingServer:
         *,
         tls12: bool = False,
         port: int = 0,
-        respond: Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]] | None = None,
+        respond: Callable[[str, dict[str, str]], HTTPAnswer] | None = None,
+        post: Callable[[str, dict[str, str], bytes], HTTPAnswer] | None = None,
     ) -> None:
         self.context = server_context(chain, tls12=tls12)
         self.received = bytearray()
         self.handshakes = 0
         self.connections = 0
         self._respond = respond or (lambda _path, _headers: (200, {}, b"ok"))
+        self._post = post
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._serving: list[threading.Thread] = []
@@ -349,7 +356,12 @@ class RecordingServer:
             if not data:
                 return False
             missing -= len(data)
-        status, extra, body = self._respond(lines[0].split(" ")[1], headers)
+            rest += data
+        method, path, _ = lines[0].split(" ")
+        if method == "POST" and self._post is not None:
+            status, extra, body = self._post(path, headers, rest)
+        else:
+            status, extra, body = self._respond(path, headers)
         fields = {"Content-Length": str(len(body)), **extra}
         text = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         tls.sendall(f"HTTP/1.1 {status} X\r\n{text}\r\n".encode() + body)
@@ -385,8 +397,10 @@ def _shutdown(sock: socket.socket) -> None:
 class DeliverySimulator:
     """An account that signs real roots and configs, and answers as the delivery service does.
 
-    It is a `Fetcher` in memory; `respond` is the same for a `RecordingServer`, over real TLS.
-    `change` alters the next config and publishes it as a new version.
+    It is a `Fetcher` in memory; `respond` and `post` are the same for a `RecordingServer`, over
+    real TLS. `pin(host, ..., token=True)` makes a host ask for tokens: they are signed with
+    `token_key`, whose public half is in `jwks()`, and each request for them is checked as the
+    service does, its challenge too. `token_requests` holds those that were good.
     """
 
     account: str = "acme"
@@ -401,6 +415,12 @@ class DeliverySimulator:
 
     def __post_init__(self) -> None:
         self.keys = {role: PrivateKey.generate() for role in root.ROLES}
+        key = PrivateKey.generate()
+        self.token_key = SigningKey(key.public.kid, Algorithm.ES256, key)
+        self.token_header = tokens.HEADER
+        self.token_lives = 300  # seconds
+        self.token_requests: list[TokenRequest] = []
+        self._challenges: dict[str, str] = {}  # those that are open, with whose they are
         self.roots: dict[int, bytes] = {}
         self.fetched: list[str] = []
         self.version = 0
@@ -493,10 +513,83 @@ class DeliverySimulator:
             raise FetchError(f"{request.url}: no network")
         path = "/" + request.url.split("://", 1)[1].partition("/")[2]
         headers = {name.lower(): value for name, value in request.headers.items()}
-        status, _, body = self.respond(path, headers)
+        if request.body is None:
+            status, _, body = self.respond(path, headers)
+        else:
+            status, _, body = self.post(path, headers, request.body)
         return Answer(status=status, body=body)
 
-    def respond(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+    def jwks(self) -> bytes:
+        """Return the JWK Set with which a backend verifies the tokens."""
+        return tokens.jwks([self.token_key.public()])
+
+    def post(self, path: str, headers: dict[str, str], body: bytes) -> HTTPAnswer:
+        """Answer a POST as the delivery service does: a report, or a request for tokens."""
+        if path != f"/v1/{self.account}/token":
+            return self.respond(path, headers)
+        try:
+            request = TokenRequest.read(body)
+        except VerificationError:
+            return _BAD_REQUEST
+        if request.account != self.account:
+            return _BAD_REQUEST
+        issued = self._issued(request) if self._is_spent_now(request) else None
+        challenge = secrets.token_urlsafe(32)
+        self._challenges[challenge] = request.key.kid
+        answer = {
+            "challenge": challenge,
+            "tokens": issued,
+            "newest": {"root_version": self.root_version, "version": self.version},
+            "config": self._newer_than(request),
+            "override": None,
+        }
+        return 200, {"Content-Type": "application/json"}, jsontext.dump(answer)
+
+    def _is_spent_now(self, request: TokenRequest) -> bool:
+        """Tell whether the challenge was good; it is not any more."""
+        found = self._challenges.get(request.challenge or "")
+        if found != request.key.kid:
+            return False
+        self._challenges.pop(request.challenge or "")
+        return True
+
+    def _issued(self, request: TokenRequest) -> dict[str, Any]:
+        self.token_requests.append(request)
+        newest = self.document()
+        return {
+            host: {
+                "header": self.token_header,
+                "token": self.token(host, request=request),
+                "lives": self.token_lives,
+            }
+            for host in request.hosts
+            if (domain := newest.lookup(host)) is not None and domain.token
+        }
+
+    def token(self, host: str, *, request: TokenRequest, **changes: Any) -> str:
+        """Return a token for what was asked for, with some claims changed."""
+        now, bound = self.clock(), request.hosts.get(host)
+        claims = Claims(
+            issuer=f"{self.urls[0]}/v1/{self.account}",
+            app=request.app,
+            audience=host,
+            issued=now - tokens.EARLY,
+            expires=now + dt.timedelta(seconds=self.token_lives) - tokens.EARLY,
+            id=secrets.token_urlsafe(16),
+            installation=tokens.installation_id(self.account, request.key.kid),
+            thumbprint=request.key.kid,
+            config_version=self.version,
+            binding=None if bound is None else b64url_encode(bound).decode(),
+        )
+        return tokens.issue(replace(claims, **changes), self.token_key)
+
+    def _newer_than(self, request: TokenRequest) -> str | None:
+        held = request.root_version, request.config_version
+        if (self.root_version, self.version) <= held or len(self.config) > _MOST_ALONG:
+            return None
+        return self.config.decode()
+
+    def respond(self, path: str, headers: dict[str, str]) -> HTTPAnswer:
         """Answer a path as the delivery service does."""
         base = f"/v1/{self.account}"
         if path == f"{base}/config/{self.stream}":
@@ -507,6 +600,8 @@ class DeliverySimulator:
         for version, raw in self.roots.items():
             if path == f"{base}/root/{version}":
                 return 200, {"Content-Type": "application/jose+json"}, raw
+        if path == f"{base}/jwks.json":
+            return 200, {"Content-Type": "application/jwk-set+json"}, self.jwks()
         if path == f"{base}/reports":
             return 202, {}, b""
         return 404, {"Content-Type": "application/problem+json"}, b"{}"
@@ -600,7 +695,7 @@ class TokenIssuer:
             "iat": int(self.clock().timestamp()),
             "ath": tokens.binding(token.encode()),
         }
-        data = b64url_encode(dump(header)) + b"." + b64url_encode(dump(payload | changes))
+        data = b64url_encode(jsontext.dump(header)) + b"." + b64url_encode(jsontext.dump(payload | changes))
         return (data + b"." + b64url_encode(self.installation.sign(data))).decode()
 
 

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from livepin.client import Client
+from livepin import tokens
+from livepin.client import Answer, Client, Request
 from livepin.client.context import Judging, PinnedObject, PinnedSocket
 from livepin.documents import Mode
 from livepin.errors import (
     CleartextError,
+    FetchError,
     PinMismatchError,
+    TokenUnavailableError,
     UnlistedHostError,
     UnverifiedChainError,
     find,
@@ -41,6 +44,7 @@ CASES = {
     "downgrade": "would follow redirects to cleartext",
     "cleartext": "would send requests without TLS",
     "proxy": "tunnels through proxies",
+    "tokens": "adds tokens to requests",
 }
 
 
@@ -97,6 +101,13 @@ class Http:
                 return list(pool.map(self.get, urls))
         found = self._run(_gathered(self._driver.request, urls))
         return [status for status, _ in found]
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Call on the event loop once it runs, or at once where there is none."""
+        if self._loop is None:
+            call()
+        else:
+            self._loop.call_later(0.05, call)
 
     def see_change(self) -> None:
         """Wait until the library has seen that connections were cut, where that takes a while."""
@@ -559,3 +570,169 @@ def test_a_request_through_a_proxy_is_healed(
     threading.Timer(0.3, simulator.pin, (FAR, other.pin)).start()
     with Http(driver, pins, proxy=tunnel.url) as http:
         assert http.get(url_of(rotated, FAR)) == 200
+
+
+# -- tokens ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def protected(simulator: DeliverySimulator, chain: Chain) -> DeliverySimulator:
+    """An account with a host that asks for tokens, and one that does not."""
+    simulator.pin(HOST, chain.pin, token=True)
+    simulator.pin(ELSEWHERE, chain.pin)
+    return simulator
+
+
+def sent(server: RecordingServer, name: str = tokens.HEADER) -> list[str]:
+    """Return the values of a header field that a server was sent."""
+    if hasattr(server, "backend"):
+        return [value for each, value in server.backend.fields if each == name.lower()]
+    head = bytes(server.received).partition(b"\r\n\r\n")[0].decode("latin-1")
+    lines = [line.partition(": ") for line in head.split("\r\n")]
+    return [value for each, _, value in lines if each.lower() == name.lower()]
+
+
+@every("tokens")
+def test_a_token_goes_to_the_host_that_asks_for_one(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    """In place of what the app may have put there."""
+    good = server(chain)
+    with protected.client(ca=authority.pem) as pins, Http(driver, pins) as http:
+        assert http.get(url_of(good), headers={"LIVEPIN-TOKEN": "smuggled", "X-Own": "1"}) == 200
+        (token,) = sent(good)
+        assert token == pins.token(HOST).value
+    keys = tokens.parse_jwks(protected.jwks())
+    tokens.verify(token, keys, audience=HOST, now=protected.clock())
+    assert sent(good, "x-own") == ["1"]
+
+
+@every("tokens")
+def test_a_host_that_asks_for_no_token_gets_none(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    """Not that of another host either, which the app may have put there."""
+    good = server(chain)
+    with protected.client(ca=authority.pem) as pins, Http(driver, pins) as http:
+        own = {"X-Own": "1", "X-Stray": pins.token(HOST).value}
+        assert http.get(url_of(good, ELSEWHERE), headers=own) == 200
+    assert (sent(good), sent(good, "x-stray"), sent(good, "x-own")) == ([], [], ["1"])
+
+
+@every("tokens", "redirect")
+@pytest.mark.parametrize("kind", ["listed", "unlisted", "protected"])
+def test_a_redirect_elsewhere_takes_no_token_along(
+    protected: DeliverySimulator,
+    authority: Authority,
+    chain: Chain,
+    driver: Any,
+    server: Any,
+    kind: str,
+) -> None:
+    if kind == "unlisted":
+        del protected.domains[ELSEWHERE], protected.pin_sets[ELSEWHERE]
+        protected.publish()
+    if kind == "protected":
+        protected.pin(ELSEWHERE, chain.pin, token=True)
+    other = server(chain)
+    elsewhere = url_of(other, ELSEWHERE).replace("https", getattr(driver, "scheme", "https"))
+    good = server(chain, respond=lambda *_: (302, {"Location": elsewhere}, b""))
+    with protected.client(ca=authority.pem) as pins, Http(driver, pins) as http:
+        assert http.get(url_of(good), redirects=True) == 200
+        assert sent(good) == [pins.token(HOST).value]
+        own = [pins.token(ELSEWHERE).value] if kind == "protected" else []
+    assert sent(other) == own
+
+
+@every("tokens", "redirect", "downgrade")
+def test_a_redirect_to_cleartext_takes_no_token_along(
+    protected: DeliverySimulator,
+    authority: Authority,
+    chain: Chain,
+    driver: Any,
+    server: Any,
+    plain_server: Any,
+) -> None:
+    del protected.domains[ELSEWHERE], protected.pin_sets[ELSEWHERE]
+    protected.publish()
+    other = plain_server(lambda *_: (200, {}, b"ok"))
+    good = server(chain, respond=lambda *_: (302, {"Location": other.url}, b""))
+    with protected.client(ca=authority.pem) as pins, Http(driver, pins) as http:
+        token = pins.token(HOST).value
+        assert http.get(url_of(good), redirects=True, headers={"X-Own": token}) == 200
+    ((_, _, headers),) = other.requests
+    assert token not in headers.values()
+
+
+@every("tokens")
+def test_without_a_token_nothing_is_sent(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    good = server(chain)
+    with protected.client(ca=authority.pem) as pins, Http(driver, pins) as http:
+        protected.reachable = False
+        with pytest.raises(driver.refused) as caught:
+            http.request("POST", url_of(good), parts=(b"card=4111",))
+    error = find(caught.value)
+    assert isinstance(error, TokenUnavailableError)
+    assert (error.host, error.state) == (HOST, "no_network")
+    assert silent(good)
+
+
+@every("tokens")
+def test_an_app_can_choose_to_send_without_a_token(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    good = server(chain)
+    with protected.client(ca=authority.pem, without_token="send") as pins:
+        protected.reachable = False
+        with Http(driver, pins) as http:
+            assert http.get(url_of(good)) == 200
+    assert sent(good) == []
+
+
+@every("tokens")
+def test_a_token_is_bound_to_what_the_request_carries(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    keys, found = tokens.parse_jwks(protected.jwks()), []
+    with protected.client(ca=authority.pem, bind="Authorization") as pins:
+        for user in ("Bearer one", "Bearer two"):
+            good = server(chain)
+            with Http(driver, pins) as http:
+                assert http.get(url_of(good), headers={"Authorization": user}) == 200
+            found += sent(good)
+            tokens.verify(
+                found[-1], keys, audience=HOST, now=protected.clock(), bound_to=user.encode()
+            )
+    assert len({*found}) == 2
+
+
+@every("tokens")
+def test_many_at_once_wait_for_one_fetch(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    good = server(chain)
+    with protected.client(ca=authority.pem) as pins, Http(driver, pins) as http:
+        assert http.get_all([url_of(good)] * 20) == [200] * 20
+    assert len(protected.token_requests) == 1
+
+
+@every("tokens")
+def test_an_event_loop_goes_on_while_a_token_is_fetched(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    """The service answers when the loop has turned; other libraries may wait in their thread."""
+    turned = threading.Event()
+
+    class Slow:
+        def fetch(self, request: Request) -> Answer:
+            if request.body is not None and not turned.wait(8):
+                raise FetchError("the loop was blocked")
+            return protected.fetch(request)
+
+    good = server(chain)
+    with protected.client(ca=authority.pem, fetcher=Slow()) as pins, Http(driver, pins) as http:
+        http.later(turned.set)
+        assert http.get(url_of(good)) == 200
+    assert len(sent(good)) == 1

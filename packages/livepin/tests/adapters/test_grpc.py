@@ -23,7 +23,13 @@ from typing import Any
 
 import pytest
 from livepin.client import Client, threads
-from livepin.errors import ConfigurationError, MalformedError, PinMismatchError, find
+from livepin.errors import (
+    ConfigurationError,
+    MalformedError,
+    PinMismatchError,
+    TokenUnavailableError,
+    find,
+)
 from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
 grpc = pytest.importorskip("grpc", reason="the livepin wheel alone brings no grpcio")
@@ -823,3 +829,56 @@ def test_the_context_of_other_libraries_offers_no_http2(
     sock = socket.create_connection(("127.0.0.1", found.port), timeout=10)
     with pins.context().wrap_socket(sock, server_hostname=HOST) as tls:
         assert tls.selected_alpn_protocol() is None
+
+
+# -- tokens ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def protected(simulator: DeliverySimulator, chain: Chain, pins: Client) -> Client:
+    """A client whose host asks for tokens."""
+    simulator.pin(HOST, chain.pin, token=True)
+    pins.refresh()
+    return pins
+
+
+def tokens_of(server: Any) -> list[str]:
+    return [value for name, value in server.backend.fields if name == "livepin-token"]
+
+
+@EACH_CALL
+def test_each_kind_of_call_has_a_token(
+    protected: Client, dial: Any, server: Any, chain: Chain, call: Any
+) -> None:
+    good = server(chain)
+    assert call(dial(good)) == b"abc"
+    assert tokens_of(good) == [protected.token(HOST).value]
+
+
+@EACH_ASYNC_CALL
+def test_each_kind_of_call_on_asyncio_has_a_token(
+    protected: Client, server: Any, chain: Chain, call: Any
+) -> None:
+    good = server(chain)
+    assert on_asyncio(protected, good, call) == b"abc"
+    assert tokens_of(good) == [protected.token(HOST).value]
+
+
+@EACH_CALL
+def test_each_kind_of_call_names_the_reason_why_there_is_no_token(
+    protected: Client, simulator: DeliverySimulator, dial: Any, server: Any, chain: Chain, call: Any
+) -> None:
+    good, simulator.reachable = server(chain), False
+    with pytest.raises(TokenUnavailableError):
+        call(dial(good))
+    assert good.requests == 0
+
+
+@EACH_ASYNC_CALL
+def test_each_kind_of_call_on_asyncio_names_it_too(
+    protected: Client, simulator: DeliverySimulator, server: Any, chain: Chain, call: Any
+) -> None:
+    good, simulator.reachable = server(chain), False
+    with pytest.raises(TokenUnavailableError):
+        on_asyncio(protected, good, call)
+    assert good.requests == 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from livepin.client import Client
 from livepin.errors import ConfigurationError, find
-from livepin.testing import Chain, DeliverySimulator, RecordingServer, make_chain
+from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer, make_chain
 
 httpx = pytest.importorskip("httpx", reason="the livepin wheel alone brings no httpx")
 adapter = pytest.importorskip("livepin.adapters.httpx")
@@ -177,3 +177,20 @@ def test_a_listed_host_is_not_verified_under_another_name(
             http.get(url, extensions={"sni_hostname": name})
         assert isinstance(find(caught.value), ConfigurationError)
     assert silent(server)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_the_request_that_an_app_is_shown_has_no_token(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, serve: Any, kind: str
+) -> None:
+    """It ends in logs. A streamed body is sent from it all the same."""
+    simulator.pin(HOST, chain.pin, token=True)
+    good = serve(chain)
+    with simulator.client(ca=authority.pem) as pins, Http(pins, kind) as http:
+        answer = http.request(
+            "POST", f"https://{HOST}:{good.port}/", content=http.body(b"one-", b"two")
+        )
+        token = pins.token(HOST).value
+    assert token.encode() in bytes(good.received)
+    assert b"one-" in bytes(good.received)
+    assert token not in answer.request.headers.values()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from livepin.client import Client
 from livepin.errors import CleartextError, ConfigurationError, PinMismatchError, find
-from livepin.testing import Chain, RecordingServer
+from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
 requests = pytest.importorskip("requests", reason="the livepin wheel alone brings no requests")
 adapter = pytest.importorskip("livepin.adapters.requests")
@@ -155,3 +155,16 @@ def test_an_adapter_cannot_be_pickled(pins: Client) -> None:
     """A copy would have no pins."""
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(adapter.PinnedAdapter(pins))
+
+
+def test_the_request_that_an_app_is_shown_has_no_token(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, serve: Any
+) -> None:
+    """It ends in logs; and it is what a digest authentication sends again."""
+    simulator.pin(HOST, chain.pin, token=True)
+    good = serve(chain)
+    with simulator.client(ca=authority.pem) as pins, adapter.session(pins) as http:
+        answer = http.get(f"https://{HOST}:{good.port}/", timeout=10)
+        token = pins.token(HOST).value
+    assert token.encode() in bytes(good.received)
+    assert token not in answer.request.headers.values()

@@ -153,3 +153,41 @@ def test_an_unlisted_host_may_speak_cleartext(simulator: DeliverySimulator, tunn
     with simulator.client() as pins, pytest.raises(urllib.error.HTTPError, match="501") as caught:
         stdlib.opener(pins).open(tunnel.url, timeout=10)
     caught.value.close()
+
+
+def test_each_request_of_a_kept_connection_has_its_token(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, serve: Any
+) -> None:
+    """The one of its moment: the last has ended."""
+    simulator.pin(HOST, chain.pin, token=True)
+    simulator.token_lives = 5
+    good = serve(chain)
+    with simulator.client(ca=authority.pem) as pins:
+        connection = stdlib.https_connection(pins, HOST, good.port)
+        for _ in range(2):
+            connection.request("POST", "/", b"x", {"X-Own": "1"})
+            assert connection.getresponse().read() == b"ok"
+        connection.close()
+    good.wait_closed()
+    heads = bytes(good.received).decode().split("POST / ")[1:]
+    found = [line for head in heads for line in head.split("\r\n") if "Livepin-Token" in line]
+    assert len({*found}) == 2
+    assert good.connections == 1
+    assert bytes(good.received).count(b"X-Own: 1") == 2
+
+
+def test_a_connection_through_a_tunnel_has_the_token_of_its_end(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, serve: Any, tunnel: Any
+) -> None:
+    simulator.pin("api.example.com", chain.pin, token=True)
+    good = serve(chain)
+    host, port = tunnel.url.removeprefix("http://").split(":")
+    with simulator.client(ca=authority.pem) as pins:
+        connection = stdlib.https_connection(pins, host, int(port))
+        connection.set_tunnel("api.example.com", good.port)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"ok"
+        connection.close()
+        token = pins.token("api.example.com").value
+    assert f"Livepin-Token: {token}\r\n".encode() in bytes(good.received)
+    assert len(tunnel.asked) == 1

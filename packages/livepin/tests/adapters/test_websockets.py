@@ -566,3 +566,31 @@ def test_a_connection_that_cannot_be_made_stays_such_an_error(
     with pytest.raises(OSError) as caught:
         talk(kind, pins, f"wss://{HOST}:{server.port}/")
     assert find(caught.value) is None
+
+
+@KINDS
+def test_a_token_is_bound_to_the_user_of_the_uri(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, serve: Any, kind: str
+) -> None:
+    """The library makes a field of the user by itself, beside those of the app."""
+    simulator.pin(HOST, chain.pin, token=True)
+    server = serve(chain, respond=lambda *_: (403, {}, b""))
+    with simulator.client(ca=authority.pem, bind="Authorization") as pins:
+        uri = f"wss://user:pass@{HOST}:{server.port}/"
+        with pytest.raises(websockets.InvalidStatus):
+            _open(pins, uri, kind)
+        token = pins.token(HOST, "Basic dXNlcjpwYXNz").value
+    received = bytes(server.received).decode()
+    assert f"Livepin-Token: {token}\r\n" in received
+    assert received.count("Authorization: Basic dXNlcjpwYXNz\r\n") == 1
+
+
+def _open(pins: Client, uri: str, kind: str) -> None:
+    if kind == "sync":
+        adapter.sync_connect(pins, uri, proxy=None)
+    else:
+        asyncio.run(_connect(pins, uri))
+
+
+async def _connect(pins: Client, uri: str) -> None:
+    await adapter.connect(pins, uri, proxy=None)

@@ -4,7 +4,8 @@
 
 Everything that a session does goes through its connector: redirects, WebSockets, proxies, also
 those of the environment (`trust_env=True`). `ssl=` of a request or of the connector is refused,
-as it would take the place of the pinned context.
+as it would take the place of the pinned context. Requests to hosts that ask for tokens get one;
+where there is none, they fail by `ClientConnectionError`.
 
 Not covered: other connectors (`UnixConnector`), and sessions made without this one. The TLS
 connection to a proxy whose URL is https is judged like any other, so with `unlisted="refuse"` the
@@ -19,10 +20,17 @@ import aiohttp
 
 from livepin.client import Client
 from livepin.client.connections import PinnedObject
-from livepin.errors import CleartextError, ConfigurationError, PinMismatchError, find
+from livepin.errors import (
+    CleartextError,
+    ConfigurationError,
+    PinMismatchError,
+    TokenUnavailableError,
+    find,
+)
 
 from .cleartext import check_cleartext
 from .server_names import check_server_name
+from .token_field import awith_token
 
 _OWN = "ssl", "ssl_context", "verify_ssl", "fingerprint"
 
@@ -51,6 +59,7 @@ class PinnedConnector(aiohttp.TCPConnector):
         After an emergency certificate change it waits, off the event loop, for newer pins.
         """
         self._check(req)
+        await self._add_token(req)
         try:
             return await self._current(req, *args, **kwargs)
         except aiohttp.ClientConnectorError as exc:
@@ -59,6 +68,17 @@ class PinnedConnector(aiohttp.TCPConnector):
             if not isinstance(error, PinMismatchError) or not await self._pins.aheal(error):
                 raise
             return await self._current(req, *args, **kwargs)
+
+    async def _add_token(self, req: Any) -> None:
+        """Add the token of this hop: each has a request of its own."""
+        host = req.url.raw_host or ""
+        try:
+            fields = await awith_token(self._pins, req.url.scheme, host, req.headers.items())
+        except TokenUnavailableError as exc:
+            raise aiohttp.ClientConnectionError(str(exc)) from exc
+        if fields is not None:
+            req.headers.clear()
+            req.headers.extend(fields)
 
     async def _current(self, req: Any, *args: Any, **kwargs: Any) -> Any:
         """Take connections until one is right: a pool may not know yet that one was cut."""

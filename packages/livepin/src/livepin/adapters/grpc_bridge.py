@@ -52,7 +52,7 @@ class Bridge:
         if not hasattr(socket, "AF_UNIX"):
             raise ConfigurationError("gRPC is pinned over Unix sockets, and this system has none")
         host, self._port = _host_and_port(target, 443)
-        self._host = normalise(host)
+        self.host = normalise(host)
         self._proxy = None if proxy is None else _proxy(proxy)
         self._pins = pins
         self._context = pins.context(alpn=("h2",))
@@ -187,22 +187,22 @@ class Bridge:
             return await self._open()
 
     async def _open(self) -> _Streams:
-        where: dict[str, Any] = {"host": self._host, "port": self._port}
+        where: dict[str, Any] = {"host": self.host, "port": self._port}
         if self._proxy is not None:
             where = {"sock": await self._tunnel(*self._proxy)}
         reader, writer = await asyncio.open_connection(
-            **where, ssl=self._context, server_hostname=self._host, limit=_CHUNK
+            **where, ssl=self._context, server_hostname=self.host, limit=_CHUNK
         )
         connection = writer.get_extra_info("ssl_object")
         if not isinstance(connection, PinnedObject) or connection.selected_alpn_protocol() != "h2":
             writer.transport.abort()
-            raise ConnectionError(f"{self._host} does not speak HTTP/2")
+            raise ConnectionError(f"{self.host} does not speak HTTP/2")
         connection.attach(writer.get_extra_info("socket"))
         return reader, writer
 
     async def _tunnel(self, host: str, port: int) -> socket.socket:
         loop = asyncio.get_running_loop()
-        wanted = f"[{self._host}]" if ":" in self._host else self._host
+        wanted = f"[{self.host}]" if ":" in self.host else self.host
         wanted = f"{wanted}:{self._port}"
         sock = await _connected(host, port)
         try:

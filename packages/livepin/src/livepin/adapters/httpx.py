@@ -3,8 +3,10 @@
     with httpx.Client(transport=PinnedTransport(pins)) as http: ...
 
 Pass a proxy to the transport, not to `httpx.Client`: httpx gives proxies that it is told about
-itself a TLS context of its own. Not covered: `trust_env` proxies, for the same reason httpx
-ignores them when a transport is given.
+itself a TLS context of its own. Requests to hosts that ask for tokens get one, which
+`response.request` does not show; where there is none, they fail by `ConnectError`.
+
+Not covered: `trust_env` proxies, for the same reason httpx ignores them when a transport is given.
 """
 
 from __future__ import annotations
@@ -15,10 +17,17 @@ import httpx
 
 from livepin.client import Client
 from livepin.client.connections import PinnedObject
-from livepin.errors import CleartextError, ConfigurationError, PinMismatchError, find
+from livepin.errors import (
+    CleartextError,
+    ConfigurationError,
+    PinMismatchError,
+    TokenUnavailableError,
+    find,
+)
 
 from .cleartext import check_cleartext
 from .server_names import check_server_name
+from .token_field import Fields, awith_token, with_token
 
 
 class PinnedTransport(httpx.HTTPTransport):
@@ -29,9 +38,13 @@ class PinnedTransport(httpx.HTTPTransport):
         self._pins = pins
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; cleartext to a listed host is refused."""
+        """Send a request, with its token; cleartext to a listed host is refused."""
         _check(self._pins, request)
-        return super().handle_request(request)
+        try:
+            fields = with_token(self._pins, *_hop(request))
+        except TokenUnavailableError as exc:
+            raise httpx.ConnectError(str(exc), request=request) from exc
+        return super().handle_request(_copy(request, fields))
 
 
 class AsyncPinnedTransport(httpx.AsyncHTTPTransport):
@@ -45,6 +58,11 @@ class AsyncPinnedTransport(httpx.AsyncHTTPTransport):
         """Send a request; after an emergency certificate change, once more with newer pins."""
         _check(self._pins, request)
         try:
+            fields = await awith_token(self._pins, *_hop(request))
+        except TokenUnavailableError as exc:
+            raise httpx.ConnectError(str(exc), request=request) from exc
+        request = _copy(request, fields)
+        try:
             response = await super().handle_async_request(request)
         except httpx.ConnectError as exc:
             # The handshake failed, so nothing of the request was sent or read.
@@ -54,6 +72,24 @@ class AsyncPinnedTransport(httpx.AsyncHTTPTransport):
             response = await super().handle_async_request(request)
         _attach(response)
         return response
+
+
+def _hop(request: httpx.Request) -> tuple[str, str, Fields]:
+    fields = [(name.decode("latin-1"), value) for name, value in request.headers.raw]
+    return request.url.scheme, request.url.host, fields
+
+
+def _copy(request: httpx.Request, fields: Fields | None) -> httpx.Request:
+    # The client makes redirects from the request that it gave, and shows that.
+    if fields is None:
+        return request
+    return httpx.Request(
+        request.method,
+        request.url,
+        headers=fields,
+        stream=request.stream,
+        extensions=request.extensions,
+    )
 
 
 def _attach(response: httpx.Response) -> None:

@@ -5,7 +5,8 @@
 `verify=False` is refused. A bundle of authorities (`verify="ca.pem"`, `Session.verify`,
 `REQUESTS_CA_BUNDLE`) is not read: a private CA goes into `Client(ca=...)`. Proxies, those of the
 environment too, are tunnelled through, and SOCKS proxies as well; behind an `https:` proxy, where
-TLS runs within TLS, a mismatch does not wait for newer pins.
+TLS runs within TLS, a mismatch does not wait for newer pins. Requests to hosts that ask for tokens
+get one; where there is none, they fail by `ConnectionError`.
 
 Not covered: `requests.get` and its like, which make a session of their own; an adapter that is
 mounted for a longer prefix; cleartext, where `PinnedAdapter` is mounted for `https://` alone.
@@ -17,13 +18,16 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import InvalidSchema, SSLError
+from requests.structures import CaseInsensitiveDict
 from urllib3.util import parse_url
 
 from livepin.client import Client, PinnedContext
-from livepin.errors import CleartextError, ConfigurationError
+from livepin.errors import CleartextError, ConfigurationError, TokenUnavailableError
 
 from .cleartext import check_cleartext
+from .token_field import Fields, with_token
 
 
 def session(pins: Client, **options: Any) -> requests.Session:
@@ -63,13 +67,21 @@ class PinnedAdapter(HTTPAdapter):
         Raises:
             InvalidSchema: without TLS, to a host that the config lists.
             SSLError: refused by pins or by `verify=False`.
+            ConnectionError: the host asks for a token and there is none.
         """
         parts = parse_url(request.url or "")
+        scheme, host = parts.scheme or "", (parts.host or "").strip("[]")
         try:
-            check_cleartext(self._pins, parts.scheme or "", (parts.host or "").strip("[]"))
+            check_cleartext(self._pins, scheme, host)
+            fields = with_token(self._pins, scheme, host, (request.headers or {}).items())
         except CleartextError as exc:
             raise InvalidSchema(str(exc), request=request) from exc
-        return super().send(request, *args, **options)
+        except TokenUnavailableError as exc:
+            raise NoConnection(str(exc), request=request) from exc
+        sent = request if fields is None else _copy(request, fields)
+        response = super().send(sent, *args, **options)
+        response.request = request  # a request that is tried again is made from it
+        return response
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -82,6 +94,12 @@ class PinnedAdapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave verification to the pinned context."""
         _check(verify, cert)
+
+
+def _copy(request: requests.PreparedRequest, fields: Fields) -> requests.PreparedRequest:
+    found = request.copy()
+    found.headers = CaseInsensitiveDict(fields)
+    return found
 
 
 def _context(pins: Client) -> PinnedContext:

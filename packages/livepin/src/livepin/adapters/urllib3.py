@@ -9,6 +9,8 @@ given; Livepin has them. A refused connection is tried again as often as `retrie
 times, unless told otherwise), and each time stopped before the first byte of the request. Behind
 an `https:` proxy, where TLS runs within TLS, a mismatch does not wait for newer pins.
 
+Requests to hosts that ask for tokens get one; where there is none, they fail by `HTTPError`.
+
 Not covered: the functions and pools of urllib3 that are made without these managers
 (`urllib3.request`, `HTTPSConnectionPool`), `urllib3.contrib.pyopenssl`, and SOCKS: there
 `SOCKSProxyManager(url, ssl_context=pins.context(alpn=("http/1.1",)))` pins, and cleartext is up to
@@ -17,21 +19,24 @@ you.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import urllib3
-from urllib3.exceptions import LocationValueError
+from urllib3.exceptions import HTTPError, LocationValueError
 
 from livepin.client import Client, PinnedContext
-from livepin.errors import CleartextError, ConfigurationError
+from livepin.errors import CleartextError, ConfigurationError, TokenUnavailableError
 
 from .cleartext import check_cleartext
+from .token_field import with_token
 
 if TYPE_CHECKING:
     _Manager = urllib3.PoolManager
+    _Pool = urllib3.HTTPConnectionPool
 else:
-    _Manager = object
+    _Manager = _Pool = object
 
 # Each could name other authorities, another host, or no verification at all.
 _TLS = (
@@ -52,10 +57,48 @@ _TLS = (
 )
 
 
+class _WithTokens(_Pool):
+    """A pool whose requests have the token of its host; the manager's own have none.
+
+    So what the manager makes a redirect from has none either.
+    """
+
+    def __init__(self, pins: Client, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._pins = pins
+
+    def urlopen(
+        self, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kw: Any
+    ) -> Any:
+        """Send a request, with its token."""
+        held = self.headers if headers is None else headers
+        try:
+            fields = with_token(self._pins, self.scheme or "", self.host or "", held.items())
+        except TokenUnavailableError as exc:
+            raise HTTPError(str(exc)) from exc
+        if fields is not None:
+            headers = urllib3.HTTPHeaderDict(fields)
+        return super().urlopen(method, url, body, headers, *args, **kw)
+
+
+class _Plain(_WithTokens, urllib3.HTTPConnectionPool):
+    pass
+
+
+class _Tls(_WithTokens, urllib3.HTTPSConnectionPool):
+    pass
+
+
 class _Pinned(_Manager):
     """What both managers add to urllib3's own."""
 
     _pins: Client
+
+    def _with_tokens(self) -> None:
+        pools = {"http": _Plain, "https": _Tls}
+        self.pool_classes_by_scheme: Any = {
+            scheme: functools.partial(kind, self._pins) for scheme, kind in pools.items()
+        }
 
     def connection_from_host(
         self,
@@ -95,6 +138,7 @@ class PinnedPoolManager(_Pinned, urllib3.PoolManager):
         _refuse_tls_settings(options)
         self._pins = pins
         super().__init__(num_pools, **options)
+        self._with_tokens()
 
 
 class PinnedProxyManager(_Pinned, urllib3.ProxyManager):
@@ -118,6 +162,7 @@ class PinnedProxyManager(_Pinned, urllib3.ProxyManager):
         self._pins = pins
         options.setdefault("proxy_ssl_context", _context(pins))
         super().__init__(proxy_url, **options)
+        self._with_tokens()
 
 
 def _context(pins: Client) -> PinnedContext:

@@ -8,6 +8,9 @@ before its opening handshake is sent, also after a redirect. When its pin goes, 
 is closed; reconnecting with `async for websocket in connect(...)` is judged anew. The library goes
 on trying after a mismatch, as after any error of a network: nothing is sent, the log tells.
 
+The opening handshake with a host that asks for tokens has one; where there is none, it fails by
+`ConnectionError`. `additional_headers` may hold what it is bound to, and so may the user of a URI.
+
 Not covered: `websockets.connect` and the other functions of the library itself, its trio and its
 legacy client, and the TLS connection to a proxy whose URL is https (what goes through it is). A
 redirect from ws to wss is refused: begin with wss. The wait for newer pins, five seconds at most,
@@ -25,15 +28,18 @@ from typing import Any, TypeVar
 
 import websockets.asyncio.client
 import websockets.sync.client
+from websockets.datastructures import Headers, HeadersLike
 from websockets.exceptions import InvalidURI
+from websockets.headers import build_authorization_basic
 from websockets.uri import WebSocketURI, parse_uri
 
 from livepin.client import Client
 from livepin.client.connections import PinnedObject, PinnedSocket
-from livepin.errors import CleartextError, PinMismatchError, find
+from livepin.errors import CleartextError, PinMismatchError, TokenUnavailableError, find
 
 from .cleartext import check_cleartext
 from .server_names import check_server_name
+from .token_field import Fields, awith_token, with_token
 
 _T = TypeVar("_T")
 # Not epoll, which says nothing of a socket that another thread closes, and waits for ever.
@@ -93,13 +99,21 @@ class _AsyncConnection(websockets.asyncio.client.ClientConnection):
         super().__init__(*args, **kwargs)
         self._pins = pins
 
-    async def handshake(self, *args: Any, **kwargs: Any) -> None:
+    async def handshake(
+        self, additional_headers: HeadersLike | None = None, *args: Any, **kwargs: Any
+    ) -> None:
         """Send the opening handshake, where it may be sent."""
         found = self.transport.get_extra_info("ssl_object")
-        _check(self._pins, self.protocol.uri, found)
+        uri = self.protocol.uri
+        _check(self._pins, uri, found)
         if found is not None:
             found.attach(self.transport.get_extra_info("socket"))
-        await super().handshake(*args, **kwargs)
+        own = None if additional_headers is None else Headers(additional_headers)
+        try:
+            fields = await awith_token(self._pins, *_hop(uri), _fields(uri, own))
+        except TokenUnavailableError as exc:
+            raise ConnectionError(str(exc)) from exc
+        await super().handshake(_headers(uri, own, fields), *args, **kwargs)
 
 
 class _SyncConnection(websockets.sync.client.ClientConnection):
@@ -110,6 +124,19 @@ class _SyncConnection(websockets.sync.client.ClientConnection):
         if isinstance(sock, PinnedSocket):
             sock = _InTurns(sock)
         super().__init__(sock, protocol, **kwargs)
+        self._pins = pins
+
+    def handshake(
+        self, additional_headers: HeadersLike | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """Send the opening handshake, with its token."""
+        uri = self.protocol.uri
+        own = None if additional_headers is None else Headers(additional_headers)
+        try:
+            fields = with_token(self._pins, *_hop(uri), _fields(uri, own))
+        except TokenUnavailableError as exc:
+            raise ConnectionError(str(exc)) from exc
+        super().handshake(_headers(uri, own, fields), *args, **kwargs)
 
 
 class _InTurns:
@@ -162,6 +189,29 @@ class _InTurns:
                 waiting.register(self._sock, wanted)
                 if not waiting.select(self._timeout):
                     raise TimeoutError("the peer neither sends nor takes anything")
+
+
+def _hop(uri: WebSocketURI) -> tuple[str, str]:
+    return "wss" if uri.secure else "ws", uri.host
+
+
+def _fields(uri: WebSocketURI, own: Headers | None) -> Fields:
+    """Return the fields that will be sent: the app's, and that of the user of a URI."""
+    return [*_of_user(uri), *(() if own is None else own.raw_items())]
+
+
+def _headers(uri: WebSocketURI, own: Headers | None, fields: Fields | None) -> HeadersLike | None:
+    """Return the fields to be sent besides the library's own."""
+    if fields is None:
+        return own
+    return [each for each in fields if each not in _of_user(uri)]
+
+
+def _of_user(uri: WebSocketURI) -> Fields:
+    """Return the field that the library makes by itself of the user of a URI."""
+    if uri.user_info is None:
+        return []
+    return [("Authorization", build_authorization_basic(*uri.user_info))]
 
 
 def _own_options(

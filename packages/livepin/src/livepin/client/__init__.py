@@ -4,6 +4,8 @@ from .client import Client, Status
 from .context import PinnedContext
 from .fetcher import Answer, Fetcher, HTTPFetcher, Request
 from .store import FileStore, MemoryStore, Store
+from .token_fetcher import TokenState
+from .tokens import Token
 
 __all__ = [
     "Answer",
@@ -16,4 +18,6 @@ __all__ = [
     "Request",
     "Status",
     "Store",
+    "Token",
+    "TokenState",
 ]

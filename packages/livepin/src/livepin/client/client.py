@@ -13,31 +13,40 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from livepin.bootstrap import MAX_SIZE, Bootstrap
 from livepin.documents import Domain
+from livepin.documents.token_request import is_app_name
 from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, VerificationError
+from livepin.hostnames import normalise
+from livepin.jose import Signer
 from livepin.pins import PREFIX, fingerprint_text, parse_fingerprint
+from livepin.tokens import installation_id
 
 from .backoff import Backoff
 from .context import PinnedContext
 from .fetcher import Fetcher, HTTPFetcher, Request
 from .healing import Healing
+from .installation import Installation, KeyFile
 from .judge import Clock, ConfigJudge, Unlisted
 from .judging import Judging, passes
 from .push import PushListener
 from .reports import Reports
 from .store import FileStore, MemoryStore, Store
 from .threads import Background, is_ending, resting
+from .token_fetcher import TokenFetcher, TokenState
+from .tokens import Key, Token, Tokens
 from .trusted import Trusted
 from .updater import DEADLINE, Updater
 
 logger = logging.getLogger("livepin")
 
 _J = TypeVar("_J", bound=Judging)
+WithoutToken = Literal["refuse", "send"]
 
 _FIRST_RETRY = 2.0  # seconds at most, after one failed update; the next pauses grow
 _IDLE = 5.0  # seconds between looks for open connections when a refresh is due
@@ -49,7 +58,9 @@ _NO_KEY = fingerprint_text(bytes(32)).removeprefix(PREFIX)  # nothing known has 
 class Status:
     """What a client trusts and how it fares; made for logs and support.
 
-    `unreached` names what `livepin.inject` found in the process and cannot pin.
+    `unreached` names what `livepin.inject` found in the process and cannot pin. `installation_id`
+    is None as long as no token was needed, `installation_problem` says what is wrong with the
+    installation's key or its file, `tokens` is how the last fetch of tokens ended.
     """
 
     account: str
@@ -69,6 +80,9 @@ class Status:
     unlisted_hosts: tuple[str, ...]
     open_connections: int
     unreached: tuple[str, ...]
+    installation_id: str | None
+    installation_problem: str | None
+    tokens: TokenState | None
 
 
 def _utc_now() -> datetime:
@@ -82,6 +96,13 @@ class Client:
     newer configs outlive the process: a path, a `Store`, or None for this process only. `ca` is
     PEM with the only trust anchors for the app's hosts, None for the system's. Hosts that no
     domain covers are ordinary TLS (`unlisted="system"`) or refused (`"refuse"`).
+
+    For hosts whose domain asks for tokens, the adapters add one to each request. `app` is the app's
+    own name for itself in them. `installation` is where the key of this installation is kept: a
+    path, a `Signer` that holds it elsewhere, or None for `<store>.key` beside a store that is a
+    file, and for this process only without one. `bind` names a field of requests to whose value
+    their tokens are bound, `"Authorization"` for instance. A request that needs a token and gets
+    none is refused (`without_token="refuse"`) or goes without (`"send"`).
 
     Pinning is active as soon as the client exists, by what the store or the bootstrap holds.
 
@@ -101,13 +122,30 @@ class Client:
         reports: bool = True,
         clock: Clock = _utc_now,
         fetcher: Fetcher | None = None,
+        app: str = "app",
+        installation: str | os.PathLike[str] | Signer | None = None,
+        bind: str | None = None,
+        without_token: WithoutToken = "refuse",  # noqa: S107 - no password
     ) -> None:
         if unlisted not in ("system", "refuse"):
             raise ConfigurationError(f'expected unlisted "system" or "refuse", found {unlisted!r}')
+        if without_token not in ("refuse", "send"):
+            raise ConfigurationError(
+                f'expected without_token "refuse" or "send", found {without_token!r}'
+            )
+        if not is_app_name(app):
+            raise ConfigurationError(
+                f"expected app of 1 to 128 letters, digits, dots, - and _, found {app[:140]!r}"
+            )
+        self.bind = bind
+        self.without_token = without_token
+        self._app = app
         self._clock = clock
         self._fetcher = fetcher or HTTPFetcher()
+        kept = _store(store)
+        self._installation = Installation(_key_source(installation, kept))
         self._trusted = Trusted(
-            load_bootstrap(bootstrap), _store(store), clock=clock, on_change=self._on_change
+            load_bootstrap(bootstrap), kept, clock=clock, on_change=self._on_change
         )
         self._judge = ConfigJudge(self._trusted, clock=clock, unlisted=unlisted)
         self._updater = Updater(self._trusted, self._fetcher, clock=clock)
@@ -179,6 +217,40 @@ class Client:
         """Return what the active config says of `host`, in any spelling; None if nothing."""
         return self._trusted().lookup(host)
 
+    @property
+    def installation_id(self) -> str:
+        """The id of this installation, as tokens and operators name it. It makes the key."""
+        return installation_id(self._trusted().account, self._installation.key().public.kid)
+
+    def token(self, host: str, bind: str | bytes | None = None) -> Token:
+        """Return a token for `host`, or why there is none; it waits 12 seconds at most.
+
+        `bind` is what the token is bound to, text as UTF-8. The adapters do this by themselves.
+
+        Raises:
+            MalformedError: not a host name.
+        """
+        key = self._token_key(host, bind)
+        return _UNPROTECTED if key is None else self._checked(key, self._tokens.get(key))
+
+    async def atoken(self, host: str, bind: str | bytes | None = None) -> Token:
+        """Return a token for `host`, without blocking the event loop; see `token`."""
+        key = self._token_key(host, bind)
+        return _UNPROTECTED if key is None else self._checked(key, await self._tokens.aget(key))
+
+    def needs_token(self, host: str) -> bool:
+        """Tell whether the domain that covers `host`, in any spelling, asks for tokens.
+
+        Raises:
+            MalformedError: not a host name.
+        """
+        domain = self._trusted().lookup(host)
+        return domain is not None and domain.token
+
+    def is_token(self, value: str) -> bool:
+        """Tell whether this is a token that this client got, as long as it may be under way."""
+        return value in self._tokens.values
+
     def pins(self, kind: str = "public-key-sha256") -> dict[str, list[str]]:
         """Return the pins in force by pattern, as base64, for other pinning layers.
 
@@ -219,6 +291,9 @@ class Client:
             unlisted_hosts=self._judge.unlisted_hosts,
             open_connections=self._open_connections(),
             unreached=tuple(text for each in self._judgings for text in each.unreached()),
+            installation_id=self._known_id(),
+            installation_problem=self._installation.problem,
+            tokens=self._tokens.last,
         )
 
     def wait_for(self, version: int, *, timeout: float) -> bool:
@@ -278,10 +353,20 @@ class Client:
             lambda timeout: self._updater.update(timeout=timeout, fresh=True),
             self._trusted.changed,
         )
+        fetcher = TokenFetcher(
+            self._trusted,
+            self._updater,
+            self._fetcher,
+            self._installation,
+            app=self._app,
+            newer=self._refresh_soon,
+        )
+        self._tokens = Tokens(fetcher)
 
     def _after_fork(self) -> None:
         self._trusted.reset_lock()
         self._judge.reset_lock()
+        self._installation.reset_lock()
         self._updater = Updater(self._trusted, self._fetcher, clock=self._clock)
         if self._reports is not None:
             self._reports = Reports()
@@ -294,9 +379,17 @@ class Client:
         if self._worker is None:
             self._start_threads()
         elif self._is_due() and not self._due:
-            with self._wake:
-                self._due = True
-                self._wake.notify()
+            self._make_due()
+
+    def _make_due(self) -> None:
+        with self._wake:
+            self._due = True
+            self._wake.notify()
+
+    def _refresh_soon(self) -> None:
+        self._make_due()
+        if self._worker is None:
+            self._start_threads()
 
     def _start_threads(self) -> None:
         with self._wake:
@@ -383,6 +476,23 @@ class Client:
             "config version %d is active, %d connections closed", state.config.version, closed
         )
 
+    def _token_key(self, host: str, bind: str | bytes | None) -> Key | None:
+        """Return which token is wanted, or None where no domain asks for one."""
+        if not self.needs_token(host):
+            return None
+        data = bind.encode() if isinstance(bind, str) else bind
+        return normalise(host), None if data is None else sha256(data).digest()
+
+    def _checked(self, key: Key, token: Token) -> Token:
+        """Return the token, or that none is needed by the config that came with the answer."""
+        if token.state is TokenState.SUCCESS or self.needs_token(key[0]):
+            return token
+        return _UNPROTECTED
+
+    def _known_id(self) -> str | None:
+        thumbprint = self._installation.thumbprint
+        return None if thumbprint is None else installation_id(self._trusted().account, thumbprint)
+
     def _check_again(self, error: PinMismatchError) -> Callable[[], bool]:
         chain = tuple(parse_fingerprint(text) for text in error.chain)
         return lambda: passes(self._judge, error.host, chain)
@@ -422,6 +532,9 @@ class Client:
                 return
 
 
+_UNPROTECTED = Token(state=TokenState.NOT_PROTECTED)
+
+
 def load_bootstrap(source: str | os.PathLike[str] | bytes | Bootstrap) -> Bootstrap:
     """Return the bootstrap from a path, its JSON text, or its one-string form."""
     if isinstance(source, Bootstrap):
@@ -446,6 +559,16 @@ def _store(store: str | os.PathLike[str] | Store | None) -> Store:
     if store is None:
         return MemoryStore()
     return FileStore(store) if isinstance(store, (str, os.PathLike)) else store
+
+
+def _key_source(
+    found: str | os.PathLike[str] | Signer | None, store: Store
+) -> KeyFile | Signer | None:
+    if isinstance(found, (str, os.PathLike)):
+        return KeyFile(found)
+    if found is None and isinstance(store, FileStore):
+        return KeyFile(store.path.with_name(f"{store.path.name}.key"))
+    return found
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -39,7 +39,7 @@ class Request:
     """What is to be fetched, and the bounds on it.
 
     `context` is None for cleartext URLs. `timeout` is in seconds and covers everything. `body`
-    makes it a POST of JSON.
+    makes it a POST.
     """
 
     url: str
@@ -83,7 +83,9 @@ class HTTPFetcher:
             refused = find(exc)
             if refused is not None:
                 raise refused from exc
-            raise FetchError(f"{_origin(request.url)}: {_reason(exc, deadline)}") from exc
+            raise FetchError(
+                f"{_origin(request.url)}: {_reason(exc, deadline)}", reached=connection.reached
+            ) from exc
         finally:
             watchdog.cancel()
             connection.end()
@@ -101,6 +103,7 @@ class Connection(http.client.HTTPConnection):
         self._context = context
         self._handle: socket.socket | None = None
         self._is_cut = False
+        self.reached = False
 
     def connect(self) -> None:
         """Connect and shake hands; the address that does not answer leaves time for the next."""
@@ -116,6 +119,7 @@ class Connection(http.client.HTTPConnection):
                 sock.close()
                 raise
         self.sock = sock
+        self.reached = True
         if self._is_cut:
             raise TimeoutError("the connection was given up")
 
@@ -158,7 +162,8 @@ def _exchange(connection: http.client.HTTPConnection, request: Request, deadline
         found = (response.getheader("Content-Encoding") or "identity").lower()
         if found not in ("identity", "gzip"):
             raise FetchError(
-                f"{_origin(request.url)}: expected gzip or no encoding, found {_shown(found[:40])}"
+                f"{_origin(request.url)}: expected gzip or no encoding, found {_shown(found[:40])}",
+                reached=True,
             )
         return Answer(status=200, body=_read(response, request, deadline, gzip=found == "gzip"))
 
@@ -177,14 +182,15 @@ def _read(
         if received > limit or len(body) > request.max_bytes:
             raise FetchError(
                 f"{_origin(request.url)}: expected at most {request.max_bytes} bytes "
-                f"({request.max_compressed} compressed)"
+                f"({request.max_compressed} compressed)",
+                reached=True,
             )
     if time.monotonic() >= deadline:
         raise TimeoutError("the time was up")
     if expander is not None and not expander.eof:
-        raise FetchError(f"{_origin(request.url)}: the compressed answer ends early")
+        raise FetchError(f"{_origin(request.url)}: the compressed answer ends early", reached=True)
     if response.length:
-        raise FetchError(f"{_origin(request.url)}: the answer ends early")
+        raise FetchError(f"{_origin(request.url)}: the answer ends early", reached=True)
     return bytes(body)
 
 

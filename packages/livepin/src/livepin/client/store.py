@@ -46,14 +46,16 @@ class FileStore:
     A damaged file is kept as `<name>.corrupt`, the newest only.
     """
 
+    hint = "the app goes on with what it has in memory; after a restart, from its bootstrap"
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        self.path = Path(path)
         self._thread_lock = threading.Lock()
 
     def load(self) -> bytes | None:
         """Return what was saved, or None where there is no file."""
         try:
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 return file.read(MAX_STORED + 1)  # one more than rule 1 takes: it is damage then
         except FileNotFoundError:
             return None
@@ -65,10 +67,10 @@ class FileStore:
 
         The name beside is always the same, for whoever holds the lock: crashes leave one file.
         """
-        beside = self._path.with_name(f"{self._path.name}.tmp")
+        beside = self.path.with_name(f"{self.path.name}.tmp")
         try:
             self._write(beside, data)
-            beside.replace(self._path)
+            beside.replace(self.path)
             self._sync_folder()
         except OSError as exc:
             with suppress(OSError):  # it may not be there
@@ -78,7 +80,7 @@ class FileStore:
     def set_aside(self) -> None:
         """Rename the file to `<name>.corrupt`."""
         try:
-            self._path.replace(self._path.with_name(self._path.name + ".corrupt"))
+            self.path.replace(self.path.with_name(self.path.name + ".corrupt"))
         except FileNotFoundError:
             return
         except OSError as exc:
@@ -92,7 +94,7 @@ class FileStore:
                 yield
             return
         try:
-            lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise self._error("lock", exc) from exc
         try:
@@ -132,17 +134,14 @@ class FileStore:
     def _sync_folder(self) -> None:
         if os.name != "posix":
             return
-        folder = os.open(self._path.parent, os.O_RDONLY)
+        folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
 
     def _error(self, verb: str, exc: OSError) -> StoreError:
-        return StoreError(
-            f"cannot {verb} {self._path}: {exc.strerror or exc}",
-            hint="the app goes on with what it has in memory; after a restart, from its bootstrap",
-        )
+        return StoreError(f"cannot {verb} {self.path}: {exc.strerror or exc}", hint=self.hint)
 
 
 class MemoryStore:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from livepin.documents import config, root
 from livepin.errors import FetchError, LivepinError, PinningError, VerificationError
 from livepin.hostnames import normalise
+from livepin.trust import TrustedState
 
 from .context import PinnedContext
 from .fetcher import Fetcher, Request
@@ -169,12 +170,34 @@ class Updater:
             headers |= {"Cache-Control": "no-cache", "Pragma": "no-cache"}
         path = f"{base}/v1/{state.account}"
         raw = self._fetch(f"{path}/config/{state.stream}", context, deadline, _CONFIG, headers)
-        if raw is None:
-            return
+        if raw is not None:
+            self._advance(state, raw, path, context, deadline)
+
+    def adopt(self, state: TrustedState, raw: bytes, base: str, *, deadline: float) -> None:
+        """Adopt a config that came along with something else, with the roots that it needs.
+
+        It goes on from `state`, which was active when it was asked for, and is judged as any other.
+
+        Raises:
+            VerificationError: a rule refuses it or a root; the active config stays.
+            FetchError: a root is not to be had from the delivery URL `base` by the monotonic
+                `deadline`.
+        """
+        path = f"{base}/v1/{state.account}"
+        self._advance(state, raw, path, self.delivery_context(), deadline)
+
+    def _advance(
+        self,
+        state: TrustedState,
+        raw: bytes,
+        path: str,
+        context: ssl.SSLContext | None,
+        deadline: float,
+    ) -> None:
         for version in state.missing_roots(raw):
             found = self._fetch(f"{path}/root/{version}", context, deadline, _ROOT, {})
             if found is None:
-                raise FetchError(f"{base}: root {version} is not there")
+                raise FetchError(f"{path}: root {version} is not there")
             state = state.advance_root(found)
             self._trusted.adopt(state)
         self._trusted.adopt(state.advance_config(raw))

@@ -118,9 +118,14 @@ class TokenRequest:
         return sign_compact(self.payload(), typ=TYP, signer=signer)
 
 
+def is_app_name(text: str) -> bool:
+    """Tell whether this is a name that an app may give itself."""
+    return _APP.match(text) is not None
+
+
 def _app(members: Members) -> str:
     app = members.text("app")
-    if not _APP.match(app):
+    if not is_app_name(app):
         raise members.refused("app", "1 to 128 of A-Z, a-z, 0-9, dots, hyphens and underscores")
     return app
 

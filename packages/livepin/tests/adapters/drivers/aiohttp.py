@@ -14,14 +14,20 @@ adapter = pytest.importorskip("livepin.adapters.aiohttp")
 
 class Session:
     cannot: ClassVar[dict[str, str]] = {}
-    refused = (aiohttp.ClientConnectorError, aiohttp.InvalidUrlClientError)
+    refused = (aiohttp.ClientConnectionError, aiohttp.InvalidUrlClientError)
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
         self._http = aiohttp.ClientSession(connector=adapter.PinnedConnector(pins, limit=0))
         self._proxy = proxy
 
     async def request(
-        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = False
+        self,
+        method: str,
+        url: str,
+        *,
+        parts: tuple[bytes, ...] = (),
+        redirects: bool = False,
+        headers: Any = None,
     ) -> tuple[int, bytes]:
         async with self._http.request(
             method,
@@ -29,6 +35,7 @@ class Session:
             data=_one_by_one(parts) if parts else None,
             allow_redirects=redirects,
             proxy=self._proxy,
+            headers=headers,
         ) as found:
             return found.status, await found.read()
 

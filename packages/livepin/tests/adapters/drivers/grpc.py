@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from livepin.client import Client
+from livepin.errors import TokenUnavailableError
 from livepin.testing import Chain, RecordingServer
 
 grpc = pytest.importorskip("grpc", reason="the livepin wheel alone brings no grpcio")
@@ -30,6 +31,7 @@ class Backend(grpc.GenericRpcHandler):  # type: ignore[misc]
         self.calls = 0
         self.heard: list[bytes] = []
         self.told: dict[str, str] = {}
+        self.fields: list[tuple[str, str]] = []
         self._lock = threading.Lock()
         self._server = grpc.server(ThreadPoolExecutor(64), handlers=[self])
         self.port: int = self._server.add_insecure_port("127.0.0.1:0")
@@ -39,6 +41,7 @@ class Backend(grpc.GenericRpcHandler):  # type: ignore[misc]
         with self._lock:
             self.calls += 1
             self.told = dict(details.invocation_metadata)
+            self.fields = [(each.key, each.value) for each in details.invocation_metadata]
         if details.method == "/test/split":
             return grpc.unary_stream_rpc_method_handler(lambda sent, _: (bytes([b]) for b in sent))
         if details.method == "/test/repeat":
@@ -93,9 +96,13 @@ _CANNOT = {
 }
 
 
+def _metadata(headers: Any) -> Any:
+    return tuple((name.lower(), value) for name, value in (headers or {}).items())
+
+
 class Channels:
     cannot = _CANNOT
-    refused = (grpc.RpcError,)
+    refused = (grpc.RpcError, TokenUnavailableError)
     server = Server
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
@@ -103,13 +110,17 @@ class Channels:
         self._channels: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def request(self, method: str, url: str, *, parts: tuple[bytes, ...] = ()) -> tuple[int, bytes]:
+    def request(
+        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), headers: Any = None
+    ) -> tuple[int, bytes]:
         target = urlsplit(url).netloc
         with self._lock:
             if target not in self._channels:
                 channel = adapter.PinnedChannel(self._pins, target, proxy=self._proxy)
                 self._channels[target] = channel
-        answer = self._channels[target].stream_unary("/test/join")(iter(parts), timeout=20)
+        answer = self._channels[target].stream_unary("/test/join")(
+            iter(parts), timeout=20, metadata=_metadata(headers)
+        )
         return 200, answer
 
     def see_change(self) -> None:
@@ -134,13 +145,15 @@ class AsyncChannels:
         self._channels: dict[str, Any] = {}
 
     async def request(
-        self, method: str, url: str, *, parts: tuple[bytes, ...] = ()
+        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), headers: Any = None
     ) -> tuple[int, bytes]:
         target = urlsplit(url).netloc
         if target not in self._channels:
             channel = adapter.AsyncPinnedChannel(self._pins, target, proxy=self._proxy)
             self._channels[target] = channel
-        call = self._channels[target].stream_unary("/test/join")(iter(parts or (b"",)), timeout=20)
+        call = self._channels[target].stream_unary("/test/join")(
+            iter(parts or (b"",)), timeout=20, metadata=_metadata(headers)
+        )
         return 200, await call
 
     async def see_change(self) -> None:

@@ -20,10 +20,18 @@ class Sync:
         self._http = httpx.Client(transport=adapter.PinnedTransport(pins, proxy=proxy), timeout=30)
 
     def request(
-        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = False
+        self,
+        method: str,
+        url: str,
+        *,
+        parts: tuple[bytes, ...] = (),
+        redirects: bool = False,
+        headers: Any = None,
     ) -> tuple[int, bytes]:
         body = iter(parts) if parts else None
-        found = self._http.request(method, url, content=body, follow_redirects=redirects)
+        found = self._http.request(
+            method, url, content=body, follow_redirects=redirects, headers=headers
+        )
         return found.status_code, found.content
 
     def close(self) -> None:
@@ -38,10 +46,18 @@ class Async:
         self._http = httpx.AsyncClient(transport=transport, timeout=30)
 
     async def request(
-        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = False
+        self,
+        method: str,
+        url: str,
+        *,
+        parts: tuple[bytes, ...] = (),
+        redirects: bool = False,
+        headers: Any = None,
     ) -> tuple[int, bytes]:
         body = _one_by_one(parts) if parts else None
-        found = await self._http.request(method, url, content=body, follow_redirects=redirects)
+        found = await self._http.request(
+            method, url, content=body, follow_redirects=redirects, headers=headers
+        )
         return found.status_code, found.content
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ import livepin
 from livepin.client import Client
 
 _CLEARTEXT = "cleartext passes no TLS, so it is not seen"
+_TOKENS = "what passes TLS are bytes, to which no token can be added"
 
 
 class Plain:
@@ -20,6 +21,7 @@ class Plain:
         "pool": "urllib keeps no connection open",
         "cleartext": _CLEARTEXT,
         "downgrade": _CLEARTEXT,
+        "tokens": _TOKENS,
     }
     refused = (urllib.error.URLError,)
 
@@ -48,6 +50,7 @@ class Streams:
         "downgrade": "streams know no redirects",
         "proxy": "streams know no proxies",
         "cleartext": _CLEARTEXT,
+        "tokens": _TOKENS,
     }
     refused = (ssl.SSLCertVerificationError,)
 

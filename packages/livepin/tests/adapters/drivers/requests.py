@@ -13,7 +13,7 @@ adapter = pytest.importorskip("livepin.adapters.requests")
 
 class Session:
     cannot: ClassVar[dict[str, str]] = {}
-    refused = (requests.exceptions.SSLError, requests.exceptions.InvalidSchema)
+    refused = (requests.exceptions.ConnectionError, requests.exceptions.InvalidSchema)
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
         self._http = adapter.session(pins, pool_maxsize=50)
@@ -21,10 +21,18 @@ class Session:
             self._http.proxies = {"https": proxy, "http": proxy}
 
     def request(
-        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = False
+        self,
+        method: str,
+        url: str,
+        *,
+        parts: tuple[bytes, ...] = (),
+        redirects: bool = False,
+        headers: Any = None,
     ) -> tuple[int, bytes]:
         body = iter(parts) if parts else None
-        found = self._http.request(method, url, data=body, allow_redirects=redirects, timeout=30)
+        found = self._http.request(
+            method, url, data=body, allow_redirects=redirects, timeout=30, headers=headers
+        )
         return found.status_code, found.content
 
     def close(self) -> None:

@@ -21,10 +21,18 @@ class Opener:
         self._staying = stdlib.opener(pins, urllib.request.ProxyHandler(proxies), _Stay())
 
     def request(
-        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = False
+        self,
+        method: str,
+        url: str,
+        *,
+        parts: tuple[bytes, ...] = (),
+        redirects: bool = False,
+        headers: Any = None,
     ) -> tuple[int, bytes]:
         opener = self._following if redirects else self._staying
-        request = urllib.request.Request(url, iter(parts) if parts else None, method=method)
+        request = urllib.request.Request(
+            url, iter(parts) if parts else None, headers or {}, method=method
+        )
         try:
             with opener.open(request, timeout=30) as answer:
                 return answer.status, answer.read()

@@ -13,7 +13,7 @@ adapter = pytest.importorskip("livepin.adapters.urllib3")
 
 class Pools:
     cannot: ClassVar[dict[str, str]] = {}
-    refused = (urllib3.exceptions.MaxRetryError, urllib3.exceptions.LocationValueError)
+    refused = (urllib3.exceptions.HTTPError,)
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
         self._http = (
@@ -23,10 +23,18 @@ class Pools:
         )
 
     def request(
-        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = False
+        self,
+        method: str,
+        url: str,
+        *,
+        parts: tuple[bytes, ...] = (),
+        redirects: bool = False,
+        headers: Any = None,
     ) -> tuple[int, bytes]:
         body = iter(parts) if parts else None
-        found = self._http.request(method, url, body=body, redirect=redirects, timeout=30)
+        found = self._http.request(
+            method, url, body=body, redirect=redirects, timeout=30, headers=headers
+        )
         return found.status, found.data
 
     def close(self) -> None:

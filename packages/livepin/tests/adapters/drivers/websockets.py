@@ -52,9 +52,20 @@ class Sync:
         self._pins, self._proxy = pins, proxy
 
     def request(
-        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = True
+        self,
+        method: str,
+        url: str,
+        *,
+        parts: tuple[bytes, ...] = (),
+        redirects: bool = True,
+        headers: Any = None,
     ) -> tuple[int, bytes]:
-        options = {"proxy": self._proxy, "open_timeout": 30, "close_timeout": 0.1}
+        options = {
+            "proxy": self._proxy,
+            "open_timeout": 30,
+            "close_timeout": 0.1,
+            "additional_headers": headers,
+        }
         try:
             url = url.replace("http", "ws", 1)
             with adapter.sync_connect(self._pins, url, **options) as websocket:
@@ -72,9 +83,20 @@ class Async(Sync):
     cannot: ClassVar = {"pool": _POOL, "downgrade": _DOWNGRADE}
 
     async def request(  # type: ignore[override]
-        self, method: str, url: str, *, parts: tuple[bytes, ...] = (), redirects: bool = True
+        self,
+        method: str,
+        url: str,
+        *,
+        parts: tuple[bytes, ...] = (),
+        redirects: bool = True,
+        headers: Any = None,
     ) -> tuple[int, bytes]:
-        options = {"proxy": self._proxy, "open_timeout": 30, "close_timeout": 0.1}
+        options = {
+            "proxy": self._proxy,
+            "open_timeout": 30,
+            "close_timeout": 0.1,
+            "additional_headers": headers,
+        }
         try:
             url = url.replace("http", "ws", 1)
             async with adapter.connect(self._pins, url, **options) as websocket:
