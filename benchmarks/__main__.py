@@ -23,6 +23,7 @@ from . import (
     nodes,
     pin_check,
     publishers,
+    tokens,
 )
 from .machine import MissingError, description
 
@@ -32,6 +33,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "pin_check": ("The pin check added to a handshake", pin_check.run),
     "adapters": ("The pin check added to a request, by adapter", adapters.run),
     "imports": ("Import", imports.run),
+    "tokens": ("A token fetched", tokens.run),
     "middleware": ("A token checked by a backend", middleware.run),
     "documents": ("Configs by the number of domains", documents.run),
     "audit": ("An audit log of a million entries", audit.run),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from typing import Any
 
 import pytest
@@ -11,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from livepin import tokens
 from livepin.documents.token_request import MAX_SIZE, TYP, TokenRequest
+from livepin.errors import VerificationError
 from livepin.jose import PrivateKey, sign_compact
 from livepin.tokens import TokenError, TokenKey, verify
+from livepin_server.delivery.tokens import TokenDesk
 from livepin_server.services.model import Area, Intent, NewDomain, NewPin, Role
+from livepin_server.services.tokens.challenges import Challenges
 from livepin_server.services.tokens.model import DomainTokensChange, NewTokenKey
+from livepin_server.services.tokens.recording import Recording
+from livepin_server.telemetry.metrics import Metrics
 
 INTENT = Intent(author="bob", reason="a test")
 HOST = "api.example.com"
@@ -188,6 +194,24 @@ def test_a_request_that_is_too_large_is_not_read(server) -> None:
 @given(raw=st.binary(max_size=300) | st.lists(st.binary(max_size=40), max_size=4).map(b".".join))
 def test_rubbish_is_refused_and_the_process_goes_on(server, raw: bytes) -> None:
     assert server.send("POST", TOKEN, content=raw).status_code == 400
+
+
+def test_ten_thousand_damaged_requests_are_refused(server, app) -> None:
+    """Each is a good one in which a byte or a piece is another, or is not there."""
+    clock = server.services.clock
+    recording = Recording(server.services.database)
+    desk = TokenDesk(Challenges(bytes(32)), recording, Metrics(), clock=clock)
+    desk.replace(server.services.tokens.load("acme"))
+    good, chance = app.request(), random.Random(1)
+    assert desk.answer("acme", good)
+    for _ in range(10_000):
+        body = bytearray(good)
+        at = chance.randrange(len(body))
+        end = at + chance.choice((1, 1, 2, 50))
+        body[at:end] = chance.randbytes(chance.choice((0, 1, 1, 40)))
+        if body != good:
+            with pytest.raises(VerificationError):
+                desk.answer("acme", bytes(body))
 
 
 # -- keys ----------------------------------------------------------------------------------------

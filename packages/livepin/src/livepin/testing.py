@@ -511,12 +511,17 @@ class DeliverySimulator:
         self.fetched.append(request.url)
         if not self.reachable:
             raise FetchError(f"{request.url}: no network")
+        answer = self._answered(request, request.body)
+        more = None if request.again is None else request.again(answer)
+        return answer if more is None else self._answered(request, more)
+
+    def _answered(self, request: Request, sent: bytes | None) -> Answer:
         path = "/" + request.url.split("://", 1)[1].partition("/")[2]
         headers = {name.lower(): value for name, value in request.headers.items()}
-        if request.body is None:
+        if sent is None:
             status, _, body = self.respond(path, headers)
         else:
-            status, _, body = self.post(path, headers, request.body)
+            status, _, body = self.post(path, headers, sent)
         return Answer(status=status, body=body)
 
     def jwks(self) -> bytes:
@@ -695,7 +700,8 @@ class TokenIssuer:
             "iat": int(self.clock().timestamp()),
             "ath": tokens.binding(token.encode()),
         }
-        data = b64url_encode(jsontext.dump(header)) + b"." + b64url_encode(jsontext.dump(payload | changes))
+        said = jsontext.dump(payload | changes)
+        data = b64url_encode(jsontext.dump(header)) + b"." + b64url_encode(said)
         return (data + b"." + b64url_encode(self.installation.sign(data))).decode()
 
 

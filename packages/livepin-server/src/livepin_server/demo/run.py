@@ -6,14 +6,18 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from livepin.jose import PrivateKey, sign_compact
+from livepin.middleware.check import RefusedError
 from livepin.testing import pin_of
+from livepin.tokens import HEADER
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .backend import request_of
 from .stage import HOST, OTHER, Stage, StageError
 
 _LATE = 3.0  # seconds by which the emergency pin comes late, about
@@ -50,6 +54,7 @@ class Story:
             ("e", "Livepin's channel cut and re-keyed: recovery", self._recovered),
             ("f", "the app restarts offline, and is pinned at once", self._offline),
             ("g", "a forged and a rolled-back config are refused", self._forged),
+            ("h", "a backend takes the app, and nobody else", self._tokens),
         ]
         for name, promise, step in steps:
             self._console.print(Text(f"\n({name}) {promise}", style="bold"))
@@ -185,6 +190,47 @@ class Story:
         stage.recovery.files.clear()
         stage.delivery_line.point(stage.delivery_port)
         return f"forged: rule {by_forgery}; rolled back: rule 7; still version {version}"
+
+    def _tokens(self) -> str:
+        stage = self._stage
+        self._say(f"livepin domain set-token {OTHER} on: apps send a token, and the backend checks")
+        version = stage.livepin("domain", "set-token", OTHER, "on")["publication"]["version"]
+        self._until(lambda line: line["version"] >= version, 30)
+        stage.backend.check = stage.take_by_token()
+        taken = self._until(self._is_other, 30)[-1]
+        assert taken["ok"], f"the app: {taken['outcome']}"
+        assert stage.backend.token, "the app sent no token"
+        curl = stage.curl()
+        assert curl == 401, f"curl without a token: {curl}"
+        late = self._tomorrow()
+        assert late == "expired", f"yesterday's token: {late}"
+        self._say("livepin installation block latest: and the app starts anew")
+        blocked = stage.livepin("installation", "block", "latest", "--reason", "the story")
+        refused = self._restarted(lambda line: line["outcome"] == "401")
+        stage.livepin("installation", "unblock", blocked["id"])
+        self._restarted(lambda line: line["ok"])
+        return f"app 200; curl {curl}; yesterday's token 401; blocked {refused['outcome']}"
+
+    def _tomorrow(self) -> str:
+        """Return why the backend refuses tomorrow what the app sent today."""
+        stage = self._stage
+        tomorrow = stage.take_by_token(clock=lambda: datetime.now(timezone.utc) + timedelta(days=1))
+        try:
+            tomorrow.check(request_of("/", {HEADER.lower(): stage.backend.token}))
+        except RefusedError as exc:
+            return exc.reason
+        return "taken"
+
+    def _restarted(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Start the app anew; return what becomes of its requests to the second API."""
+        stage = self._stage
+        assert stage.app is not None
+        stage.app.stop()
+        stage.start_app()
+        return self._until(lambda line: self._is_other(line) and condition(line), 30)[-1]
+
+    def _is_other(self, line: dict[str, Any]) -> bool:
+        return bool(line["url"] == self._stage.other_url)
 
     def _changed(self, chain: Any, before: list[dict[str, Any]]) -> str:
         stage = self._stage

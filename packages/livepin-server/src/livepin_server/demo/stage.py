@@ -6,20 +6,25 @@ import json
 import os
 import queue
 import secrets
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
 
+from livepin.middleware.check import TokenCheck
 from livepin.testing import Chain, RecordingServer, make_authority, make_chain
 
 from livepin_server.listener import available_port
 
+from .backend import Backend
 from .switch import Switch
 
 HOST = "localhost"
@@ -136,7 +141,9 @@ class Stage:
         self.authority, self.rogue = make_authority("Demo CA"), make_authority("Rogue CA")
         self.chain = make_chain(HOST, authority=self.authority)
         self.api = RecordingServer(self.chain)
-        self.other = RecordingServer(make_chain(OTHER, authority=self.authority))
+        self.backend = Backend()
+        chain = make_chain(OTHER, authority=self.authority)
+        self.other = RecordingServer(chain, respond=self.backend.respond)
         self.attacker = RecordingServer(make_chain(HOST, authority=self.rogue))
         self.recovery = Recovery()
         self.api_line = Switch(self.api.port)
@@ -161,6 +168,24 @@ class Stage:
     def other_url(self) -> str:
         """The URL of the API beside it, which is left in peace."""
         return f"https://{OTHER}:{self.other.port}/"
+
+    def take_by_token(self, **options: Any) -> TokenCheck:
+        """Return a check of tokens for the second API, with the keys that the server gives."""
+        return TokenCheck(
+            audience=OTHER,
+            jwks=f"https://{HOST}:{self.delivery_port}/v1/demo/jwks.json",
+            ca=(self.data / "tls" / "ca.pem").read_text(),
+            **options,
+        )
+
+    def curl(self) -> int:
+        """Return the status of a request to the second API by who is no app of ours."""
+        context = ssl.create_default_context(cadata=self.authority.pem)
+        try:
+            with urllib.request.urlopen(self.other_url, context=context) as answer:  # noqa: S310
+                return int(answer.status)
+        except urllib.error.HTTPError as exc:
+            return int(exc.code)
 
     def next_chain(self) -> Chain:
         """Return a new certificate with a new key for the API, from the same CA."""

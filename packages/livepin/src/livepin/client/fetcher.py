@@ -12,9 +12,9 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -39,7 +39,8 @@ class Request:
     """What is to be fetched, and the bounds on it.
 
     `context` is None for cleartext URLs. `timeout` is in seconds and covers everything. `body`
-    makes it a POST.
+    makes it a POST. `again` may have another body of the first answer, to be sent over the same
+    connection: then the answer to that is returned.
     """
 
     url: str
@@ -49,6 +50,7 @@ class Request:
     timeout: float
     headers: Mapping[str, str]
     body: bytes | None = None
+    again: Callable[[Answer], bytes | None] | None = None
 
 
 class Fetcher(Protocol):
@@ -78,7 +80,7 @@ class HTTPFetcher:
                 watchdog.start()
             except RuntimeError as exc:  # no more threads
                 raise FetchError(f"{_origin(request.url)}: {exc}") from exc
-            return _exchange(connection, request, deadline)
+            return _converse(connection, request, deadline)
         except (OSError, http.client.HTTPException, ValueError, zlib.error) as exc:
             refused = find(exc)
             if refused is not None:
@@ -152,8 +154,24 @@ def path_of(url: str) -> str:
     return urlsplit(url).path or "/"
 
 
-def _exchange(connection: http.client.HTTPConnection, request: Request, deadline: float) -> Answer:
-    headers = {"Accept-Encoding": "gzip", "Connection": "close", **request.headers}
+def _converse(connection: http.client.HTTPConnection, request: Request, deadline: float) -> Answer:
+    if request.again is None:
+        return _exchange(connection, request, deadline)
+    answer = _exchange(connection, request, deadline, keep=True)
+    body = request.again(answer)
+    return answer if body is None else _exchange(connection, replace(request, body=body), deadline)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection,
+    request: Request,
+    deadline: float,
+    *,
+    keep: bool = False,
+) -> Answer:
+    headers = {"Accept-Encoding": "gzip", **request.headers}
+    if not keep:
+        headers["Connection"] = "close"
     method = "GET" if request.body is None else "POST"
     connection.request(method, path_of(request.url), body=request.body, headers=headers)
     with connection.getresponse() as response:

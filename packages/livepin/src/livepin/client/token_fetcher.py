@@ -17,7 +17,7 @@ from livepin.documents.token_request import TokenRequest
 from livepin.errors import FetchError, LivepinError, PinningError
 from livepin.trust import TrustedState
 
-from .fetcher import Fetcher, Request
+from .fetcher import Answer, Fetcher, Request
 from .installation import Installation
 from .token_answer import MAX_SIZE, Issued, TokenAnswer
 from .trusted import Trusted
@@ -98,19 +98,42 @@ class TokenFetcher:
     def _ask(
         self, base: str, hosts: Mapping[str, bytes | None], deadline: float
     ) -> dict[str, Issued]:
-        """Ask, and once more with the fresh challenge, if that of before was not good."""
-        for _ in range(2):
-            state = self._trusted()
-            answer = self._exchange(state, base, hosts, deadline)
-            self._challenge = answer.challenge
-            self._follow(answer, state, base, deadline)
-            if answer.tokens is not None:
-                return answer.tokens
-        raise FetchError(f"{base}: expected tokens, found a fresh challenge twice", reached=True)
+        """Ask, and once more with the fresh challenge, if that of before was not good.
 
-    def _exchange(
-        self, state: TrustedState, base: str, hosts: Mapping[str, bytes | None], deadline: float
-    ) -> TokenAnswer:
+        Over the same connection: a node that does not hear the others takes its own alone.
+        """
+        state = self._trusted()
+        url = f"{base}/v1/{state.account}/token"
+
+        def again(answer: Answer) -> bytes | None:
+            if answer.status != 200:
+                return None
+            found = TokenAnswer.parse(answer.body)
+            self._challenge = found.challenge
+            return self._request(state, hosts) if found.tokens is None else None
+
+        answer = self._fetcher.fetch(
+            Request(
+                url=url,
+                context=self._updater.delivery_context(),
+                max_bytes=MAX_SIZE,
+                max_compressed=MAX_SIZE,
+                timeout=max(deadline - time.monotonic(), 0.001),
+                headers=_HEADERS,
+                body=self._request(state, hosts),
+                again=again,
+            )
+        )
+        if answer.status != 200:
+            raise FetchError(f"{url}: expected status 200, found {answer.status}", reached=True)
+        found = TokenAnswer.parse(answer.body)
+        self._challenge = found.challenge
+        self._follow(found, state, base, deadline)
+        if found.tokens is None:
+            raise FetchError(f"{url}: expected tokens, found a fresh challenge twice", reached=True)
+        return found.tokens
+
+    def _request(self, state: TrustedState, hosts: Mapping[str, bytes | None]) -> bytes:
         key = self._installation.key()
         # Taken: if no answer comes, the challenge may be spent all the same.
         challenge, self._challenge = self._challenge, None
@@ -124,21 +147,7 @@ class TokenFetcher:
             config_version=state.order[1],
             hosts=dict(hosts),
         )
-        url = f"{base}/v1/{state.account}/token"
-        answer = self._fetcher.fetch(
-            Request(
-                url=url,
-                context=self._updater.delivery_context(),
-                max_bytes=MAX_SIZE,
-                max_compressed=MAX_SIZE,
-                timeout=max(deadline - time.monotonic(), 0.001),
-                headers=_HEADERS,
-                body=request.signed(key),
-            )
-        )
-        if answer.status != 200:
-            raise FetchError(f"{url}: expected status 200, found {answer.status}", reached=True)
-        return TokenAnswer.parse(answer.body)
+        return request.signed(key)
 
     def _follow(self, answer: TokenAnswer, state: TrustedState, base: str, deadline: float) -> None:
         """Adopt the config that came along, by the same rules as one that was fetched."""

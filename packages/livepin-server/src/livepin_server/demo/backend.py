@@ -1,0 +1,35 @@
+"""The backend of the demonstration: once it is told to, it takes requests by their token alone."""
+
+from __future__ import annotations
+
+from livepin.middleware.check import RefusedError, Request, TokenCheck
+from livepin.tokens import HEADER
+
+Answered = tuple[int, dict[str, str], bytes]
+
+
+class Backend:
+    """What the second API answers; `token` is that of the last request that it took."""
+
+    def __init__(self) -> None:
+        self.check: TokenCheck | None = None
+        self.token = ""
+
+    def respond(self, path: str, headers: dict[str, str]) -> Answered:
+        """Answer a request; field names are in lower case."""
+        if self.check is not None:
+            try:
+                self.check.check(request_of(path, headers))
+            except RefusedError as exc:
+                return exc.status, dict(exc.headers()), exc.body()
+            self.token = headers[HEADER.lower()]
+        return 200, {}, b"ok"
+
+
+def request_of(path: str, headers: dict[str, str]) -> Request:
+    """Return what a check looks at of a GET."""
+
+    def values(name: str) -> list[str]:
+        return [headers[name.lower()]] if name.lower() in headers else []
+
+    return Request(method="GET", path=path, values=values)
