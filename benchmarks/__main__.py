@@ -23,6 +23,7 @@ from . import (
     nodes,
     pin_check,
     publishers,
+    token_client,
     tokens,
 )
 from .machine import MissingError, description
@@ -34,6 +35,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "adapters": ("The pin check added to a request, by adapter", adapters.run),
     "imports": ("Import", imports.run),
     "tokens": ("A token fetched", tokens.run),
+    "token_client": ("Tokens in an app", token_client.run),
     "middleware": ("A token checked by a backend", middleware.run),
     "documents": ("Configs by the number of domains", documents.run),
     "audit": ("An audit log of a million entries", audit.run),

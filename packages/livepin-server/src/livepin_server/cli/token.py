@@ -49,12 +49,8 @@ def show(*, common: Common = _DEFAULTS) -> None:
     if not found["domains"]:
         say("Every domain has tokens by the key main, for its own host, that live 5 minutes.")
         return
-    columns = ("domain", "key", "profile", "audience", "lives")
-    rows = [
-        (name, each["key"], each["profile"], each["audience"] or "its host", f"{each['lives']} s")
-        for name, each in sorted(found["domains"].items())
-    ]
-    table(columns, rows)
+    columns = ("domain", "key", "profile", "audience", "issuer", "lives")
+    table(columns, [_line(name, each) for name, each in sorted(found["domains"].items())])
 
 
 @app.command(
@@ -87,22 +83,22 @@ def set_(
     common: Common = _DEFAULTS,
 ) -> None:
     """Change what stands in tokens. It takes effect at once; apps need not hear of it."""
-    given = {"key": key, "profile": profile, "audience": audience, "lives": lives}
-    said = {name: each for name, each in given.items() if each is not None}
+    given = {
+        "key": key, "profile": profile, "audience": audience, "issuer": issuer, "lives": lives,
+    }  # fmt: skip
+    said: dict[str, Any] = {name: each for name, each in given.items() if each is not None}
+    if host is None and set(said) != {"issuer"}:
+        raise CommandError(
+            "expected a domain, or --issuer alone", hint="livepin token set HOST --key NAME"
+        )
+    if not said:
+        raise CommandError(
+            f"expected what to change of {pattern(host or '')}",
+            hint="--key, --profile, --audience, --issuer, --lives",
+        )
     if host is None:
-        if issuer is None or said:
-            raise CommandError(
-                "expected a domain, or --issuer alone", hint="livepin token set HOST --key NAME"
-            )
-        where = ""
-        body: dict[str, Any] = {"issuer": issuer or None, "reason": reason}
-    else:
-        if issuer is not None or not said:
-            raise CommandError(
-                f"expected what to change of {pattern(host)}",
-                hint="--key, --profile, --audience, --lives",
-            )
-        body, where = {**said, "reason": reason}, f"/{path(host)}"
+        said["issuer"] = issuer or None
+    body, where = {**said, "reason": reason}, "" if host is None else f"/{path(host)}"
     with connected(common) as api:
         done = api.call("PATCH", f"{api.base}/tokens{where}", body)
     if common.json:
@@ -181,6 +177,11 @@ def example(
         return
     say(f"{found['header']}, for {found['lives']} seconds:", to=err())
     write(found["token"])
+
+
+def _line(name: str, each: dict[str, Any]) -> tuple[str, ...]:
+    audience, issuer = each["audience"] or "its host", each["issuer"] or "the account's"
+    return (name, each["key"], each["profile"], audience, issuer, f"{each['lives']} s")
 
 
 def _say(found: dict[str, Any]) -> None:

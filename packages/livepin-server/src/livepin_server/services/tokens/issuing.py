@@ -154,7 +154,7 @@ class Issuing:
         key = pair.key if passes else pair.decoy
         issued = now - tokens.EARLY
         claims = Claims(
-            issuer=self.issuer,
+            issuer=settings.issuer or self.issuer,
             app=request.app,
             audience=settings.audience or host,
             issued=issued,

@@ -17,35 +17,36 @@ Alg = Literal["ES256", "EdDSA", "HS256"]
 Verdict = Literal["block", "pass", "fail"]
 InstallationId = Annotated[str, Meta(min_length=22, max_length=22, pattern=r"^[A-Za-z0-9_-]+$")]
 Tag = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9._:-]+$")]
-_Printed = r"^[!-~]+$"
+_Printed, _OrNot = r"^[!-~]+$", r"^[!-~]*$"
 
 
 class DomainTokens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How tokens for a domain are made: by which key, in which profile, for whom, for how long.
 
-    `audience` stands in place of the host that a token is for.
+    `audience` stands in place of the host that a token is for, `issuer` of that of the account.
     """
 
     key: Name = "main"
     profile: Profile = "livepin"
     audience: Annotated[str, Meta(max_length=255, pattern=_Printed)] | None = None
+    issuer: Annotated[str, Meta(max_length=255, pattern=_Printed)] | None = None
     lives: Annotated[int, Meta(ge=30, le=LIVES)] = LIVES  # seconds, from `iat` to `exp`
 
 
 class DomainTokensChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to change of `DomainTokens`; what is not said stays. An empty `audience` ends it."""
+    """What is to change of `DomainTokens`; what is not said stays. What is empty ends."""
 
     key: Name | None = None
     profile: Profile | None = None
-    audience: Annotated[str, Meta(max_length=255, pattern=r"^[!-~]*$")] | None = None
+    audience: Annotated[str, Meta(max_length=255, pattern=_OrNot)] | None = None
+    issuer: Annotated[str, Meta(max_length=255, pattern=_OrNot)] | None = None
     lives: Annotated[int, Meta(ge=30, le=LIVES)] | None = None
 
     def over(self, before: DomainTokens) -> DomainTokens:
         """Return `before` with what is said here."""
         names = DomainTokensChange.__struct_fields__
         said = {name: each for name in names if (each := getattr(self, name)) is not None}
-        if said.get("audience") == "":
-            said["audience"] = None
+        said |= {name: None for name in ("audience", "issuer") if said.get(name) == ""}
         return structs.replace(before, **said)
 
 
