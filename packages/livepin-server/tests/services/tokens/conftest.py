@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,17 @@ from livepin_server.services.model import Intent, NewDomain, NewPin
 from livepin_server.services.tokens.issuing import Answer
 
 HOST = "api.example.com"
+
+
+@pytest.fixture
+def data_folder(request: pytest.FixtureRequest, data_template: Path, tmp_path: Path) -> Path:
+    """A data folder of this test's own, on SQLite, or on what the test names."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        found: Path = request.getfixturevalue("postgres_folder")
+        return found
+    data = tmp_path / "data"
+    shutil.copytree(data_template, data)
+    return data
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from livepin_server.services.tokens import recording
 from livepin_server.services.tokens.recording import Recording, Seen
 from msgspec import structs
 
+pytestmark = pytest.mark.parametrize("data_folder", ["sqlite", "postgresql"], indirect=True)
 ONE, TWO, THREE = ("1" * 22, "2" * 22, "3" * 22)
 
 

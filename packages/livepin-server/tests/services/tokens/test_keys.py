@@ -14,6 +14,7 @@ from livepin_server.services.tokens.model import NewTokenKey
 from livepin_server.storage.schema import token_keys
 from sqlalchemy import select, update
 
+pytestmark = pytest.mark.parametrize("data_folder", ["sqlite", "postgresql"], indirect=True)
 HOST = "api.example.com"
 REST = tokens.LIFETIME + tokens.LEEWAY
 MINUTE = timedelta(minutes=1)
