@@ -145,6 +145,14 @@ def test_an_encrypted_file_without_its_passphrase_is_refused(kind, word) -> None
         keyfiles.read(KINDS[kind][0], "file", passphrase=lambda: word)
 
 
+def test_a_wrong_passphrase_that_seems_to_open_an_old_key_is_refused_alike() -> None:
+    """One in 256 does: its rubbish ends as padding does."""
+    data = KINDS["key encrypted old"][0]
+    for number in range(1_000):
+        with pytest.raises(CommandError, match="does not open with this passphrase"):
+            keyfiles.read(data, "file", passphrase=lambda number=number: f"wrong {number}")
+
+
 WRONG = [
     (b"", "file is empty"),
     (b" \n\n", "file is empty"),

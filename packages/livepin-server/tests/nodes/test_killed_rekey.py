@@ -173,6 +173,7 @@ class Server:
         self.rekeyed = 0
         self.failures = []
         self.told = threading.Condition()
+        self._numbers = itertools.count()  # none twice: it would be refused as nothing new
 
     def start(self):
         """Start, or start again."""
@@ -187,9 +188,9 @@ class Server:
         headers = {"authorization": f"Bearer {self._key}"}
         options = {"verify": self._context, "trust_env": False, "timeout": 60}
         with httpx.Client(base_url=self._base, headers=headers, **options) as http:
-            for number in itertools.count():
+            while True:
                 try:
-                    answer = send(http, number)
+                    answer = send(http)
                 except httpx.HTTPError:
                     return
                 with self.told:
@@ -197,16 +198,16 @@ class Server:
                         self.failures.append(answer.text)
                     self.told.notify_all()
 
-    def publish(self, http, number):
+    def publish(self, http):
         """Publish once more."""
-        body = {"recovery_urls": [f"https://cdn.example.net/{number}"]}
+        body = {"recovery_urls": [f"https://cdn.example.net/{next(self._numbers)}"]}
         answer = http.put("/v1/accounts/acme/delivery", json=body)
         if answer.status_code == 200:
             (item,) = answer.json()["items"]
             self.published[item["version"]] = item["issued"]
         return answer
 
-    def rekey(self, http, number):
+    def rekey(self, http):
         """Change the master key once more."""
         answer = http.post("/v1/custody/rekey", json={})
         self.rekeyed += answer.status_code == 200

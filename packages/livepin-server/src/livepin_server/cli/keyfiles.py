@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -63,6 +64,7 @@ _DAMAGED = "was the file damaged?"
 _OPENS = "--passphrase-file FILE, or the variable LIVEPIN_KEY_PASSPHRASE"
 
 Passphrase = Callable[[], str | None]
+_K = TypeVar("_K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +357,8 @@ def _private(data: bytes, name: str, passphrase: Passphrase, *, pem: bool) -> Fo
         try:
             key = load(data, None)
         except TypeError:  # how an encrypted key says so
-            key = load(data, _needed(passphrase, f"{name} holds an encrypted key").encode())
+            word = _needed(passphrase, f"{name} holds an encrypted key")
+            key = _decrypted(lambda: load(data, word.encode()), name)
         if _PSS in (_from_pem(data, name, "key") if data.startswith(_UNENCRYPTED) else data):
             raise CommandError(
                 f"{name} holds an RSA-PSS key, whose certificates may name it in two ways",
@@ -395,13 +398,25 @@ def _needed(passphrase: Passphrase, why: str) -> str:
     return found
 
 
+def _decrypted(load: Callable[[], _K], name: str) -> _K:
+    """Return a key that a passphrase opens; a wrong one may also seem to, and give rubbish."""
+    try:
+        return load()
+    except ValueError as exc:
+        raise _closed(name) from exc
+
+
 def _unopened(exc: Exception, name: str, what: str) -> CommandError:
     text = str(exc).lower()
     if "password" in text or "decrypt" in text:
-        return CommandError(
-            f"{name} does not open with this passphrase", hint=f"give its own: {_OPENS}"
-        )
+        return _closed(name)
     return CommandError(f"{name} holds {what} that cannot be read", hint=_DAMAGED)
+
+
+def _closed(name: str) -> CommandError:
+    return CommandError(
+        f"{name} does not open with this passphrase", hint=f"give its own: {_OPENS}"
+    )
 
 
 def _pin(spki_der: bytes) -> str:
