@@ -63,7 +63,7 @@ something.
 def main(names: list[str]) -> int:
     """Run the parts, or list them; return an exit code."""
     if "--help" in names:
-        print(f"{__doc__}\n\n" + "\n".join(f"{n:12}{title}" for n, (title, _) in _PARTS.items()))
+        print(f"{__doc__}\n\n" + "\n".join(f"{n:14}{title}" for n, (title, _) in _PARTS.items()))
         return 0
     unknown = [name for name in names if name not in _PARTS]
     if unknown:

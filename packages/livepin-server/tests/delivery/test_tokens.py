@@ -98,6 +98,7 @@ def test_the_first_request_gets_a_challenge_and_the_second_a_token(server, app, 
     first = app.send()
     assert first.keys() == {"challenge", "tokens", "newest", "config", "override"}
     assert (first["tokens"], first["config"], first["override"]) == (None, None, None)
+    assert first["newest"] == {"root_version": 1, "version": 2}
     second = app.send()
     assert second.keys() == first.keys()
     assert check(second["tokens"][HOST]["token"]).installation == app.id
@@ -170,11 +171,8 @@ def test_a_challenge_alone_is_not_recorded(server, app) -> None:
     assert app.id not in {each.id for each in server.services.installations.all("acme", limit=1000)}
 
 
-def test_a_stream_that_is_made_up_is_not_kept(server, app) -> None:
-    app.send()
-    assert app.send(stream="made-up")["tokens"] == {}
-    server.services.recording.keep()
-    assert server.services.installations.show("acme", app.id).stream == "?"
+def test_a_stream_that_is_not_there_is_refused(server, app) -> None:
+    assert "expected a stream of acme" in refused(server, app.request(stream="made-up"))
 
 
 def test_what_is_no_request_is_refused_in_words(server, app) -> None:

@@ -96,6 +96,8 @@ POST    ~/token-keys/{name}/export        404  tokens               ---y  ---0  
 GET     ~/tokens                          200  tokens               -yyy  -000  -yyy
 PATCH   ~/tokens                          200  tokens               ---y  ---0  ---y
 PATCH   ~/tokens/{pattern}                404  tokens               ---y  ---0  ---y
+POST    ~/tokens/check                    200  tokens               -yyy  -000  -yyy
+POST    ~/tokens/example                  404  tokens               ---y  ---0  ---y
 GET     ~/installations                   200  installations        -yyy  -000  -yyy
 GET     ~/installations/{installation}    404  installations        -yyy  -000  -yyy
 PUT     ~/installations/{installation}/tags 404  installations      --yy  --00  --yy
@@ -134,6 +136,8 @@ BODIES = {
     "POST ~/token-keys/{name}/rotate": {},
     "POST ~/token-keys/{name}/export": {},
     "PATCH ~/tokens": {},
+    "POST ~/tokens/check": {"token": "x"},
+    "POST ~/tokens/example": {"host": "x.example"},
     "PATCH ~/tokens/{pattern}": {"key": "no"},
     "PUT ~/installations/{installation}/tags": {"tags": []},
     "PUT ~/installations/{installation}/rule": {"verdict": "block", "reason": "x", **PAST},

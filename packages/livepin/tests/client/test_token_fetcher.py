@@ -114,7 +114,7 @@ def test_the_roots_that_it_needs_are_fetched_first(delivery: Delivery, pins: Cli
     delivery.publish()
     assert again(pins) is TokenState.SUCCESS
     assert pins.status().root_version == 2
-    assert delivery.paths[:2] == [TOKEN, "/v1/acme/root/2"]
+    assert delivery.paths[:3] == [TOKEN, TOKEN, "/v1/acme/root/2"]
 
 
 def test_a_config_that_a_rule_refuses_changes_nothing(

@@ -16,7 +16,7 @@ from livepin.documents.token_request import TokenRequest
 from livepin.errors import VerificationError
 
 from livepin_server.services.tokens.challenges import Challenges
-from livepin_server.services.tokens.issuing import Answer, Issuing
+from livepin_server.services.tokens.issuing import Issuing
 from livepin_server.services.tokens.recording import Recording, Seen
 from livepin_server.telemetry.metrics import Metrics
 
@@ -64,6 +64,8 @@ class TokenDesk:
         request = TokenRequest.read(body)
         if request.account != account:
             raise VerificationError(5, f"expected a request for {account}")
+        if request.stream not in issuing.streams:
+            raise VerificationError(5, f"expected a stream of {account}")
         now, key = self._clock(), request.key.kid
         good = request.challenge is not None and self.challenges.spend(
             request.challenge, account, key, now
@@ -71,7 +73,7 @@ class TokenDesk:
         fresh = self.challenges.make(account, key, now)
         if not good:
             self._metrics.token_requests.labels(account, "challenged").inc()
-            return _encode(Answer(challenge=fresh, tokens=None, newest=None, config=None))
+            return _encode(issuing.challenged(request, fresh))
         answer = issuing.answer(request, fresh, now)
         self._metrics.token_requests.labels(account, "answered").inc()
         self._recording.note(
@@ -80,7 +82,7 @@ class TokenDesk:
                 id=tokens.installation_id(account, key),
                 thumbprint=key,
                 app=request.app,
-                stream=request.stream if request.stream in issuing.streams else "?",
+                stream=request.stream,
                 config_version=request.config_version,
                 moment=now,
             )

@@ -193,6 +193,7 @@ class Story:
 
     def _tokens(self) -> str:
         stage = self._stage
+        self._next()
         self._say(f"livepin domain set-token {OTHER} on: apps send a token, and the backend checks")
         version = stage.livepin("domain", "set-token", OTHER, "on")["publication"]["version"]
         self._until(lambda line: line["version"] >= version, 30)

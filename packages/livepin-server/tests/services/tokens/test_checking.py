@@ -94,6 +94,8 @@ def test_an_example_is_in_the_log_and_its_domain_must_ask_for_tokens(protected, 
     assert (entry.action, entry.target, entry.after) == ("tokens.example", HOST, {"valid": True})
     with pytest.raises(NotFoundError, match="no domain of main"):
         protected.tokens.example("acme", NewExample(host="x.example.com"), intent)
+    with pytest.raises(NotFoundError, match="there is no stream"):
+        protected.tokens.example("acme", NewExample(host=HOST, stream="canary"), intent)
 
 
 def test_an_issue_that_is_none_is_long_ago(check, example):

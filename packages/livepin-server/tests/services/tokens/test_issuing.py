@@ -88,11 +88,6 @@ def test_a_large_config_is_only_told_of(answer, monkeypatch):
     assert found.newest.version == 2
 
 
-def test_a_stream_that_is_not_there_has_no_tokens(answer):
-    found = answer(stream="canary")
-    assert (found.tokens, found.newest, found.config) == ({}, None, None)
-
-
 @pytest.mark.parametrize("verdict", ["block", "fail"])
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "HS256"])
 def test_a_decoy_looks_the_same_and_no_backend_takes_it(

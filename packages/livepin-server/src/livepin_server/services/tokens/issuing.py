@@ -46,7 +46,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
     challenge: str
     tokens: dict[str, Token] | None
-    newest: Newest | None
+    newest: Newest
     config: str | None
     override: None = None
 
@@ -98,22 +98,26 @@ class Issuing:
     rules: Mapping[str, Rule]
 
     def answer(self, request: TokenRequest, challenge: str, now: datetime) -> Answer:
-        """Return the answer to a request whose challenge was good."""
-        stream = self.streams.get(request.stream)
+        """Return the answer to a request, of a stream that there is, whose challenge was good."""
+        stream = self.streams[request.stream]
         installation = tokens.installation_id(self.account, request.key.kid)
         passes = self._passes(installation, now)
         found: dict[str, Token] = {}
-        if stream is not None:
-            for host, bound in request.hosts.items():
-                token = self._token(stream.config, request, installation, host, bound, now, passes)
-                if token is not None:
-                    found[host] = token
+        for host, bound in request.hosts.items():
+            token = self._token(stream.config, request, installation, host, bound, now, passes)
+            if token is not None:
+                found[host] = token
         return Answer(
             challenge=challenge,
             tokens=found,
-            newest=None if stream is None else stream.newest,
-            config=None if stream is None else _inline(stream, request),
+            newest=stream.newest,
+            config=_inline(stream, request),
         )
+
+    def challenged(self, request: TokenRequest, challenge: str) -> Answer:
+        """Return the answer to a request whose challenge was not good."""
+        newest = self.streams[request.stream].newest
+        return Answer(challenge=challenge, tokens=None, newest=newest, config=None)
 
     def jwks(self, now: datetime, *, restricted: bool) -> bytes:
         """Return the JWK Set; with `restricted` also the keys that are for backends only."""

@@ -20,6 +20,7 @@ from livepin_server.errors import NotFoundError
 from livepin_server.services.audit import entry_of
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.model import Intent
+from livepin_server.services.nearest import not_found
 from livepin_server.services.publishing.published import Published
 from livepin_server.storage.database import Database
 
@@ -93,6 +94,8 @@ class Tokens:
             NotFoundError: no domain of the stream asks for tokens there.
         """
         issuing = self.load(account)
+        if wanted.stream not in issuing.streams:
+            raise not_found("stream", wanted.stream, issuing.streams)
         now = self._clock()
         key = PrivateKey.generate()
         request = TokenRequest(
