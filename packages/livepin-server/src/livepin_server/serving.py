@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from livepin.documents.config import check_url
 from livepin.errors import ConfigurationError
 
 from livepin_server import descriptors
-from livepin_server.bus.memory import MOST_SPENT, Announcement, Bus, Spent, TokensChanged
+from livepin_server.bus.memory import Announcement
 from livepin_server.delivery.app import DeliveryApp
 from livepin_server.delivery.claims import Claims
 from livepin_server.delivery.credentials import Credentials
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.reports import Reports
 from livepin_server.delivery.snapshot import Snapshot
+from livepin_server.delivery.token_loader import TokenLoader
 from livepin_server.delivery.tokens import TokenDesk
 from livepin_server.errors import NotFoundError, UnavailableError
 from livepin_server.exports.static import Target
@@ -51,9 +52,9 @@ _WATCH_EVERY = 60.0  # seconds
 _LOOK_EVERY = 300.0  # seconds; at the delivery URLs
 _LOOK_FIRST = 30.0  # seconds; by then whoever serves them with this process is up
 _USES_EVERY = 60.0  # seconds: of the last uses of API keys, a crash loses so much
+_FORGET_EVERY = 86400.0  # seconds
+_REMEMBERED = timedelta(days=180)  # installations that ask for no token any more
 _SEEN_EVERY = 1.0  # seconds: of when installations were last seen, a crash loses so much
-_TELL_EVERY = 0.25  # seconds, until other servers hear which challenges were taken
-_MOST_UNTOLD = 100_000  # challenges, while nobody hears
 _AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
 _MOST_FETCHING = 4096  # connections of delivery that are no event streams
@@ -124,11 +125,11 @@ async def serve(
         management=_management_listener(node, private_app(metrics), metrics),
     )
     _stop_on_signals(running.stop)
-    loader = _Loader(node, snapshot, events, metrics, desk)
+    loader = _Loader(node, snapshot, events, metrics)
+    loader.tokens = _token_loader(node, desk, loader.report)
     exports = [Exporting(node.published, each, metrics) for each in targets]
     unsubscribe = [node.bus.subscribe(loader.announced)]
-    unsubscribe.append(node.bus.subscribe(loader.tokens_changed, TokensChanged))
-    unsubscribe.append(node.bus.subscribe(loader.spent, Spent))
+    unsubscribe += [] if loader.tokens is None else loader.tokens.subscribe()
     unsubscribe += [node.bus.subscribe(each.announced) for each in exports]
     for each in exports:
         metrics.attention.add(each.notes)
@@ -138,7 +139,7 @@ async def serve(
         app.ready = True
         for each in exports:
             each.start()
-        background = _background(node, events, loader, exports, metrics, desk)
+        background = _background(node, events, loader, exports, metrics)
         tasks += [asyncio.create_task(each) for each in background]
         for listener in running.listeners:
             await listener.start()
@@ -177,10 +178,8 @@ class _Loader:
         snapshot: Snapshot,
         events: Events,
         metrics: Metrics,
-        desk: TokenDesk | None,
     ) -> None:
-        self._node = node
-        self._desk = desk
+        self.tokens: TokenLoader | None = None
         self._published = node.published
         self._snapshot = snapshot
         self._events = events
@@ -189,8 +188,6 @@ class _Loader:
         self._order = asyncio.Lock()
         self._loading: set[asyncio.Task[None]] = set()
         self._missed: set[str] = set()
-        self._missed_tokens: set[str] = set()
-        self._tokens_order = asyncio.Lock()
         self._missed_any = False
         self._hears = True
 
@@ -199,19 +196,10 @@ class _Loader:
         self._metrics.publications.labels(announcement.account, announcement.stream).inc()
         self._loop.call_soon_threadsafe(self._start, self._load, announcement.account)
 
-    def tokens_changed(self, news: TokensChanged) -> None:
-        """Load how tokens of the account are made anew, on the loop."""
-        self._loop.call_soon_threadsafe(self._start, self._load_tokens, news.account)
-
-    def spent(self, news: Spent) -> None:
-        """Take note of challenges that another server has taken. On the loop already."""
-        if self._desk is not None:
-            self._desk.challenges.spent_elsewhere(news.challenges)
-
     def in_step(self, found: bool) -> None:
         """Load everything anew: what was announced before may not have been heard."""
         self._hears = found
-        self._report()
+        self.report()
         if found:
             self._start(self._load_again)
 
@@ -223,7 +211,7 @@ class _Loader:
         """
         for account in await asyncio.to_thread(self._published.accounts):
             await self._load(account)
-        self._report()
+        self.report()
 
     async def catch_up(self) -> None:
         """Try again what could not be loaded, until cancelled."""
@@ -233,12 +221,11 @@ class _Loader:
                 await self._load_again()
             for account in list(self._missed):
                 await self._load(account)
-            for account in list(self._missed_tokens):
-                await self._load_tokens(account)
 
-    def _report(self) -> None:
+    def report(self) -> None:
         """Tell whether everything that is published is served."""
-        self._metrics.in_step.set(self._hears and not self._missed and not self._missed_any)
+        missed = self._missed or self._missed_any or (self.tokens and self.tokens.missed)
+        self._metrics.in_step.set(self._hears and not missed)
 
     async def _load_again(self) -> None:
         try:
@@ -248,7 +235,7 @@ class _Loader:
             if not self._missed_any:
                 logger.exception("the documents could not be loaded again")
             self._missed_any = True
-        self._report()
+        self.report()
 
     def _start(self, load: Callable[..., Coroutine[Any, Any, None]], *arguments: str) -> None:
         task = self._loop.create_task(load(*arguments))
@@ -269,29 +256,15 @@ class _Loader:
                 if account not in self._missed:
                     logger.exception("the documents of %s could not be loaded", account)
                 self._missed.add(account)
-                self._report()
+                self.report()
                 return
-        await self._load_tokens(account)
         self._missed.discard(account)
-        self._report()
+        self.report()
         for stream, config in documents.configs.items():
             self._metrics.versions.labels(account, stream).set(config.version)
         self._events.wake(account)
-
-    async def _load_tokens(self, account: str) -> None:
-        if self._desk is None or not isinstance(self._node, Folder):
-            return
-        tokens = self._node.services.tokens
-        try:
-            async with self._tokens_order:
-                issuing = await asyncio.to_thread(tokens.load, account)
-                self._desk.challenges.key = await asyncio.to_thread(tokens.challenge_key)
-                self._desk.replace(issuing)
-                self._missed_tokens.discard(account)
-        except Exception:  # whatever it is: what was decided of an installation is to hold
-            if account not in self._missed_tokens:
-                logger.exception("how tokens of %s are made could not be loaded", account)
-            self._missed_tokens.add(account)
+        if self.tokens is not None:
+            await self.tokens.load(account)
 
 
 def _desk(node: Node, metrics: Metrics) -> TokenDesk | None:
@@ -303,18 +276,13 @@ def _desk(node: Node, metrics: Metrics) -> TokenDesk | None:
     return TokenDesk(challenges, services.recording, metrics, clock=services.clock)
 
 
-async def _tell_spent(bus: Bus, challenges: Challenges) -> None:
-    """Tell other servers which challenges were taken here, until cancelled."""
-    while True:
-        await asyncio.sleep(_TELL_EVERY)
-        try:
-            while challenges.fresh:
-                told = tuple(challenges.fresh[:MOST_SPENT])
-                await bus.tell(Spent(challenges=told))
-                del challenges.fresh[: len(told)]
-        except OSError as exc:
-            logger.warning("other servers do not hear which challenges were taken: %s", exc)
-            del challenges.fresh[:-_MOST_UNTOLD]
+def _token_loader(
+    node: Node, desk: TokenDesk | None, report: Callable[[], None]
+) -> TokenLoader | None:
+    if desk is None or not isinstance(node, Folder):
+        return None
+    services = node.services
+    return TokenLoader(desk, services.tokens, node.bus, clock=services.clock, report=report)
 
 
 def _background(
@@ -323,14 +291,13 @@ def _background(
     loader: _Loader,
     exports: list[Exporting],
     metrics: Metrics,
-    desk: TokenDesk | None,
 ) -> list[Coroutine[Any, Any, None]]:
     """Return what runs beside the listeners until the end."""
 
     def in_step(hears: bool) -> None:
         loader.in_step(hears)
-        if desk is not None and isinstance(node, Folder):
-            desk.challenges.hears(hears, node.services.clock())
+        if loader.tokens is not None:
+            loader.tokens.hears(hears)
         for each in exports:
             each.in_step(hears)
 
@@ -340,10 +307,11 @@ def _background(
         found.append(run_forever(_publish_due(node)))
         found.append(run_forever(_keep_uses(node)))
         found.append(run_forever(_keep_seen(node)))
+        found.append(run_forever(_forget_unseen(node)))
         found.append(run_forever(_look(node, metrics)))
     found.append(run_forever(_watch(node, metrics)))
-    if desk is not None:
-        found.append(_tell_spent(node.bus, desk.challenges))
+    if loader.tokens is not None:
+        found += loader.tokens.background()
     return found
 
 
@@ -418,6 +386,15 @@ def _keep_seen(folder: Folder) -> Job:
             folder.services.recording.keep()
 
     return Job(name="installations", seconds=_SEEN_EVERY, run=run)
+
+
+def _forget_unseen(folder: Folder) -> Job:
+    services = folder.services
+
+    def run() -> None:
+        services.recording.forget(services.clock() - _REMEMBERED)
+
+    return Job(name="unseen", seconds=_FORGET_EVERY, run=run, first=_FORGET_EVERY)
 
 
 def _look(folder: Folder, metrics: Metrics) -> Job:

@@ -35,7 +35,7 @@ def test_an_example_is_what_a_backend_takes(run, token) -> None:
     text = token()
     done = run("token", "check", text)
     assert done.code == 0
-    assert done.out.splitlines()[0] == "Its backend takes it. It is by the key main."
+    assert done.out.splitlines()[0] == f"A backend for {HOST} takes it. It is by the key main."
     assert f"  aud  {HOST}\n" in done.out
     assert " UTC\n" in done.out
     found = json.loads(run("token", "check", text, "--json").out)

@@ -7,6 +7,7 @@ import json
 import stat
 
 import pytest
+from livepin import tokens
 
 HOST = "api.example.com"
 
@@ -61,8 +62,12 @@ def test_public_keys_are_where_backends_read_them(run, data) -> None:
     run("token-key", "add", "quiet", "--alg", "Ed25519")
     run("token-key", "add", "main")
     done = run("token-key", "export", "main")
-    assert done.out == "https://pins.example.com:8443/v1/acme/jwks.json\n"
+    (key,) = tokens.parse_jwks(done.out.encode()).values()
+    assert key.algorithm.value == "ES256"
+    assert "from https://pins.example.com:8443/v1/acme/jwks.json\n" in done.err
+    assert run("token-key", "export", "main", "--out", "x").code == 2
     done = run("token-key", "export", "quiet")
+    assert len(tokens.parse_jwks(done.out.encode())) == 1
     assert "livepin api-key create backend --role viewer --scope tokens" in done.err
     assert run("token-key", "export", "nobody", "--out", "x").code == 3
 

@@ -43,7 +43,7 @@ Subscriber = Callable[[Any], None]
 
 
 class Bus(Protocol):
-    """Carries news; a lost announcement is repaired by the next, so they hold no content."""
+    """Carries news. What is lost is loaded anew by who hears again; spent challenges are not."""
 
     def enclose(self, connection: Connection, news: News) -> None:
         """Have the commit of a transaction tell the other processes, if there may be any."""

@@ -22,7 +22,7 @@ _WORDS = {
 }
 
 Id = Annotated[
-    str, Parameter(name="ID", help="The id that the app shows, or latest: the one seen last.")
+    str, Parameter(name="ID", help="The id that the app shows; or latest, whoever asked last.")
 ]
 Until = Annotated[
     str | None, Parameter(metavar="WHEN", help="When it ends: 24h, 30d, or a day. Else never.")

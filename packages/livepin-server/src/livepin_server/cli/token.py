@@ -96,8 +96,6 @@ def set_(
             f"expected what to change of {pattern(host or '')}",
             hint="--key, --profile, --audience, --issuer, --lives",
         )
-    if host is None:
-        said["issuer"] = issuer or None
     body, where = {**said, "reason": reason}, "" if host is None else f"/{path(host)}"
     with connected(common) as api:
         done = api.call("PATCH", f"{api.base}/tokens{where}", body)
@@ -166,7 +164,7 @@ def example(
 ) -> None:
     """Print a token to try a backend with. It lives 5 minutes, and needs an admin's key."""
     body: dict[str, Any] = {
-        "host": pattern(host), "stream": stream, "valid": valid, "reason": reason,
+        "host": host, "stream": stream, "valid": valid, "reason": reason,
     }  # fmt: skip
     if bind is not None:
         body["bind"] = base64.b64encode(sha256(bind.encode()).digest()).decode()
@@ -186,7 +184,9 @@ def _line(name: str, each: dict[str, Any]) -> tuple[str, ...]:
 
 def _say(found: dict[str, Any]) -> None:
     if found["taken"]:
-        say(f"Its backend takes it. It is by the key {found['key']}.", "green")
+        whom = found["says"].get("aud")
+        backend = f"A backend for {whom}" if whom else "Its backend"
+        say(f"{backend} takes it. It is by the key {found['key']}.", "green")
     elif found["decoy"]:
         say("It is a decoy: its installation did not pass, or is blocked.", "red")
         say("  livepin installation show " + str(found["says"].get("did", "ID")))

@@ -12,7 +12,7 @@ from livepin_server.custody.files import write_secret
 from livepin_server.errors import CustodyError
 
 from .api import Common, connected
-from .output import CommandError, err, minute, say, show_json, table, write
+from .output import CommandError, err, minute, say, show_json, table
 from .parameters import Reason, lifetime, name_of, pattern
 
 app = App(name="token-key")
@@ -73,6 +73,8 @@ def add(
     say(f"The token key {name} is made: {alg}, {made['kid']}.", "green")
     if out is not None:
         say(f"Its secret is in {out}, which only you can read: bring it to the backend.")
+    else:
+        say("Backends that read the JWKS have it in five minutes. Then name it for a domain:")
     say(f"  livepin token set {domain or 'HOST'} --key {name}{common.again}")
 
 
@@ -144,7 +146,7 @@ def list_(*, common: Common = _DEFAULTS) -> None:
 def export(
     name: KeyName, /, *, out: Out = None, reason: Reason = "", common: Common = _DEFAULTS
 ) -> None:
-    """Give out what verifies tokens: of a secret its base64, else where the public keys are.
+    """Give out what verifies tokens: the public keys of a name as JWKS, or its secret in base64.
 
     A secret goes into a file, never onto the screen: that may be a log.
     """
@@ -152,7 +154,7 @@ def export(
         found = api.call("GET", f"{api.base}/token-keys")
         keys = [each for each in found if each["name"] == name]
         if keys and keys[-1]["algorithm"] != "HS256":
-            _say_where(api, keys[-1])
+            _show_public(api, keys, out)
             return
         if out is None and keys:
             raise CommandError(
@@ -167,13 +169,17 @@ def export(
     say(f"The secret of {name} is in {out}, which only you can read.", "green")
 
 
-def _say_where(api: Any, key: dict[str, Any]) -> None:
+def _show_public(api: Any, keys: list[dict[str, Any]], out: Path | None) -> None:
+    if out is not None:
+        raise CommandError(
+            "expected --out for a secret alone", hint="livepin token-key export > FILE"
+        )
     delivery = api.call("GET", f"{api.base}/delivery")
     url = f"{delivery['urls'][0].rstrip('/')}/v1/{api.account}/jwks.json"
-    say("Backends read its public half, and that of the next one, from here:", to=err())
-    write(url)
-    if key["algorithm"] == "EdDSA":
-        say("  with Authorization: Bearer and a credential:", to=err())
+    show_json({"keys": [each["jwk"] for each in keys]})
+    say(f"Backends read these, and the next ones, from {url}", to=err())
+    if keys[-1]["algorithm"] == "EdDSA":
+        say("with Authorization: Bearer and a credential:", to=err())
         say("  livepin api-key create backend --role viewer --scope tokens", to=err())
 
 

@@ -154,7 +154,7 @@ class Sealed:
         """Return what there is to say of the master key, given one of the keys that are sealed."""
         try:
             if one is not None:
-                self.open(one.data, one.label)
+                self.open_secret(one.data, one.label)
         except CustodyError as exc:
             return f"{exc}; {exc.hint}"
         if self.is_changing:

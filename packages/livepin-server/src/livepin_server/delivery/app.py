@@ -10,6 +10,7 @@ import msgspec
 from livepin.documents import token_request
 from livepin.errors import VerificationError
 
+from livepin_server.errors import ForbiddenError, UnavailableError
 from livepin_server.telemetry.metrics import Metrics
 from livepin_server.web.limits import RateLimit, origin
 from livepin_server.web.problems import BODY_UNREAD, CONTENT_TYPE, encoded, problem
@@ -47,6 +48,7 @@ _REPORT_COST = 10  # requests
 _TOKEN_COST = 4
 _GUESS_COST = 9  # so that guessing is slow; a backend comes every five minutes
 _JWKS_AGE = "max-age=300"
+_NO_TOKENS = "no tokens are issued here"
 # A quality of zero refuses. Bounded: who sends the header is nobody's friend.
 _GZIP = re.compile(
     r"(?:^|,)\s*gzip\s*(?:;\s*q=(?:1(?:\.0{0,3})?|0\.[0-9]{0,2}[1-9][0-9]{0,2})\s*)?(?:,|$)",
@@ -181,8 +183,8 @@ class DeliveryApp:
                 proto, 429, "too many requests from this address", self._retry(_TOKEN_COST)
             )
             return
-        if self._tokens is None or not self._tokens.has(account):
-            self._refuse(proto, 503, "no tokens are issued here now", _LATER)
+        if self._tokens is None:
+            self._refuse(proto, 503, _NO_TOKENS, _LATER)
             return
         body = await self._body(scope, proto, token_request.MAX_SIZE)
         if body is None:
@@ -191,6 +193,8 @@ class DeliveryApp:
             answer = self._tokens.answer(account, body)
         except VerificationError as exc:
             self._refuse(proto, 400, f"not a token request: {exc.reason}")
+        except UnavailableError as exc:
+            self._refuse(proto, 503, str(exc), _SOON)
         else:
             self._count[200].inc()
             proto.response_bytes(200, _TOKEN_HEADERS, answer)
@@ -199,30 +203,38 @@ class DeliveryApp:
         given = scope.headers.get("authorization")
         if scope.method not in ("GET", "HEAD"):
             self._refuse(proto, 405, "expected GET", ("allow", "GET, HEAD"))
-        elif self._tokens is None or not self._tokens.has(account):
-            self._refuse(proto, 503, "no tokens are issued here now", _LATER)
-        elif given is not None and not self._limit.allow(address, cost=_GUESS_COST):
+            return
+        if self._tokens is None:
+            self._refuse(proto, 503, _NO_TOKENS, _LATER)
+            return
+        if given is not None and not self._limit.allow(address, cost=_GUESS_COST):
             self._refuse(
                 proto, 429, "too many credentials from this address", self._retry(_GUESS_COST)
             )
-        elif given is not None and not await self._may_read(given, account, address):
-            self._refuse(
-                proto, 401, "expected a credential for this JWK Set", ("www-authenticate", "Bearer")
-            )
-        else:
-            self._count[200].inc()
+            return
+        try:
+            if given is not None:
+                await self._require(given, account, address)
             body = self._tokens.jwks(account, restricted=given is not None)
-            scope_of_cache = "public" if given is None else "private"
-            fields = [*_JWKS_HEADERS, ("cache-control", f"{scope_of_cache}, {_JWKS_AGE}")]
-            if scope.method == "HEAD":
-                proto.response_empty(200, [*fields, ("content-length", str(len(body)))])
-            else:
-                proto.response_bytes(200, fields, body)
+        except ForbiddenError as exc:
+            self._refuse(proto, 401, str(exc), ("www-authenticate", "Bearer"))
+        except UnavailableError as exc:
+            self._refuse(proto, 503, str(exc), _SOON)
+        else:
+            self._send_jwks(scope, proto, body, "public" if given is None else "private")
 
-    async def _may_read(self, given: str, account: str, address: str) -> bool:
-        return self._credentials is not None and await self._credentials.allow(
-            given, account, address
-        )
+    def _send_jwks(self, scope: Any, proto: Any, body: bytes, kept_by: str) -> None:
+        self._count[200].inc()
+        fields = [*_JWKS_HEADERS, ("cache-control", f"{kept_by}, {_JWKS_AGE}")]
+        if scope.method == "HEAD":
+            proto.response_empty(200, [*fields, ("content-length", str(len(body)))])
+        else:
+            proto.response_bytes(200, fields, body)
+
+    async def _require(self, given: str, account: str, address: str) -> None:
+        if self._credentials is None:
+            raise ForbiddenError("no credential opens this JWK Set")
+        await self._credentials.require(given, account, address)
 
     async def _body(self, scope: Any, proto: Any, most: int) -> bytes | None:
         """Return the body, or None where the request was refused for it."""

@@ -15,6 +15,7 @@ from livepin import tokens
 from livepin.documents.token_request import TokenRequest
 from livepin.errors import VerificationError
 
+from livepin_server.errors import UnavailableError
 from livepin_server.services.tokens.challenges import Challenges
 from livepin_server.services.tokens.issuing import Issuing
 from livepin_server.services.tokens.recording import Recording, Seen
@@ -50,17 +51,14 @@ class TokenDesk:
         """Issue no tokens of an account: what they are made of cannot be read."""
         self._issuing.pop(account, None)
 
-    def has(self, account: str) -> bool:
-        """Tell whether tokens of an account can be issued."""
-        return account in self._issuing
-
     def answer(self, account: str, body: bytes) -> bytes:
         """Return the answer to a request.
 
         Raises:
             VerificationError: it is no request, or not for this account.
+            UnavailableError: no tokens of the account are issued now.
         """
-        issuing = self._issuing[account]
+        issuing = self._of(account)
         request = TokenRequest.read(body)
         if request.account != account:
             raise VerificationError(5, f"expected a request for {account}")
@@ -90,5 +88,15 @@ class TokenDesk:
         return _encode(answer)
 
     def jwks(self, account: str, *, restricted: bool) -> bytes:
-        """Return the JWK Set of an account."""
-        return self._issuing[account].jwks(self._clock(), restricted=restricted)
+        """Return the JWK Set of an account.
+
+        Raises:
+            UnavailableError: its keys are not at hand now.
+        """
+        return self._of(account).jwks(self._clock(), restricted=restricted)
+
+    def _of(self, account: str) -> Issuing:
+        found = self._issuing.get(account)
+        if found is None:
+            raise UnavailableError("no tokens are issued here now", hint="try again in a moment")
+        return found

@@ -35,6 +35,7 @@ from livepin_server.services.tokens.keys import LONGEST_OVERLAP as LONGEST_TOKEN
 from livepin_server.services.tokens.model import (
     MOST_TAGS,
     AccountTokens,
+    AccountTokensChange,
     DomainTokens,
     DomainTokensChange,
     NewExample,
@@ -339,8 +340,10 @@ class TokensShown(Struct, frozen=True, kw_only=True):
     domains: dict[str, DomainTokens]
 
 
-class ChangeAccountTokens(AccountTokens, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How tokens of an account are to be made, and why; null for the default."""
+class ChangeAccountTokens(
+    AccountTokensChange, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """What is to change of how tokens of an account are made, and why."""
 
     reason: Text = ""
 

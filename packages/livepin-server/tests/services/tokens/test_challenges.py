@@ -75,11 +75,33 @@ def test_what_another_process_made_is_refused_until_one_hears_what_it_spends(nod
     assert node.spend(node.make("acme", OURS, later), "acme", OURS, later)
 
 
+def test_who_was_deaf_does_not_know_which_of_its_own_were_spent_meanwhile(node, another):
+    for each in (node, another):
+        each.hears(True, NOW - AHEAD)
+    text = node.make("acme", OURS, NOW)
+    node.hears(False, NOW)
+    assert another.spend(text, "acme", OURS, NOW)
+    node.hears(True, NOW)
+    assert not node.spend(text, "acme", OURS, NOW)
+
+
+def test_a_node_that_only_hears_forgets_too(node, another):
+    moment = NOW
+    for _ in range(40):
+        another.fresh.clear()
+        assert another.spend(another.make("acme", OURS, moment), "acme", OURS, moment)
+        node.spent_elsewhere(another.fresh, moment)
+        moment += timedelta(minutes=1)
+    assert sum(map(len, node._spent.values())) <= 17
+    node.spent_elsewhere(another.fresh, NOW + timedelta(days=1))  # from a clock that is behind
+    assert sum(map(len, node._spent.values())) == 0
+
+
 def test_what_was_spent_elsewhere_is_refused(node, another):
     node.hears(True, NOW - AHEAD)
     text = another.make("acme", OURS, NOW)
     assert another.spend(text, "acme", OURS, NOW)
-    node.spent_elsewhere(another.fresh)
+    node.spent_elsewhere(another.fresh, NOW)
     assert not node.spend(text, "acme", OURS, NOW)
     assert node.fresh == []
 
@@ -88,7 +110,7 @@ def test_its_own_that_another_spent_is_refused(node, another):
     another.hears(True, NOW - AHEAD)
     text = node.make("acme", OURS, NOW)
     assert another.spend(text, "acme", OURS, NOW)
-    node.spent_elsewhere(another.fresh)
+    node.spent_elsewhere(another.fresh, NOW)
     assert not node.spend(text, "acme", OURS, NOW)
 
 

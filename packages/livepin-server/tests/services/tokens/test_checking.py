@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from livepin import tokens
-from livepin_server.errors import NotFoundError
+from livepin_server.errors import InvalidError, NotFoundError
 from livepin_server.services.audit.log import Wanted
 from livepin_server.services.tokens.model import DomainTokensChange, NewExample, NewTokenKey
 
@@ -94,6 +94,8 @@ def test_an_example_is_in_the_log_and_its_domain_must_ask_for_tokens(protected, 
     assert (entry.action, entry.target, entry.after) == ("tokens.example", HOST, {"valid": True})
     with pytest.raises(NotFoundError, match="no domain of main"):
         protected.tokens.example("acme", NewExample(host="x.example.com"), intent)
+    with pytest.raises(InvalidError):
+        protected.tokens.example("acme", NewExample(host="*.example.com"), intent)
     with pytest.raises(NotFoundError, match="there is no stream"):
         protected.tokens.example("acme", NewExample(host=HOST, stream="canary"), intent)
 

@@ -165,6 +165,45 @@ def test_tags_are_kept_beside_what_is_decided(known, intent):
         known.tag("acme", ONE, [f"t{n}" for n in range(17)], intent)
 
 
+def test_a_tag_changes_nothing_of_what_was_decided(known, intent):
+    rule = known.decide("acme", ONE, "block", intent).rule
+    other = structs.replace(intent, author="carol", reason="")
+    assert known.tag("acme", ONE, ["lab"], other).rule == rule
+
+
+def test_tags_are_told_apart_to_the_letter(known, intent):
+    known.tag("acme", ONE, ["lab_1"], intent)
+    known.tag("acme", TWO, ["labx1", "lab"], intent)
+    assert [each.id for each in known.all("acme", tag="lab_1")] == [ONE]
+    assert [each.id for each in known.all("acme", tag="lab")] == [TWO]
+
+
+def test_one_that_was_never_seen_stands_last(known, intent):
+    known.decide("acme", THREE, "block", intent)
+    assert [each.id for each in known.all("acme")] == [TWO, ONE, THREE]
+    assert [each.id for each in known.all("acme", limit=2)] == [TWO, ONE]
+    known.decide("acme", THREE, None, intent)
+    assert known.all("acme", tag="lab") == []
+
+
+def test_an_older_request_does_not_come_after_a_newer_one(services, clock):
+    later = clock() + timedelta(hours=1)
+    for moment, version in ((later, 9), (clock(), 8)):
+        services.recording.note(seen(ONE, moment, config_version=version))
+        services.recording.keep()
+    (found,) = services.installations.all("acme")
+    assert (found.last_seen, found.config_version) == (later, 9)
+
+
+def test_who_asks_no_more_is_forgotten_unless_something_is_decided(services, known, intent, clock):
+    known.decide("acme", ONE, "block", intent)
+    services.recording.forget(clock() + timedelta(hours=1))
+    assert [each.id for each in known.all("acme")] == [ONE]
+    assert known.show("acme", ONE).app == "app"
+    services.recording.forget(clock())
+    assert known.show("acme", ONE).app == "app"
+
+
 def test_each_decision_is_in_the_log_and_announced(services, known, intent):
     told = []
     end = services.bus.subscribe(told.append, TokensChanged)

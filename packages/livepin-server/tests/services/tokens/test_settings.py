@@ -7,6 +7,7 @@ from livepin_server.errors import InvalidError, NotFoundError
 from livepin_server.services.audit.log import Wanted
 from livepin_server.services.tokens.model import (
     AccountTokens,
+    AccountTokensChange,
     DomainTokens,
     DomainTokensChange,
     NewTokenKey,
@@ -20,11 +21,12 @@ def test_nothing_is_set_at_first(services):
 
 
 def test_the_issuer_can_be_set_and_unset(services, intent):
-    issuer = AccountTokens(issuer="https://id.example.com")
+    issuer = AccountTokensChange(issuer="https://id.example.com")
     services.token_settings.change_account("acme", issuer, intent)
-    assert services.token_settings.all("acme")[0] == issuer
+    assert services.token_settings.all("acme")[0] == AccountTokens(issuer=issuer.issuer)
+    services.token_settings.change_account("acme", AccountTokensChange(), intent)
     assert services.tokens.load("acme").issuer == "https://id.example.com"
-    services.token_settings.change_account("acme", AccountTokens(), intent)
+    services.token_settings.change_account("acme", AccountTokensChange(issuer=""), intent)
     assert services.tokens.load("acme").issuer == "https://pins.example.com:8443/v1/acme"
 
 

@@ -59,13 +59,22 @@ class Challenges:
         self.fresh.append(SPENT.pack(issued, nonce))
         return True
 
-    def spent_elsewhere(self, told: Iterable[bytes]) -> None:
+    def spent_elsewhere(self, told: Iterable[bytes], now: datetime) -> None:
         """Take note of what other nodes have spent."""
+        moment = int(now.timestamp())
+        self._forget(moment)
         for each in told:
-            self._keep(*SPENT.unpack(each))
+            issued, nonce = SPENT.unpack(each)
+            if self._is_of_our_time(issued, moment):
+                self._keep(issued, nonce)
 
     def hears(self, found: bool, now: datetime) -> None:
-        """Take note that from now on nothing that other nodes spend is missed, or that it is."""
+        """Take note that from now on nothing that other nodes spend is missed, or that it is.
+
+        Of its own that are open, some may have been spent elsewhere before: they are not its own
+        any more.
+        """
+        self._maker = secrets.randbits(32)
         self._heard_since = int(now.timestamp()) + _AHEAD if found else None
 
     def _mac(self, says: bytes, account: str, thumbprint: str) -> bytes:
@@ -83,12 +92,15 @@ class Challenges:
         return says if good and len(says) == _SAYS.size else None
 
     def _is_timely(self, maker: int, issued: int, now: int) -> bool:
-        if not now - _LIVES < issued <= now + _AHEAD or issued // _BUCKET <= self._forgotten:
+        if not self._is_of_our_time(issued, now) or issued // _BUCKET <= self._forgotten:
             return False
         # Before this process heard anything, others may have been spent that it knows nothing of.
         return maker == self._maker or (
             self._heard_since is not None and issued >= self._heard_since
         )
+
+    def _is_of_our_time(self, issued: int, now: int) -> bool:
+        return now - _LIVES < issued <= now + _AHEAD
 
     def _keep(self, issued: int, nonce: int) -> bool:
         """Keep what is spent; tell whether it was not before."""

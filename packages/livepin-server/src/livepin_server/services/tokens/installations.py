@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, and_, delete, insert, literal, select
 from sqlalchemy.engine import Row
 
 from livepin_server.bus.memory import Bus, TokensChanged
@@ -28,6 +28,10 @@ _ACTIONS: dict[Verdict, Action] = {
     "fail": "installation.force-fail",
 }
 _ID = re.compile(r"[A-Za-z0-9_-]{22}\Z")
+_SAME = and_(
+    installations.c.account == installation_rules.c.account,
+    installations.c.id == installation_rules.c.id,
+)
 _SEEN = ("thumbprint", "app", "stream", "config_version", "first_seen", "last_seen")
 
 
@@ -49,20 +53,18 @@ class Installations:
     def all(
         self, account: str, *, tag: str | None = None, limit: int = 50
     ) -> list[InstallationView]:
-        """Return installations, the one seen last first."""
+        """Return installations, the one seen last first; those never seen that have a rule last."""
+        query = _of(account).order_by(installations.c.last_seen.desc(), installations.c.id)
+        if tag is not None:
+            query = query.join(installation_rules, _SAME).where(_tagged(tag))
         with self._database.reading() as connection:
             require_account(connection, account)
-            rules = rules_of(connection, account)
-            if tag is not None:
-                wanted = [name for name, row in rules.items() if tag in row.tags.split()]
-                query = _of(account).where(installations.c.id.in_(wanted[:MOST_LISTED]))
-            else:
-                query = _of(account)
-            rows = connection.execute(
-                query.order_by(installations.c.last_seen.desc(), installations.c.id).limit(limit)
-            ).all()
+            rows = connection.execute(query.limit(limit)).all()
+            unseen = connection.execute(_unseen(account, tag).limit(limit - len(rows))).all()
+            rules = rules_of(connection, account, *(row.id for row in rows))
         now = self._clock()
-        return [_view(row.id, row, rules.get(row.id), now) for row in rows]
+        seen = [_view(row.id, row, rules.get(row.id), now) for row in rows]
+        return seen + [_view(row.id, None, row, now) for row in unseen]
 
     def show(self, account: str, name: str) -> InstallationView:
         """Return one installation, by its id, or the one seen last for `latest`.
@@ -99,11 +101,15 @@ class Installations:
             identity = self._named(connection, account, name, new=verdict is not None)
             if expires is not None and expires <= now:
                 raise InvalidError(f"expected an end to come, found {expires:%Y-%m-%d %H:%M} UTC")
-            before = self._shown(connection, account, identity, new=True)
+            before = self._shown(connection, account, identity)
             if verdict is None and before.rule is None:
                 raise ConflictError(f"nothing is decided of {identity}")
-            values = {"verdict": verdict, "expires": expires, "tags": " ".join(before.tags)}
-            self._put(connection, account, identity, values, intent, now)
+            rule = {
+                "verdict": verdict, "expires": expires, "reason": intent.reason,
+                "author": intent.author, "created": now,
+            }  # fmt: skip
+            self._put(connection, account, identity, before.tags, rule)
+            self._bus.enclose(connection, TokensChanged(account=account))
             action: Action = "installation.unblock" if verdict is None else _ACTIONS[verdict]
             return self._told(connection, account, before, action, intent, now)
 
@@ -125,13 +131,12 @@ class Installations:
             require_account(connection, account)
             identity = self._named(connection, account, name)
             before = self._shown(connection, account, identity)
-            rule = before.rule
-            values = {
-                "verdict": rule and rule.verdict,
-                "expires": rule and rule.expires,
-                "tags": " ".join(sorted(set(tags))),
-            }
-            self._put(connection, account, identity, values, intent, now)
+            found = rules_of(connection, account, identity).get(identity)
+            rule = {name: found and getattr(found, name) for name in ("verdict", "expires")}
+            rule["reason"] = found.reason if found else ""
+            rule["author"] = found.author if found else intent.author
+            rule["created"] = found.created if found else now
+            self._put(connection, account, identity, tags, rule)
             return self._told(connection, account, before, "installation.tag", intent, now)
 
         return self._database.write(transaction)
@@ -158,9 +163,7 @@ class Installations:
             hint="livepin installation list; an app shows its own: client.installation_id",
         )
 
-    def _shown(
-        self, connection: Connection, account: str, identity: str, *, new: bool = False
-    ) -> InstallationView:
+    def _shown(self, connection: Connection, account: str, identity: str) -> InstallationView:
         row = connection.execute(_of(account).where(installations.c.id == identity)).first()
         rule = rules_of(connection, account, identity).get(identity)
         return _view(identity, row, rule, self._clock())
@@ -170,21 +173,12 @@ class Installations:
         connection: Connection,
         account: str,
         identity: str,
-        values: dict[str, Any],
-        intent: Intent,
-        now: datetime,
+        tags: Sequence[str],
+        rule: dict[str, Any],
     ) -> None:
         connection.execute(delete(installation_rules).where(*_rule(account, identity)))
-        connection.execute(
-            insert(installation_rules).values(
-                account=account,
-                id=identity,
-                reason=intent.reason,
-                author=intent.author,
-                created=now,
-                **values,
-            )
-        )
+        row = {"account": account, "id": identity, "tags": " ".join(sorted(set(tags))), **rule}
+        connection.execute(insert(installation_rules).values(**row))
 
     def _told(
         self,
@@ -206,17 +200,22 @@ class Installations:
             after=_said(after),
         )
         self._audit.append(connection, entry)
-        self._bus.enclose(connection, TokensChanged(account=account))
         return after
 
 
-def rules_of(
-    connection: Connection, account: str, identity: str | None = None
-) -> dict[str, Row[Any]]:
-    """Return what was decided of installations of an account, or of one, by id."""
-    query = select(installation_rules).where(installation_rules.c.account == account)
-    if identity is not None:
-        query = query.where(installation_rules.c.id == identity)
+def rules_of(connection: Connection, account: str, *identities: str) -> dict[str, Row[Any]]:
+    """Return what was decided of these installations of an account, by id."""
+    query = select(installation_rules).where(
+        installation_rules.c.account == account, installation_rules.c.id.in_(identities)
+    )
+    return {row.id: row for row in connection.execute(query)}
+
+
+def decided(connection: Connection, account: str) -> dict[str, Row[Any]]:
+    """Return what was decided of installations of an account, by id."""
+    query = select(installation_rules).where(
+        installation_rules.c.account == account, installation_rules.c.verdict.is_not(None)
+    )
     return {row.id: row for row in connection.execute(query)}
 
 
@@ -231,6 +230,21 @@ def rule_of(row: Row[Any], now: datetime) -> Rule | None:
         author=row.author,
         created=row.created,
     )
+
+
+def _tagged(tag: str) -> Any:
+    return (literal(" ") + installation_rules.c.tags + " ").contains(f" {tag} ", autoescape=True)
+
+
+def _unseen(account: str, tag: str | None) -> Any:
+    """Return those that never asked for a token."""
+    query = (
+        select(installation_rules)
+        .outerjoin(installations, _SAME)
+        .where(installation_rules.c.account == account, installations.c.id.is_(None))
+        .order_by(installation_rules.c.created.desc(), installation_rules.c.id)
+    )
+    return query if tag is None else query.where(_tagged(tag))
 
 
 def _of(account: str) -> Any:

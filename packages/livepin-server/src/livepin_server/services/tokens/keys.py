@@ -40,6 +40,7 @@ MAIN = "main"  # the key of domains that name no other
 CACHED = timedelta(minutes=5)  # of the JWKS, at most
 OVERLAP = 2 * CACHED  # from the publication of a key until it signs
 OVERLAP_OF_SECRETS = timedelta(days=1)  # people bring them to the backend
+LATE = timedelta(seconds=5)  # by which the clock of another server may be wrong
 LONGEST_OVERLAP = timedelta(days=30)
 _REST = tokens.LIFETIME + tokens.LEEWAY  # until the last token of a key has ended everywhere
 _MOST = 100  # keys of an account
@@ -137,13 +138,10 @@ class TokenKeys:
                     f"the next token key {name!r} signs from {row.signs_from:%Y-%m-%d %H:%M} on",
                     hint="wait for it, or with --now make one that signs at once",
                 )
-            if not after:
-                _end(connection, account, name, now)
-            else:
-                _end(connection, account, name, now + after + _REST)
-            made = self._make(
-                connection, account, name, row.algorithm, row.pattern, now, now + after
-            )
+            # At once also where the clock is late, on another server or at a backend.
+            begins = now + after if after else now - LATE
+            _end(connection, account, name, begins + _REST if after else begins)
+            made = self._make(connection, account, name, row.algorithm, row.pattern, now, begins)
             self._tell(connection, "token-key.rotate", account, made, intent, now)
             return made
 
@@ -207,9 +205,7 @@ class TokenKeys:
         if len(living(connection, account, now)) >= _MOST:
             raise ConflictError(f"expected at most {_MOST} token keys in {account}")
         key, decoy = _MAKE[algorithm](), _MAKE[algorithm]()
-        public = (
-            None if algorithm == "HS256" else SigningKey("", Algorithm(algorithm), key).public()
-        )
+        public = _public(algorithm, key)
         kid = secrets.token_urlsafe(16) if public is None else tokens.thumbprint(public)
         beside = key_rows.one_sealed(connection)
         sealed, decoyed = (
@@ -272,6 +268,7 @@ def views(rows: list[Row[Any]], now: datetime) -> list[TokenKeyView]:
             created=row.created,
             signs_from=row.signs_from,
             verifies_until=row.verifies_until,
+            jwk=public_jwk(row),
             signs=signing.get(row.name) == row.kid,
         )
         for row in rows

@@ -12,11 +12,13 @@ from livepin import tokens
 from livepin.documents import Config
 from livepin.documents.config import TYP
 from livepin.documents.token_request import TokenRequest
+from livepin.errors import MalformedError
+from livepin.hostnames import normalise
 from livepin.jose import PrivateKey, parse_compact
 from sqlalchemy import Connection
 from sqlalchemy.engine import Row
 
-from livepin_server.errors import NotFoundError
+from livepin_server.errors import InvalidError, NotFoundError
 from livepin_server.services.audit import entry_of
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.model import Intent
@@ -26,7 +28,7 @@ from livepin_server.storage.database import Database
 
 from . import settings
 from .checking import Checked, check
-from .installations import rule_of, rules_of
+from .installations import decided, rule_of
 from .issuing import Issuing, Pair, PublicKey, StreamConfig, Token
 from .keys import TokenKeys, living, public_jwk
 from .model import NewExample, Rule
@@ -91,8 +93,9 @@ class Tokens:
         """Return a token for a host, to try a backend with: a real one, or without `valid` a decoy.
 
         Raises:
-            NotFoundError: no domain of the stream asks for tokens there.
+            InvalidError: not a host. NotFoundError: no domain of the stream asks for tokens there.
         """
+        host = _host(wanted.host)
         issuing = self.load(account)
         if wanted.stream not in issuing.streams:
             raise not_found("stream", wanted.stream, issuing.streams)
@@ -106,7 +109,7 @@ class Tokens:
             stream=wanted.stream,
             root_version=1,
             config_version=1,
-            hosts={wanted.host: wanted.bind},
+            hosts={host: wanted.bind},
         )
         if not wanted.valid:
             refused = Rule(
@@ -118,18 +121,18 @@ class Tokens:
             )
             identity = tokens.installation_id(account, key.public.kid)
             issuing = replace(issuing, rules={identity: refused})
-        found = (issuing.answer(request, "", now).tokens or {}).get(wanted.host)
+        found = (issuing.answer(request, "", now).tokens or {}).get(host)
         if found is None:
             raise NotFoundError(
-                f"no domain of {wanted.stream} asks for tokens at {wanted.host}",
-                hint=f"livepin domain set-token {wanted.host} on",
+                f"no domain of {wanted.stream} asks for tokens at {host}",
+                hint=f"livepin domain set-token {host} on",
             )
         entry = entry_of(
             intent,
             account=account,
             action="tokens.example",
             now=now,
-            target=wanted.host,
+            target=host,
             after={"valid": wanted.valid},
         )
         self._audit.record(entry)
@@ -143,8 +146,15 @@ class Tokens:
 
     def _rules(self, connection: Connection, account: str) -> dict[str, Rule]:
         now = self._clock()
-        found = {name: rule_of(row, now) for name, row in rules_of(connection, account).items()}
+        found = {name: rule_of(row, now) for name, row in decided(connection, account).items()}
         return {name: rule for name, rule in found.items() if rule is not None}
+
+
+def _host(text: str) -> str:
+    try:
+        return normalise(text)
+    except MalformedError as exc:
+        raise InvalidError(str(exc), hint=exc.hint) from exc
 
 
 def _published(rows: Sequence[Row[Any]]) -> Iterator[PublicKey]:

@@ -56,6 +56,16 @@ class AccountTokens(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     issuer: Annotated[str, Meta(max_length=255, pattern=_Printed)] | None = None
 
 
+class AccountTokensChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of `AccountTokens`; what is not said stays. What is empty ends."""
+
+    issuer: Annotated[str, Meta(max_length=255, pattern=_OrNot)] | None = None
+
+    def over(self, before: AccountTokens) -> AccountTokens:
+        """Return `before` with what is said here."""
+        return before if self.issuer is None else AccountTokens(issuer=self.issuer or None)
+
+
 class NewTokenKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A key to add, for tokens of domains that name it; a secret is for one `domain` alone."""
 
@@ -65,7 +75,7 @@ class NewTokenKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class TokenKeyView(Struct, frozen=True, kw_only=True):
-    """A key that signs tokens, or did, or will: from and until when."""
+    """A key that signs tokens, or did, or will: from and until when. A secret has no `jwk`."""
 
     name: str
     kid: str
@@ -74,6 +84,7 @@ class TokenKeyView(Struct, frozen=True, kw_only=True):
     created: datetime
     signs_from: datetime
     verifies_until: datetime | None
+    jwk: dict[str, str] | None
     signs: bool
 
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert
+from sqlalchemy import Connection, Insert, delete, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from livepin_server.storage.database import Database
-from livepin_server.storage.schema import installations
+from livepin_server.storage.schema import installation_rules, installations
 
 MOST = 200_000  # installations that wait to be written; more are not noted
 _AT_A_TIME = 5_000  # rows of one transaction, so that publishing waits little
@@ -71,6 +71,22 @@ class Recording:
                 self._seen = {(each.account, each.id): each for each in rows} | self._seen
             raise
 
+    def forget(self, before: datetime) -> None:
+        """Forget installations that were not seen since, and of which nothing is decided."""
+
+        def transaction(connection: Connection) -> None:
+            decided = select(installation_rules.c.id).where(
+                installation_rules.c.account == installations.c.account,
+                installation_rules.c.id == installations.c.id,
+            )
+            connection.execute(
+                delete(installations).where(
+                    installations.c.last_seen < before, ~exists(decided.correlate(installations))
+                )
+            )
+
+        self._database.write(transaction)
+
 
 def _write(connection: Connection, *, batch: Sequence[Seen]) -> None:
     rows: list[dict[str, Any]] = [
@@ -88,7 +104,10 @@ def _upsert(dialect: Any) -> Insert:
     statement = dialect.insert(installations)
     news = ("app", "stream", "config_version", "last_seen")
     found: Insert = statement.on_conflict_do_update(
-        index_elements=["account", "id"], set_={name: statement.excluded[name] for name in news}
+        index_elements=["account", "id"],
+        set_={name: statement.excluded[name] for name in news},
+        # Another server may have written a later one already.
+        where=installations.c.last_seen <= statement.excluded.last_seen,
     )
     return found
 

@@ -21,7 +21,7 @@ from livepin_server.storage.database import Database
 from livepin_server.storage.schema import token_settings
 
 from .keys import MAIN, living
-from .model import AccountTokens, DomainTokens, DomainTokensChange
+from .model import AccountTokens, AccountTokensChange, DomainTokens, DomainTokensChange
 
 _ACCOUNT = ""  # the pattern of what is for the whole account
 
@@ -48,17 +48,18 @@ class TokenSettings:
             return read(connection, account)
 
     def change_account(
-        self, account: str, settings: AccountTokens, intent: Intent
+        self, account: str, change: AccountTokensChange, intent: Intent
     ) -> AccountTokens:
         """Change the settings of an account."""
-        after = AccountTokens(issuer=settings.issuer)
 
-        def transaction(connection: Connection) -> None:
+        def transaction(connection: Connection) -> AccountTokens:
             require_account(connection, account)
             before, _ = read(connection, account)
+            after = change.over(before)
             self._put(connection, account, _ACCOUNT, before, after, intent)
+            return after
 
-        self._database.write(transaction)
+        after = self._database.write(transaction)
         self._bus.announce(TokensChanged(account=account))
         return after
 
