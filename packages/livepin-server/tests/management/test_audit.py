@@ -315,6 +315,8 @@ def test_a_key_for_an_account_is_told_of_there(call) -> None:
 
 
 def test_all_that_was_done_here_can_be_verified_over_the_api(call) -> None:
+    for number in range(6):
+        add_domain(call, f"verified-{number}.example.com")
     first = call("GET", f"{OF_ACCOUNT}/signed")
     documents = [(each["version"], each["document"].encode()) for each in first["configs"]]
     roots = Roots()
