@@ -404,7 +404,7 @@ def test_a_database_that_is_read_only_is_read_all_the_same(
         assert opened.services.api_keys.verify(key, "192.0.2.7").name == "operator"
     assert caplog.messages == [
         "a change was refused: the database is read-only",
-        "the last uses of API keys are not kept: the database is read-only",
+        "the last uses of API keys and installations are not kept: the database is read-only",
     ]
 
 

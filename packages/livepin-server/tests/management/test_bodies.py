@@ -25,6 +25,7 @@ NAMES = [f"{method} {path}" for method, path, _ in TAKING]
 VALUES = {
     "account": "acme", "pattern": "x.example", "digest": "A" * 43, "version": "1",
     "name": "payments", "stream": "main", "number": "open", "key_id": "nobody",
+    "installation": "A" * 22,
 }  # fmt: skip
 
 texts = st.text(max_size=30) | st.sampled_from(

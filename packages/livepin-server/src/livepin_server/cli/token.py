@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from datetime import datetime, timezone
-from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
+from livepin.tokens import binding
 
 from .api import Common, connected
 from .output import CommandError, err, say, show_json, table, write
@@ -132,7 +131,7 @@ def check(
         raise CommandError(f"expected a token of at most {_LONGEST} characters")
     body: dict[str, Any] = {"token": text}
     if bind is not None:
-        body["bound_to"] = base64.b64encode(bind.encode()).decode()
+        body["bind"] = binding(bind.encode())
     with connected(common) as api:
         found = api.call("POST", f"{api.base}/tokens/check", body)
     if common.json:
@@ -167,7 +166,7 @@ def example(
         "host": host, "stream": stream, "valid": valid, "reason": reason,
     }  # fmt: skip
     if bind is not None:
-        body["bind"] = base64.b64encode(sha256(bind.encode()).digest()).decode()
+        body["bind"] = binding(bind.encode())
     with connected(common) as api:
         found = api.call("POST", f"{api.base}/tokens/example", body)
     if common.json:

@@ -36,11 +36,11 @@ from livepin_server.services.tokens.model import (
     MOST_TAGS,
     AccountTokens,
     AccountTokensChange,
+    Binding,
     DomainTokens,
     DomainTokensChange,
     NewExample,
     NewTokenKey,
-    Tag,
     TokenKeyView,
 )
 
@@ -357,7 +357,7 @@ class ChangeDomainTokens(DomainTokensChange, frozen=True, kw_only=True, forbid_u
 class TagInstallation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The tags that an installation is to have, and why."""
 
-    tags: Annotated[list[Tag], Meta(max_length=MOST_TAGS)]
+    tags: Annotated[list[str], Meta(max_length=MOST_TAGS)]
     reason: Text = ""
 
 
@@ -377,10 +377,10 @@ class PassInstallation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class CheckToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A token, and in base64 the bytes that it is to be bound to."""
+    """A token, and in base64url the SHA-256 of what it is to be bound to."""
 
     token: Annotated[str, Meta(max_length=8192)]
-    bound_to: Annotated[bytes, Meta(max_length=8192)] | None = None
+    bind: Binding | None = None
 
 
 class ExampleToken(NewExample, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -118,7 +118,7 @@ def check_token(
     services: NamedDependency[Services], account: FromPath[str], data: JSONBody[CheckToken]
 ) -> Checked:
     """Tell whether a backend takes a token, and if not, why."""
-    return services.tokens.check(account, data.token, data.bound_to)
+    return services.tokens.check(account, data.token, data.bind)
 
 
 @post(_TOKENS + "/example", status_code=200, **_NEEDS)

@@ -16,7 +16,8 @@ HOST = "api.example.com"
 @pytest.fixture
 def check(protected):
     def one(token, bound_to=None):
-        found = protected.tokens.check("acme", token, bound_to)
+        bind = None if bound_to is None else tokens.binding(bound_to)
+        found = protected.tokens.check("acme", token, bind)
         return found.taken, found.reason, found.decoy, found.key
 
     return one
@@ -61,7 +62,7 @@ def test_one_of_another_account_or_nobody(check, example):
 
 
 def test_a_binding(check, example):
-    bind = tokens.b64url_decode(tokens.binding(b"abc").encode())
+    bind = tokens.binding(b"abc")
     assert check(example(bind=bind), b"abc")[0]
     assert check(example(bind=bind), b"abd")[1] == "binding"
     assert check(example(), b"abc")[1] == "binding"
@@ -76,7 +77,7 @@ def approov(protected, intent):
 
 
 def test_the_other_profile(check, example, approov, clock):
-    bind = tokens.b64url_decode(tokens.binding(b"abc").encode())
+    bind = tokens.binding(b"abc")
     text = example(bind=bind)
     assert check(text, b"abc") == (True, None, False, "s")
     assert check(text, b"abd") == (False, "binding", False, "s")
@@ -94,6 +95,8 @@ def test_an_example_is_in_the_log_and_its_domain_must_ask_for_tokens(protected, 
     assert (entry.action, entry.target, entry.after) == ("tokens.example", HOST, {"valid": True})
     with pytest.raises(NotFoundError, match="no domain of main"):
         protected.tokens.example("acme", NewExample(host="x.example.com"), intent)
+    with pytest.raises(InvalidError, match="bind"):
+        protected.tokens.example("acme", NewExample(host=HOST, bind="A" * 42 + "B"), intent)
     with pytest.raises(InvalidError):
         protected.tokens.example("acme", NewExample(host="*.example.com"), intent)
     with pytest.raises(NotFoundError, match="there is no stream"):

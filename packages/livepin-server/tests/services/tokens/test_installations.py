@@ -171,6 +171,12 @@ def test_a_tag_changes_nothing_of_what_was_decided(known, intent):
     assert known.tag("acme", ONE, ["lab"], other).rule == rule
 
 
+@pytest.mark.parametrize("tag", ["", "a b", "a\n", "\u00e4", "x" * 64])
+def test_a_tag_is_a_word(known, intent, tag):
+    with pytest.raises(InvalidError, match="expected tags"):
+        known.tag("acme", ONE, ["lab", tag], intent)
+
+
 def test_tags_are_told_apart_to_the_letter(known, intent):
     known.tag("acme", ONE, ["lab_1"], intent)
     known.tag("acme", TWO, ["labx1", "lab"], intent)

@@ -32,13 +32,13 @@ class Checked(Struct, frozen=True, kw_only=True):
     says: dict[str, Any]
 
 
-def check(issuing: Issuing, token: str, bound_to: bytes | None, now: datetime) -> Checked:
+def check(issuing: Issuing, token: str, bind: str | None, now: datetime) -> Checked:
     """Return what a token of an account is, at a time."""
     header, says = _read(token)
     if "kid" not in header and header.get("alg") == "HS256":
-        return _check_approov(issuing, token, says, bound_to, now)
+        return _check_approov(issuing, token, says, bind, now)
     named = {pair.key.kid: name for name, pairs in issuing.keys.items() for pair in pairs}
-    reason = _refusal(token, _keys(issuing), says, bound_to, now)
+    reason = _refusal(token, _keys(issuing), says, bind, now)
     decoys = {pair.decoy.kid: pair.decoy.public() for pair in _pairs(issuing)}
     decoy = reason == "signature" and _refusal(token, decoys, says, None, _issue(says)) is None
     return Checked(
@@ -54,7 +54,7 @@ def _refusal(
     token: str,
     keys: dict[str, TokenKey],
     says: dict[str, Any],
-    bound_to: bytes | None,
+    bind: str | None,
     now: datetime,
 ) -> str | None:
     try:
@@ -65,7 +65,7 @@ def _refusal(
 
 
 def _check_approov(
-    issuing: Issuing, token: str, says: dict[str, Any], bound_to: bytes | None, now: datetime
+    issuing: Issuing, token: str, says: dict[str, Any], bind: str | None, now: datetime
 ) -> Checked:
     signing_input, _, value = token.rpartition(".")
     signature = _bytes(value)
@@ -81,8 +81,8 @@ def _check_approov(
     reason = None if found and not decoy else "signature"
     if reason is None and not says.get("exp", 0) > now.timestamp():
         reason = "expired"
-    if reason is None and bound_to is not None:
-        digest = base64.b64encode(b64url_decode(tokens.binding(bound_to).encode())).decode()
+    if reason is None and bind is not None:
+        digest = base64.b64encode(_bytes(bind)).decode()
         reason = None if says.get("pay") == digest else "binding"
     return Checked(taken=reason is None, reason=reason, decoy=decoy, key=name, says=says)
 

@@ -28,6 +28,7 @@ _ACTIONS: dict[Verdict, Action] = {
     "fail": "installation.force-fail",
 }
 _ID = re.compile(r"[A-Za-z0-9_-]{22}\Z")
+_TAG = re.compile(r"[A-Za-z0-9._:-]{1,63}\Z")
 _SAME = and_(
     installations.c.account == installation_rules.c.account,
     installations.c.id == installation_rules.c.id,
@@ -121,10 +122,16 @@ class Installations:
         """Give an installation these tags, and no others.
 
         Raises:
-            NotFoundError: nothing is known of it. InvalidError: too many.
+            NotFoundError: nothing is known of it. InvalidError: too many, or not such a word.
         """
         if len(set(tags)) > MOST_TAGS:
             raise InvalidError(f"expected at most {MOST_TAGS} tags")
+        wrong = [each for each in tags if not _TAG.match(each)]
+        if wrong:
+            raise InvalidError(
+                f"expected tags of letters, digits, . _ : and -, found {wrong[0][:80]!r}",
+                hint="such as lab or team:qa, at most 63 characters",
+            )
 
         def transaction(connection: Connection) -> InstallationView:
             now = self._clock()

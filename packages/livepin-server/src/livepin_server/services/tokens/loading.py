@@ -14,7 +14,7 @@ from livepin.documents.config import TYP
 from livepin.documents.token_request import TokenRequest
 from livepin.errors import MalformedError
 from livepin.hostnames import normalise
-from livepin.jose import PrivateKey, parse_compact
+from livepin.jose import PrivateKey, b64url_decode, parse_compact
 from sqlalchemy import Connection
 from sqlalchemy.engine import Row
 
@@ -85,9 +85,9 @@ class Tokens:
                 rules=self._rules(connection, account),
             )
 
-    def check(self, account: str, token: str, bound_to: bytes | None) -> Checked:
+    def check(self, account: str, token: str, bind: str | None) -> Checked:
         """Return what a token is: whether its backend takes it, and if not, why."""
-        return check(self.load(account), token, bound_to, self._clock())
+        return check(self.load(account), token, bind, self._clock())
 
     def example(self, account: str, wanted: NewExample, intent: Intent) -> Token:
         """Return a token for a host, to try a backend with: a real one, or without `valid` a decoy.
@@ -109,7 +109,7 @@ class Tokens:
             stream=wanted.stream,
             root_version=1,
             config_version=1,
-            hosts={host: wanted.bind},
+            hosts={host: None if wanted.bind is None else _digest(wanted.bind)},
         )
         if not wanted.valid:
             refused = Rule(
@@ -148,6 +148,13 @@ class Tokens:
         now = self._clock()
         found = {name: rule_of(row, now) for name, row in decided(connection, account).items()}
         return {name: rule for name, rule in found.items() if rule is not None}
+
+
+def _digest(text: str) -> bytes:
+    try:
+        return b64url_decode(text.encode())
+    except MalformedError as exc:
+        raise InvalidError(f"bind: {exc}", hint=exc.hint) from exc
 
 
 def _host(text: str) -> str:

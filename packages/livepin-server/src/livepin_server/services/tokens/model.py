@@ -16,7 +16,7 @@ Profile = Literal["livepin", "approov"]
 Alg = Literal["ES256", "EdDSA", "HS256"]
 Verdict = Literal["block", "pass", "fail"]
 InstallationId = Annotated[str, Meta(min_length=22, max_length=22, pattern=r"^[A-Za-z0-9_-]+$")]
-Tag = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9._:-]+$")]
+Binding = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]+$")]
 _Printed, _OrNot = r"^[!-~]+$", r"^[!-~]*$"
 
 
@@ -91,13 +91,13 @@ class TokenKeyView(Struct, frozen=True, kw_only=True):
 class NewExample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A token that somebody wants to try a backend with; with `valid` off a decoy.
 
-    `bind` is the SHA-256 of what it is to be bound to, in base64.
+    `bind` is the SHA-256 of what it is to be bound to, in base64url.
     """
 
     host: Annotated[str, Meta(max_length=255)]
     stream: Name = "main"
     valid: bool = True
-    bind: Annotated[bytes, Meta(min_length=32, max_length=32)] | None = None
+    bind: Binding | None = None
 
 
 class Rule(Struct, frozen=True, kw_only=True):
