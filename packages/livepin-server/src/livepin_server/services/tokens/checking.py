@@ -58,10 +58,10 @@ def _refusal(
     now: datetime,
 ) -> str | None:
     try:
-        verify(token, keys, audience=str(says.get("aud")), now=now, bound_to=bound_to)
+        claims = verify(token, keys, audience=str(says.get("aud")), now=now)
     except TokenError as exc:
         return exc.reason
-    return None
+    return "binding" if bind not in (None, claims.binding) else None
 
 
 def _check_approov(
