@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from killing import ACCOUNT, Ledger, Node, Operation
+from killing import ACCOUNT, Ledger, Node, Operation, unseen
 from livepin.testing import FakeClock
 from livepin_server import folder
 from livepin_server.layout import RUN_FILE
@@ -242,7 +242,7 @@ def start_nodes(
 
         def one(operation: Operation, data: Path, count: int = 1, *, days: int = 0) -> list[Node]:
             clock = FakeClock(datetime.now(timezone.utc) - timedelta(days=days))
-            with folder.opened(data, {}, clock=clock) as opened:
+            with folder.opened(data, {}, clock=clock, look=unseen) as opened:
                 services, published = opened.services, opened.services.published
                 dead = SetDelivery(wanted=DeliveryChange(urls=["https://localhost:1"]))
                 agreed = msgspec.structs.replace(INTENT, how=How(confirmed=True))
