@@ -38,8 +38,8 @@ METRICS_RIGHTS = "GRANT SELECT ON api_keys TO {role}"
 
 
 @pytest.fixture(autouse=True)
-def _at_full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not measure what processes of these tests cover: a few do it all, and most are killed."""
+def _at_full_speed(monkeypatch: pytest.MonkeyPatch, no_cover: None) -> None:
+    """Do not measure what these tests cover: others do it all, and processes here are killed."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
