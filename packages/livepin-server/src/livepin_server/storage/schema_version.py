@@ -44,7 +44,8 @@ def revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(_TABLE):
         return None
     query = text(f"SELECT version_num FROM {_TABLE}")  # noqa: S608 - its name is ours
-    return connection.execute(query).scalar_one_or_none()
+    found: str | None = connection.execute(query).scalar_one_or_none()
+    return found
 
 
 def require_current(database: Database) -> None:
