@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell scripts/find_python)
 BIN := .venv/bin
 PACKAGES := packages/livepin packages/livepin-server
+# Tests start Python by the hundred: each would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup lint test demo serve bench torture wheel-test pythons readme-test wheels lock clean
 

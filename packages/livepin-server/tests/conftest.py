@@ -43,10 +43,22 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 INTENT = Intent(author="bob")
+HERE = Path(__file__).parent
 
 ACCOUNT = "acme"
 DELIVERY_URL = "https://pins.example.com:8443"
 PATIENCE = 60.0  # seconds, on a busy machine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure no coverage in tests of Hypothesis: what has to be covered has an example beside.
+
+    They run the same lines by the thousand, and measuring would take most of the time.
+    """
+    for item in items:
+        chance = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if chance and item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.no_cover)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _require_known(name: str, variables: Mapping[str, Any]) -> None:
-    known = [field.name for field in msgspec.structs.fields(Settings)]
+    known = list(Settings.__struct_fields__)
     if name in known:
         return
     what = f"{FILE}: there is no setting {name!r}"

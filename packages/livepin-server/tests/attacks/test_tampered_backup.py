@@ -4,26 +4,47 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import shutil
 
 import pytest
 from livepin.testing import FakeClock
+from livepin_server import folder
 from livepin_server.backups import making, restoring
 from livepin_server.backups.restoring import RestorePlan
 from livepin_server.custody import age
 from livepin_server.custody.age import Opening, Seal
 from livepin_server.errors import BackupError
+from livepin_server.services.model import NewDomain
 
+pytestmark = pytest.mark.no_cover  # half a hundred times what the tests of restoring do
 NOW = FakeClock()()
 
 
+def unseen(targets):
+    """Look at no endpoint."""
+    return {each: [] for each in targets}
+
+
+@pytest.fixture(scope="module")
+def sealed(data_template, tmp_path_factory, new_pin, intent):
+    """A backup of several chunks, and what opens it."""
+    place = tmp_path_factory.mktemp("sealed")
+    data = place / "data"
+    shutil.copytree(data_template, data)
+    with folder.opened(data, {}, clock=lambda: NOW, look=unseen) as opened:
+        for number in range(6):
+            pins = [new_pin(each) for each in range(200 * number, 200 * number + 200)]
+            new = NewDomain(pattern=f"{number}.example.com", pins=pins)
+            opened.services.domains.add("acme", new, intent)
+    recipient = age.new_identity(place / "identity", now=NOW)
+    made = making.make(data, {}, place / "b.age", Seal(recipients=(recipient,)), now=NOW)
+    return made.path.read_bytes(), Opening(identities=age.read_identities(place / "identity"))
+
+
 @pytest.fixture
-def backup(data_folder, tmp_path, add_domain):
-    """A backup of several chunks, and what restores it."""
-    for number in range(6):
-        add_domain(f"{number}.example.com", *range(200 * number, 200 * number + 200))
-    recipient = age.new_identity(tmp_path / "identity", now=NOW)
-    made = making.make(data_folder, {}, tmp_path / "b.age", Seal(recipients=(recipient,)), now=NOW)
-    opening = Opening(identities=age.read_identities(tmp_path / "identity"))
+def backup(sealed, tmp_path):
+    """The backup, and what restores it, changed or not."""
+    content, opening = sealed
 
     def restore(content):
         (tmp_path / "changed.age").write_bytes(content)
@@ -32,7 +53,7 @@ def backup(data_folder, tmp_path, add_domain):
         )
         return restoring.restore(plan, {}, clock=lambda: NOW + dt.timedelta(hours=1))
 
-    return made.path.read_bytes(), restore
+    return content, restore
 
 
 def nothing_is_left(tmp_path):

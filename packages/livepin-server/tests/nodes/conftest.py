@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from killing import ACCOUNT, Ledger, Node, Operation
+from killing import ACCOUNT, Ledger, Node, Operation, unseen
 from livepin.testing import FakeClock
 from livepin_server import folder
 from livepin_server.layout import RUN_FILE
@@ -38,8 +38,8 @@ METRICS_RIGHTS = "GRANT SELECT ON api_keys TO {role}"
 
 
 @pytest.fixture(autouse=True)
-def _at_full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not measure what processes of these tests cover: a few do it all, and most are killed."""
+def _at_full_speed(monkeypatch: pytest.MonkeyPatch, no_cover: None) -> None:
+    """Do not measure what these tests cover: others do it all, and processes here are killed."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
@@ -242,7 +242,7 @@ def start_nodes(
 
         def one(operation: Operation, data: Path, count: int = 1, *, days: int = 0) -> list[Node]:
             clock = FakeClock(datetime.now(timezone.utc) - timedelta(days=days))
-            with folder.opened(data, {}, clock=clock) as opened:
+            with folder.opened(data, {}, clock=clock, look=unseen) as opened:
                 services, published = opened.services, opened.services.published
                 dead = SetDelivery(wanted=DeliveryChange(urls=["https://localhost:1"]))
                 agreed = msgspec.structs.replace(INTENT, how=How(confirmed=True))

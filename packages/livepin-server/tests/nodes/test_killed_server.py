@@ -12,7 +12,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from killing import ACCOUNT, BASE, CALLS, Killing
+from killing import ACCOUNT, BASE, CALLS, Killing, unseen
 from livepin.testing import FakeClock
 from livepin_server import folder
 from livepin_server.services.model import Intent, NewStream
@@ -120,7 +120,7 @@ def test_kills_while_signing_again_lose_nothing_and_repeat_nothing(
 
     def make_due(operation):
         clock = FakeClock(datetime.now(timezone.utc) - timedelta(days=8))
-        with folder.opened(data, {}, clock=clock) as opened:
+        with folder.opened(data, {}, clock=clock, look=unseen) as opened:
             operation.prepare(opened.services)
 
     operation = Resigning()

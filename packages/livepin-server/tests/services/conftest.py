@@ -1,4 +1,7 @@
-"""The services hold on both databases: each of these tests runs on SQLite and on PostgreSQL."""
+"""The services hold on both databases: each of these tests runs on SQLite and on PostgreSQL.
+
+Coverage is measured on SQLite: what differs on PostgreSQL is in `storage`, with tests of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from livepin_server.services.composition import Services
 from livepin_server.services.model import Intent, NewPin, NewPinSet, NewStream, Publication
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.no_cover)])
 def data_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A data folder of this test's own, made on 2026-11-23, for each database in turn."""
     if request.param == "postgresql":

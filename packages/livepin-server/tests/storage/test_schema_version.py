@@ -200,7 +200,11 @@ def next_version(tmp_path):
         shutil.rmtree(source, ignore_errors=True)
         shutil.copytree(PACKAGE, source / "livepin_server", ignore=_COMPILED)
         text = NEXT.format(head=schema_version.head(), then=then)
-        (source / "livepin_server/storage/migrations/versions/next.py").write_text(text)
+        storage, head = source / "livepin_server/storage", f'_HEAD = "{schema_version.head()}"'
+        (storage / "migrations/versions/next.py").write_text(text)
+        module = (storage / "schema_version.py").read_text()
+        assert head in module
+        (storage / "schema_version.py").write_text(module.replace(head, '_HEAD = "next"'))
         return subprocess.run(
             [sys.executable, "-B", "-c", START + script, str(source), str(data)],
             env={k: v for k, v in os.environ.items() if not k.startswith(("COV", "LIVEPIN_"))},
