@@ -40,7 +40,6 @@ from livepin_server.services.composition import Services
 ACCOUNT = "acme"
 BASE = f"/v1/accounts/{ACCOUNT}"
 _MOST_LISTED = 1000  # versions of a stream
-_NEWEST, _BETWEEN = 4, 8  # states of apps that are looked at
 _LEAVING = 5.0  # seconds that strace takes at most to let go
 PATIENCE = 60.0  # seconds, on a busy machine
 # What a node says to its disk, or to PostgreSQL, and before how many of these it may die. A
@@ -143,12 +142,17 @@ class Ledger:
                 assert version < min(history)
 
     def _check_apps(self, stream: str, newest: bytes) -> None:
-        """Every app goes on: from the oldest bootstrap, and from configs that one ever held."""
+        """Every app goes on: from the oldest bootstrap, and from each config that any ever held.
+
+        The oldest walks all roots each time, the others each root once: those before they have.
+        """
         held = self.states.setdefault(stream, [])
         if not held:
             assert self.node is not None
             held.append(TrustedState.from_bootstrap(self.node.bootstrap(stream)))
-        moved = [self._under_its_root(each, newest).advance_config(newest) for each in _some(held)]
+        oldest, *others = [self._under_its_root(each, newest) for each in held]
+        held[1:] = others
+        moved = [each.advance_config(newest) for each in (oldest, *others)]
         if moved[-1] is not held[-1]:
             held.append(moved[-1])
         app = self.apps.get(stream)
@@ -185,11 +189,6 @@ class _Nearest:
         assert self._ledger.node is not None
         place = f"//localhost:{self._ledger.node.child.port()}/"
         return HTTPFetcher().fetch(replace(request, url=re.sub("//[^/]+/", place, request.url)))
-
-
-def _some(held: list[TrustedState]) -> list[TrustedState]:
-    """Return the oldest and the newest, and some between: each walks all roots since its own."""
-    return [*held[: -_NEWEST : len(held) // _BETWEEN + 1], *held[-_NEWEST:]]
 
 
 def audited(node: Node) -> int:
