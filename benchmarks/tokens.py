@@ -5,7 +5,8 @@ for one host, with the newest config held. The bare cryptography is one P-256 ve
 signature, in a loop of this process, in turns with the rounds. The senders are installations on 16
 connections, in this process; it shares the cores with the server, so the rate is what both reach
 together, and CPU is what counts. On fresh connections each request has a TLS handshake of its own.
-Stored installations are there before, and each that asks is written once a second.
+Stored installations are there before, and each that asks is written once a second. What they take
+is on disk; of each request the server's process holds a spent challenge, for a quarter of an hour.
 
 Good and decoy tokens are asked for in turns, by installations of which every second one is blocked.
 """
@@ -16,6 +17,7 @@ import shutil
 import statistics
 import tempfile
 import time
+import tracemalloc
 from datetime import datetime, timezone
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -28,8 +30,10 @@ from livepin import tokens
 from livepin.documents.token_request import TokenRequest
 from livepin.jose import PrivateKey
 from livepin.pins import Pin
+from livepin_server.services.tokens.challenges import LIFETIME, Challenges
 from livepin_server.services.tokens.recording import Recording, Seen
 from livepin_server.storage.database import Database, sqlite_url
+from sqlalchemy import func, select
 
 from .machine import cpu_seconds, resident_kib
 from .postgres import Postgres
@@ -44,18 +48,21 @@ _ROUNDS = 5
 _SECONDS = 2.0
 _STORED = (10_000, 1_000_000)
 _MIXED = 1_000
+_CHALLENGES = 1_000_000
 
 
 def run() -> dict[str, Any]:
     """Return, by database and what is stored, CPU for a request, its ratio, and the rate."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {f"{_CHALLENGES:,} spent challenges, MiB": _spent_memory()}
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         with Server(folder) as server:
             _protect(server)
             found |= _timing(server)
         for stored in _STORED:
-            _fill(sqlite_url(folder / "data" / "livepin.db"), stored)
+            path = folder / "data" / "livepin.db"
+            _fill(sqlite_url(path), stored)
+            found[f"SQLite, {stored:,} installations stored, MiB"] = _mebibytes(path.stat().st_size)
             with Server(folder) as server:
                 found |= _measured(f"SQLite, {stored:,} stored", [server])
     with Postgres() as postgres, tempfile.TemporaryDirectory() as text:
@@ -66,6 +73,8 @@ def run() -> dict[str, Any]:
             shutil.copytree(first.data, folder / "second" / "data", ignore=kept)
         for stored in _STORED:
             _fill(postgres.url, stored)
+            size = _mebibytes(_postgres_bytes(postgres.url))
+            found[f"PostgreSQL, {stored:,} installations stored, MiB"] = size
             with Server(folder, database=postgres.url) as first:
                 found |= _measured(f"PostgreSQL, {stored:,} stored", [first])
                 if stored == max(_STORED):
@@ -221,10 +230,37 @@ def _timing(server: Server) -> dict[str, Any]:
     good, decoy = (statistics.median(each) for each in times)
     spread = statistics.median(abs(each - good) for each in times[0])
     return {
-        f"{_MIXED:,} tokens and {_MIXED:,} decoys in turns": {
-            "token, median µs": round(good),
-            "decoy, median µs": round(decoy),
-            "difference µs": round(decoy - good, 1),
-            "spread of tokens µs": round(spread, 1),
-        }
+        "a token, median µs": round(good),
+        "a decoy, median µs": round(decoy),
+        "median distance of tokens from theirs, µs": round(spread, 1),
     }
+
+
+def _spent_memory() -> int:
+    """Return what spent challenges take, in MiB: those of a quarter of an hour."""
+    challenges, now = Challenges(bytes(32)), datetime.now(timezone.utc)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(_CHALLENGES):
+            issued = now - LIFETIME * 0.99 * (number / _CHALLENGES)
+            assert challenges.spend(challenges.make("bench", "", issued), "bench", "", now)
+            challenges.fresh.clear()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return _mebibytes(after - before)
+
+
+def _postgres_bytes(url: str) -> int:
+    database = Database(url)
+    try:
+        size = func.pg_total_relation_size("installations")
+        with database.reading() as connection:
+            return connection.execute(select(size)).scalar_one()
+    finally:
+        database.close()
+
+
+def _mebibytes(count: int) -> int:
+    return round(count / 2**20)
