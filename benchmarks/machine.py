@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -40,11 +41,22 @@ def program(name: str, package: str) -> str:
 
 def cpu_seconds(pids: list[int]) -> float:
     """Return the CPU time, user and system, that these processes have used so far."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
+    return sum(sum(_ticks(pid)[:2]) for pid in pids) / _TICK
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """Return that of a process and of its children, those that have ended included."""
+    total = sum(_ticks(pid))
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
+            total += sum(_ticks(int(child))[:2])
     return total / _TICK
+
+
+def _ticks(pid: int) -> list[int]:
+    """Return user and system time of a process, and those of its ended children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return [int(each) for each in fields[11:15]]
 
 
 def resident_kib(pid: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .machine import program
+from .machine import family_cpu_seconds, program
 
 _START_TIME = 60.0  # seconds
 
@@ -41,6 +41,10 @@ class Postgres:
             stdin=subprocess.DEVNULL, **quiet, **identity,
         )  # fmt: skip
         self._wait()
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that its processes have used so far."""
+        return family_cpu_seconds(self._process.pid)
 
     def __enter__(self) -> Postgres:
         return self
