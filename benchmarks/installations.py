@@ -19,7 +19,7 @@ from livepin_server.storage.database import Database
 from .server import Server
 
 HOST = "api.example.com"
-_PATH = "/v1/bench/token"
+PATH = "/v1/bench/token"
 
 
 class Line:
@@ -33,7 +33,7 @@ class Line:
     def send(self, app: Installation) -> None:
         """Send the request of an installation."""
         self._asking = app
-        self._connection.request("POST", _PATH, body=app.request())
+        self._connection.request("POST", PATH, body=app.request())
 
     def receive(self) -> dict[str, Any] | None:
         """Return the tokens of the answer."""

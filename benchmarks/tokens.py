@@ -1,12 +1,12 @@
 """Token requests: server CPU and rate against the bare cryptography, on each database.
 
-A request is what an app sends in its steady state: signed, with the challenge of the answer before,
-for one host, with the newest config held. Each of 16 connections is shared by many installations,
-each of which asks once in some seconds, so that nearly every request is a row to write. That many
+A request is what an app sends in its steady state: signed, with the challenge of an answer before,
+for one host, with the newest config held. wrk sends them over 16 connections, signed beforehand,
+one after the other from another installation, so that nearly every one is a row to write. That many
 are stored before. The bare cryptography is one P-256 verification and one signature, in a loop of
 one thread, in turns with the rounds. On fresh connections each request has a TLS handshake of its
-own, which is not in the bare loop. The senders share the cores with the server, so the rate is what
-both reach together, and CPU is what counts; that of PostgreSQL is told apart.
+own, which is not in the bare loop. wrk shares the cores with the server, so the rate is what both
+reach together, and CPU is what counts; that of PostgreSQL is told apart.
 
 What is stored is on disk; of each request the server's process holds a spent challenge, for a
 quarter of an hour, and for a second what is to be written of its installation.
@@ -15,12 +15,12 @@ quarter of an hour, and for a second what is to be written of its installation.
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import statistics
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,18 @@ from livepin_server.services.tokens.recording import MOST, Recording, Seen
 from livepin_server.storage.database import Database, sqlite_url
 from sqlalchemy import func, select
 
-from .installations import Installation, Line, fill, protect
+from .installations import PATH, Installation, Line, fill, protect
 from .machine import cpu_seconds, resident_kib
 from .postgres import Postgres
 from .server import Server
+from .wrk import SECONDS, Wrk
 
 BUDGET = "on kept connections twice the bare cryptography, storage included"
 
 _CONNECTIONS = 16
 _APPS = 4_000  # that ask in turn
 _ROUNDS = 5
-_SECONDS = 2.0
+_MOST = 12_000  # requests to one server in one round
 _STORED = (10_000, 1_000_000)
 _CHALLENGES = 1_000_000
 
@@ -89,32 +90,29 @@ def _postgresql(found: dict[str, Any], folder: Path, postgres: Postgres) -> None
 
 
 def _measured(name: str, servers: list[Server], postgres: Postgres | None = None) -> dict[str, Any]:
-    apps = [Installation() for _ in range(_APPS)]
     return {
-        f"{name}, {kind}": _rounds(servers, postgres, apps, fresh=fresh)
+        f"{name}, {kind}": _rounds(servers, postgres, fresh=fresh)
         for kind, fresh in (("kept connections", False), ("fresh connections", True))
     }
 
 
-def _rounds(
-    servers: list[Server], postgres: Postgres | None, apps: list[Installation], *, fresh: bool
-) -> dict[str, Any]:
-    lines = [Line(servers[n % len(servers)]) for n in range(_CONNECTIONS)]
-    _load(lines, apps, fresh=False)  # each has a challenge then
-    turn = itertools.cycle(apps)
+def _rounds(servers: list[Server], postgres: Postgres | None, *, fresh: bool) -> dict[str, Any]:
+    fleets = [_Fleet(each) for each in servers]
     pids = [pid for server in servers for pid in server.pids]
     bare, cpus, database, rates = [], [], [], []
     for _ in range(_ROUNDS):
+        for each in fleets:
+            each.prepare()
         bare.append(_bare())
         before = cpu_seconds(pids), postgres.cpu_seconds() if postgres else 0.0
-        began = time.perf_counter()
-        count = _load(lines, _until(turn, began + _SECONDS), fresh=fresh)
-        rates.append(count / (time.perf_counter() - began))
+        runs = [each.begin(fresh=fresh) for each in fleets]
+        count = sum(each.requests() for each in runs)
+        rates.append(count / SECONDS)
         cpus.append((cpu_seconds(pids) - before[0]) / count * 1e6)
         if postgres:
             database.append((postgres.cpu_seconds() - before[1]) / count * 1e6)
-    for each in lines:
-        each.close()
+        for fleet, run in zip(fleets, runs, strict=True):
+            fleet.end(run)
     return {
         "CPU µs": round(statistics.median(cpus)),
         "bare µs": round(statistics.median(bare)),
@@ -128,21 +126,49 @@ def _rounds(
     }
 
 
-def _until(turn: Iterable[Installation], end: float) -> Iterator[Installation]:
-    return itertools.takewhile(lambda _: time.perf_counter() < end, turn)
+class _Fleet:
+    """Installations that ask one server, with requests that are signed before they are sent."""
 
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._apps = itertools.cycle([Installation() for _ in range(_APPS)])
+        self._file = server.data.parent / "requests"
+        self._ready: list[bytes] = []
 
-def _load(lines: list[Line], apps: Iterable[Installation], *, fresh: bool) -> int:
-    """Let installations ask, one on each connection at a time; return how many got a token."""
-    count, waiting = 0, iter(apps)
-    while taken := list(zip(lines, waiting)):  # noqa: B905 - the last connections may be left over
-        for line, app in taken:
-            if fresh:
-                line.again()
-            line.send(app)
-        for line, _ in taken:
-            count += line.receive() is not None
-    return count
+    def prepare(self) -> None:
+        """Have as many requests ready as may be sent in a round."""
+        lines = [Line(self._server) for _ in range(_CONNECTIONS)]
+        while len(self._ready) < _MOST:
+            asking = [(line, next(self._apps)) for line in lines]
+            for line, app in asking:
+                app.challenge = None
+                line.send(app)
+            for line, app in asking:
+                line.receive()
+                self._ready.append(app.request())
+        for each in lines:
+            each.close()
+        self._file.write_bytes(b"\n".join(self._ready))
+
+    def begin(self, *, fresh: bool) -> Wrk:
+        """Begin to send them."""
+        self._answered = self._count()
+        headers = {"Connection": "close"} if fresh else {}
+        url = self._server.url + PATH
+        script = Path(__file__).with_name("tokens.lua")
+        return Wrk(url, headers, connections=_CONNECTIONS, script=script, BODIES=str(self._file))
+
+    def end(self, run: Wrk) -> None:
+        """Go on after those that were sent; each was answered with a token."""
+        assert run.taken <= len(self._ready), "the server was faster than expected"
+        answered = self._count() - self._answered
+        assert run.taken - 2 * _CONNECTIONS <= answered <= run.taken, (answered, run.taken)
+        del self._ready[: run.taken]
+
+    def _count(self) -> int:
+        text = self._server.metrics()
+        found = re.search(r'token_requests_total\{[^}]*"answered"\} (\S+)', text)
+        return 0 if found is None else int(float(found[1]))
 
 
 def _bare() -> float:

@@ -7,7 +7,7 @@ section 3.11). Which keys are trusted is decided in `trust`.
 
 from __future__ import annotations
 
-import base64
+import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_der_private_key,
 )
 
@@ -32,17 +33,21 @@ from . import jsontext
 from .errors import MalformedError
 
 _ES256 = ec.ECDSA(hashes.SHA256())
+_P256, _UNCOMPRESSED = ec.SECP256R1(), b"\x04"  # SEC 1, section 2.3.3
 _COORDINATE = 32
 _MAX_HEADER = 1024  # characters; ours take about 100
 _MAX_SIGNATURES = 32
 _BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
+# What the last of two or three characters may be: the bits that no byte has are zero.
+_LAST = {2: _BASE64URL[::16], 3: _BASE64URL[::4]}
 # Parameters that bring their own key, or change what is signed (RFC 7515, 4.1; RFC 8725, 3.10).
 _REFUSED_PARAMETERS = frozenset({"crit", "jwk", "jku", "x5u", "x5c"})
 
 
 def b64url_encode(data: bytes) -> bytes:
     """Return base64url without padding (RFC 7515, section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
 def b64url_decode(data: bytes) -> bytes:
@@ -51,12 +56,12 @@ def b64url_decode(data: bytes) -> bytes:
     Raises:
         MalformedError: padding, another alphabet, or bits left over (RFC 4648, section 3.5).
     """
-    if len(data) % 4 == 1 or data.translate(None, _BASE64URL):
+    rest = len(data) % 4
+    if rest == 1 or data.translate(None, _BASE64URL):
         raise MalformedError("expected base64url without padding")
-    value = base64.urlsafe_b64decode(data + b"=" * (-len(data) % 4))
-    if len(data) % 4 and b64url_encode(value[-(len(value) % 3) :]) != data[-(len(data) % 4) :]:
+    if rest and data[-1] not in _LAST[rest]:
         raise MalformedError("expected canonical base64url")
-    return value
+    return binascii.a2b_base64(data.translate(_FROM_URL) + b"=" * (-rest % 4))
 
 
 @dataclass(frozen=True)
@@ -74,22 +79,20 @@ class PublicKey:
         """
         if jwk.get("kty") != "EC" or jwk.get("crv") != "P-256":
             raise MalformedError("expected a JWK with kty EC and crv P-256")
-        x, y = _coordinate(jwk, "x"), _coordinate(jwk, "y")
+        point = _UNCOMPRESSED + _coordinate(jwk, "x") + _coordinate(jwk, "y")
         try:
-            numbers = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1())
-            return cls(numbers.public_key())
+            return cls(ec.EllipticCurvePublicKey.from_encoded_point(_P256, point))
         except ValueError as exc:
             raise MalformedError("expected a point on P-256") from exc
 
     def jwk(self) -> dict[str, str]:
         """Return the required members of the JWK, in the order of RFC 7638, section 3."""
-        numbers = self.key.public_numbers()
-        x, y = (n.to_bytes(_COORDINATE, "big") for n in (numbers.x, numbers.y))
+        point = self.key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         return {
             "crv": "P-256",
             "kty": "EC",
-            "x": b64url_encode(x).decode(),
-            "y": b64url_encode(y).decode(),
+            "x": b64url_encode(point[1 : 1 + _COORDINATE]).decode(),
+            "y": b64url_encode(point[1 + _COORDINATE :]).decode(),
         }
 
     @cached_property
@@ -110,14 +113,14 @@ class PublicKey:
         return True
 
 
-def _coordinate(jwk: dict[str, Any], name: str) -> int:
+def _coordinate(jwk: dict[str, Any], name: str) -> bytes:
     text = jwk.get(name)
     if not isinstance(text, str) or not text.isascii():
         raise MalformedError(f"expected a JWK with the member {name}")
     value = b64url_decode(text.encode())
     if len(value) != _COORDINATE:
         raise MalformedError(f"expected {name} of {_COORDINATE} bytes, found {len(value)}")
-    return int.from_bytes(value, "big")
+    return value
 
 
 class Signer(Protocol):

@@ -47,13 +47,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
             that JSON does not have. The depth is checked by `check_depth` before.
     """
     try:
-        text = data.decode("utf-8")
-        value = json.loads(
-            text,
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_no_constants,
-            parse_float=_finite,
-        )
+        value = _decode(data.decode("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError) as exc:
         raise MalformedError(f"expected JSON: {exc}") from exc
     if not isinstance(value, dict):
@@ -63,7 +57,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 def dump(value: object) -> bytes:
     """Return `value` as compact JSON in ASCII."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _encode(value).encode("ascii")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -82,3 +76,10 @@ def _finite(number: str) -> float:
 
 def _no_constants(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+# Made once: to make one takes longer than a small document.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_float=_finite
+).decode

@@ -267,9 +267,12 @@ _STATUSES = (200, 202, 304, 400, 401, 404, 405, 408, 413, 429, 503)
 
 async def _bounded(scope: Any, proto: Any, most: int) -> bytes:
     """Return the body; `OverflowError` as soon as it is too large."""
-    declared = scope.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > most:
-        raise OverflowError
+    declared = scope.headers.get("content-length")
+    if declared is not None:
+        if not declared.isdecimal() or int(declared) > most:
+            raise OverflowError
+        whole: bytes = await proto()  # the listener takes no more than was declared
+        return whole
     body = b""
     async for chunk in proto:
         body += chunk

@@ -71,15 +71,11 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """The newest config of a stream, as it came and as it is read."""
+    """The newest config of a stream, as it came and as it is read, and its versions."""
 
     raw: bytes
     config: Config
-
-    @property
-    def newest(self) -> Newest:
-        """Its versions."""
-        return Newest(root_version=self.config.root_version, version=self.config.version)
+    newest: Newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
