@@ -20,14 +20,13 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import InvalidSchema, SSLError
-from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
 from livepin.client import Client, PinnedContext
-from livepin.errors import CleartextError, ConfigurationError, TokenUnavailableError
+from livepin.errors import CleartextError, ConfigurationError
 
 from .cleartext import check_cleartext
-from .urllib3 import add_tokens
+from .urllib3 import NoTokenError, add_tokens
 
 
 def session(pins: Client, **options: Any) -> requests.Session:
@@ -80,10 +79,8 @@ class PinnedAdapter(HTTPAdapter):
             raise InvalidSchema(str(exc), request=request) from exc
         try:
             return super().send(request, *args, **options)
-        except HTTPError as exc:
-            if isinstance(exc.__cause__, TokenUnavailableError):
-                raise NoConnection(str(exc), request=request) from exc.__cause__
-            raise
+        except NoTokenError as exc:
+            raise NoConnection(str(exc), request=request) from exc.__cause__
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None

@@ -58,6 +58,10 @@ _TLS = (
 )
 
 
+class NoTokenError(HTTPError):
+    """A request needs a token and there is none (from a `TokenUnavailableError`)."""
+
+
 class _WithTokens(_Pool):
     """A pool whose requests have the token of its host; the manager's own have none.
 
@@ -77,7 +81,7 @@ class _WithTokens(_Pool):
         try:
             fields = with_token(self._pins, hop, held.items())
         except TokenUnavailableError as exc:
-            raise HTTPError(str(exc)) from exc
+            raise NoTokenError(str(exc)) from exc
         if fields is not None:
             headers = urllib3.HTTPHeaderDict(fields)
         return super().urlopen(method, url, body, headers, *args, **kw)
