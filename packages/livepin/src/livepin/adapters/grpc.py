@@ -11,7 +11,8 @@ reason out. Call credentials work; each call takes about 0.1 ms longer.
 Calls to hosts that ask for tokens have one in their metadata, under the field's name in lower case;
 where there is none, they fail by `TokenUnavailableError`. What it is bound to is looked for in the
 metadata of the call, and not in what call credentials add. In threads, a call waits for its token
-before it begins, one in the future too.
+before it begins, one in the future too. With proofs, a retry policy is refused: it would send the
+same one again.
 
 Who makes channels otherwise takes the bridge itself, and asks `bridge.refusal` for the reason:
 
@@ -54,7 +55,8 @@ class PinnedChannel(grpc.Channel):  # type: ignore[misc]
 
     Raises:
         TypeError: an option would verify another name.
-        ConfigurationError, MalformedError: as `Bridge`.
+        ConfigurationError: an option would send proofs again; or as `Bridge`.
+        MalformedError: as `Bridge`.
     """
 
     def __init__(
