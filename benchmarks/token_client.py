@@ -1,8 +1,9 @@
 """What tokens cost an app: one that is held, a request that carries one, and asking anew.
 
-Requests go through httpx on a kept connection to one TLS server in another process, by two clients
-in turns; the domain of one asks for tokens. Medians, in CPU time of this thread. Asking anew is
-what an app computes for it: a signature, and the answer read.
+Requests go through httpx on a kept connection to one TLS server in another process, by three
+clients in turns; the domain of two asks for tokens, and one of these adds a proof to each. Medians,
+in CPU time of this thread. Asking anew is what an app computes for it: a signature, and the answer
+read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from livepin.testing import Chain, DeliverySimulator, make_chain
 
 from .api import Api
 
-BUDGET = "none of its own; a token that is held is a look into a dictionary"
+BUDGET = "none of its own; a token that is held is a look into a dictionary, a proof a signature"
 
 _HOST = "127.0.0.1"
 _TIMES = 2_000
@@ -40,20 +41,22 @@ def run() -> dict[str, float]:
         url = f"https://{_HOST}:{api.ports['https']}/"
         plain, protected = (_delivery(chain, token=token) for token in (False, True))
         clients = [
-            stack.enter_context(each.client(ca=chain.authority.pem)) for each in (plain, protected)
+            stack.enter_context(each.client(ca=chain.authority.pem, proof=proof))
+            for each, proof in ((plain, False), (protected, False), (protected, True))
         ]
-        without, having = (
+        without, having, proving = (
             stack.enter_context(httpx.Client(transport=PinnedTransport(each))) for each in clients
         )
-        pairs = [
-            (_spent(lambda: without.get(url)), _spent(lambda: having.get(url)))
+        spent = [
+            tuple(_spent(lambda http=http: http.get(url)) for http in (without, having, proving))
             for _ in range(_TIMES)
         ]
         held = _median(lambda: clients[1].token(_HOST))
-    base = statistics.median(pair[0] for pair in pairs)
+    base = statistics.median(each[0] for each in spent)
     return {
         "a request without tokens µs": round(base * 1e6, 1),
-        "a token adds µs": round(statistics.median(b - a for a, b in pairs) * 1e6, 1),
+        "a token adds µs": round(statistics.median(b - a for a, b, _ in spent) * 1e6, 1),
+        "a proof adds µs": round(statistics.median(c - b for _, b, c in spent) * 1e6, 1),
         "a token that is held µs": round(held * 1e6, 1),
         "asking anew µs": round(_median(_asking()) * 1e6, 1),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -364,6 +365,62 @@ def test_a_proof_signed_by_another_than_its_own_key_is_refused() -> None:
     other = b64url_encode(PrivateKey.generate().sign(f"{header}.{payload}".encode())).decode()
     with pytest.raises(TokenError):
         prove(f"{header}.{payload}.{other}")
+
+
+def made(**changes: Any) -> str:
+    base: dict[str, Any] = {"method": "POST", "url": URL, "jti": "p2", "now": NOW}
+    return tokens.prove(TOKEN, INSTALLATION, **(base | changes))
+
+
+def test_a_proof_that_is_made_is_taken() -> None:
+    assert prove(made()) == "p2"
+    assert prove(made(method="GET", url="https://x/"), method="GET", url="https://x/") == "p2"
+    for changes in ({"method": "GET"}, {"url": f"{URL}/"}, {"now": NOW - timedelta(seconds=61)}):
+        with pytest.raises(TokenError):
+            prove(made(**changes))
+
+
+def test_another_library_reads_the_proof_that_is_made() -> None:
+    jwt = pytest.importorskip("jwt", reason="the livepin wheel alone brings no PyJWT")
+    text = made()
+    header = jwt.get_unverified_header(text)
+    key = header.pop("jwk")
+    assert header == {"alg": "ES256", "typ": "dpop+jwt"}
+    assert {*key} == {"kty", "crv", "x", "y"}
+    found = jwt.decode(text, jwt.PyJWK(key), algorithms=["ES256"], options={"verify_iat": False})
+    digest = base64.urlsafe_b64encode(hashlib.sha256(TOKEN.encode()).digest()).decode()
+    assert found == {
+        "jti": "p2",
+        "htm": "POST",
+        "htu": URL,
+        "iat": int(NOW.timestamp()),
+        "ath": digest.rstrip("="),
+    }
+    other = jwt.PyJWK(PrivateKey.generate().public.jwk())
+    with pytest.raises(jwt.InvalidSignatureError):
+        jwt.decode(text, other, algorithms=["ES256"])
+
+
+def test_the_time_of_who_issued_a_token_is_read_from_it() -> None:
+    assert tokens.issue_time(TOKEN) == NOW
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "e30.b.c",
+        forged(said(iat=...), KEYS["ES256"]),
+        forged(said(iat="now"), KEYS["ES256"]),
+        forged(said(iat=253_402_214_400), KEYS["ES256"]),
+        forged(said(iat=2**52), KEYS["ES256"]),
+        forged([], KEYS["ES256"]),
+    ],
+)
+def test_a_token_that_says_no_time_is_told(text: str) -> None:
+    with pytest.raises(TokenError) as caught:
+        tokens.issue_time(text)
+    assert caught.value.reason == "malformed"
 
 
 # -- what middleware needs of a token before and after it was verified ---------------------------

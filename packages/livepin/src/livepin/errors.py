@@ -80,7 +80,8 @@ class TokenUnavailableError(LivepinError):
     """A request needs a token and there is none; nothing of it was sent.
 
     `host` is the normalised name, `state` why: `no_network`, `untrusted_network` or `no_service`,
-    as in `TokenState`. Apps print such errors as text, so the text holds the hint too.
+    as in `TokenState`; or `no_proof`, where there is a token and the key could not sign for it.
+    Apps print such errors as text, so the text holds the hint too.
     """
 
     def __init__(self, message: str, *, host: str, state: str, hint: str | None = None) -> None:

@@ -35,7 +35,7 @@ from .documents import Config, Delivery, Domain, Role, Root, config, root
 from .documents.token_request import TokenRequest
 from .errors import FetchError, VerificationError
 from .hostnames import is_address
-from .jose import PrivateKey, b64url_encode, sign_compact, sign_general
+from .jose import PrivateKey, b64url_decode, b64url_encode, sign_compact, sign_general
 from .pins import Pin, PinSet
 from .tokens import Algorithm, Claims, SigningKey
 
@@ -692,16 +692,12 @@ class TokenIssuer:
 
     def proof(self, token: str, method: str, url: str, **changes: Any) -> str:
         """Return a DPoP proof (RFC 9449) by the installation, with some members changed."""
-        header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": self.installation.public.jwk()}
-        payload = {
-            "jti": _random(),
-            "htm": method,
-            "htu": url,
-            "iat": int(self.clock().timestamp()),
-            "ath": tokens.binding(token.encode()),
-        }
-        said = jsontext.dump(payload | changes)
-        data = b64url_encode(jsontext.dump(header)) + b"." + b64url_encode(said)
+        proof = tokens.prove(
+            token, self.installation, method=method, url=url, jti=_random(), now=self.clock()
+        )
+        header, payload, _ = proof.encode().split(b".")
+        said = jsontext.parse_object(b64url_decode(payload)) | changes
+        data = header + b"." + b64url_encode(jsontext.dump(said))
         return (data + b"." + b64url_encode(self.installation.sign(data))).decode()
 
 

@@ -25,9 +25,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from . import jsontext
 from .errors import LivepinError, MalformedError
-from .jose import PrivateKey, PublicKey, b64url_decode, b64url_encode
+from .jose import PrivateKey, PublicKey, Signer, b64url_decode, b64url_encode
 
 HEADER = "Livepin-Token"  # the field of a request
+PROOF_HEADER = "DPoP"  # the field of a proof (RFC 9449, section 4)
 LIFETIME = timedelta(seconds=300)  # at most
 EARLY = timedelta(seconds=5)  # by which issue is set back, for backends whose clock is late
 LEEWAY = timedelta(seconds=10)  # of a backend's clock
@@ -39,6 +40,8 @@ MAX_JWKS = 256 * 1024  # bytes
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z
+_LAST_YEAR = 9999  # what is added to a time in it may be none
+_PROOF_TYPE = "dpop+jwt"
 _DID = 22  # characters: 132 bits
 
 Reason = Literal[
@@ -276,6 +279,39 @@ def check_binding(claims: Claims, bound_to: bytes) -> None:
         raise TokenError("binding", "expected a token that is bound to what came with it")
 
 
+def issue_time(token: str) -> datetime:
+    """Return the time of whoever issued a token, as it says itself: it proves nothing.
+
+    Raises:
+        TokenError: reason `malformed`; it says no time, or one that no clock shows.
+    """
+    try:
+        issued = _time(_object(_named_in(token)[2][1]), "iat")
+    except MalformedError as exc:
+        raise TokenError("malformed", str(exc)) from exc
+    if issued.year == _LAST_YEAR:
+        raise TokenError("malformed", f"expected a time before {_LAST_YEAR}")
+    return issued + EARLY
+
+
+def prove(token: str, key: Signer, *, method: str, url: str, jti: str, now: datetime) -> str:
+    """Return a DPoP proof that whoever sends `token` holds `key` (RFC 9449, section 4.2).
+
+    `url` is that of the request, without query and fragment; `jti` is random, and another one in
+    each proof.
+    """
+    header = {"alg": "ES256", "jwk": key.public.jwk(), "typ": _PROOF_TYPE}
+    said = {
+        "ath": binding(token.encode()),
+        "htm": method,
+        "htu": url,
+        "iat": _seconds(now),
+        "jti": jti,
+    }
+    data = b64url_encode(jsontext.dump(header)) + b"." + b64url_encode(jsontext.dump(said))
+    return (data + b"." + b64url_encode(key.sign(data))).decode()
+
+
 def verify_proof(
     proof: str, *, token: str, claims: Claims, method: str, url: str, now: datetime
 ) -> str:
@@ -408,8 +444,8 @@ def _verified_proof(
         raise MalformedError(f"expected a proof of at most {MAX_SIZE} characters")
     protected, payload, value = _parts(proof)
     header = _object(protected)
-    if header.get("typ") != "dpop+jwt" or header.get("alg") != "ES256" or "crit" in header:
-        raise MalformedError("expected a proof with typ dpop+jwt and alg ES256")
+    if header.get("typ") != _PROOF_TYPE or header.get("alg") != "ES256" or "crit" in header:
+        raise MalformedError(f"expected a proof with typ {_PROOF_TYPE} and alg ES256")
     jwk = header.get("jwk")
     if not isinstance(jwk, dict) or "d" in jwk:
         raise MalformedError("expected a proof with a public jwk")

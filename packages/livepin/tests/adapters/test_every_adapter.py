@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import importlib.util
 import inspect
@@ -28,6 +29,7 @@ from livepin.errors import (
     UnverifiedChainError,
     find,
 )
+from livepin.middleware import check as middleware
 from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
 HOST, ELSEWHERE, FAR = "localhost", "127.0.0.1", "api.example.com"
@@ -736,3 +738,119 @@ def test_an_event_loop_goes_on_while_a_token_is_fetched(
         http.later(turned.set)
         assert http.get(url_of(good)) == 200
     assert len(sent(good)) == 1
+
+
+# -- proofs ------------------------------------------------------------------------------------
+
+
+class Backend:
+    """What Livepin's middleware does with each request to a server, before that answers.
+
+    `paths` are those that it took; a request to `/old` leads to `/next`.
+    """
+
+    def __init__(
+        self, simulator: DeliverySimulator, driver: Any, server: Any, chain: Chain
+    ) -> None:
+        self.paths: list[str] = []
+        self._sends = getattr(driver, "sends", None)
+        self._answer = getattr(driver, "respond", lambda *_: (200, {}, b"ok"))
+        self._taken: list[middleware.Request] = []
+        self.server = server(
+            chain, respond=functools.partial(self._respond, self._sends or "GET"), **self._posts()
+        )
+        self._check = middleware.TokenCheck(
+            audience=HOST,
+            jwks=simulator.jwks(),
+            proof=True,
+            origin=url_of(self.server)[:-1],
+            clock=simulator.clock,
+        )
+
+    def _posts(self) -> dict[str, Any]:
+        if self._sends is not None:
+            return {}
+        return {"post": lambda path, headers, _: self._respond("POST", path, headers)}
+
+    def _respond(self, method: str, path: str, headers: dict[str, str]) -> Any:
+        def values(name: str) -> list[str]:
+            return [headers[name.lower()]] if name.lower() in headers else []
+
+        request = middleware.Request(method=method, path=path.partition("?")[0], values=values)
+        try:
+            self._check.check(request)
+        except middleware.RefusedError:
+            return 401, {}, b""
+        self.paths.append(request.path)
+        self._taken.append(request)
+        if request.path == "/old":
+            return 302, {"Location": "/next?page=2"}, b""
+        return self._answer(path, headers)
+
+    def replayed(self) -> list[str]:
+        """Return why each request that was taken is not taken again."""
+        found = []
+        for each in self._taken:
+            with pytest.raises(middleware.RefusedError) as caught:
+                self._check.check(each)
+            found.append(caught.value.reason)
+        return found
+
+
+@every("tokens")
+def test_a_backend_takes_the_proof_of_each_request_once(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    """In place of what the app may have put there."""
+    backend = Backend(protected, driver, server, chain)
+    url = f"{url_of(backend.server)}a%20b/c;d[%c3?page=1"
+    with protected.client(ca=authority.pem, proof=True) as pins, Http(driver, pins) as http:
+        for method in ("GET", "POST", "GET"):
+            own = {"dpop": "smuggled"}
+            assert (
+                http.request(method, url, headers=own, parts=(b"x",) * (method == "POST"))[0] == 200
+            )
+    assert len(backend.paths) == 3
+    assert backend.replayed() == ["replayed"] * 3
+
+
+@every("tokens")
+def test_a_backend_that_asks_for_proofs_refuses_a_client_without(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    """The test above can fail."""
+    backend = Backend(protected, driver, server, chain)
+    with protected.client(ca=authority.pem) as pins, Http(driver, pins) as http:
+        try:
+            assert http.get(url_of(backend.server)) == 401
+        except driver.refused as exc:  # gRPC
+            assert "UNAUTHENTICATED" in str(exc)  # noqa: PT017
+    assert backend.paths == []
+
+
+@every("tokens", "redirect")
+def test_a_redirect_on_the_same_host_has_a_proof_of_its_own(
+    protected: DeliverySimulator, authority: Authority, chain: Chain, driver: Any, server: Any
+) -> None:
+    backend = Backend(protected, driver, server, chain)
+    with protected.client(ca=authority.pem, proof=True) as pins, Http(driver, pins) as http:
+        assert http.get(f"{url_of(backend.server)}old", redirects=True) == 200
+    assert backend.paths == ["/old", "/next"]
+    assert backend.replayed() == ["replayed"] * 2
+
+
+@every("tokens", "proxy")
+def test_a_proof_is_for_the_host_and_not_for_the_proxy(
+    protected: DeliverySimulator,
+    authority: Authority,
+    chain: Chain,
+    driver: Any,
+    server: Any,
+    tunnel: Any,
+) -> None:
+    backend = Backend(protected, driver, server, chain)
+    with protected.client(ca=authority.pem, proof=True) as pins:
+        with Http(driver, pins, proxy=tunnel.url) as http:
+            assert http.get(url_of(backend.server)) == 200
+    assert len(backend.paths) == 1
+    assert len(tunnel.asked) == 1

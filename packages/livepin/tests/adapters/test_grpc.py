@@ -882,3 +882,17 @@ def test_each_kind_of_call_on_asyncio_names_it_too(
     with pytest.raises(TokenUnavailableError):
         on_asyncio(protected, good, call)
     assert good.requests == 0
+
+
+@pytest.mark.parametrize("kind", ["PinnedChannel", "AsyncPinnedChannel"])
+def test_a_policy_that_would_send_a_proof_again_is_refused(
+    simulator: DeliverySimulator, kind: str
+) -> None:
+    policy = '{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 3}}]}'
+    options = [("grpc.service_config", policy)]
+    make = getattr(adapter, kind)
+    with pytest.raises(ConfigurationError, match="send the proof of a call again"):
+        make(simulator.client(proof=True), "localhost:443", options=options)
+    adapter.PinnedChannel(simulator.client(), "localhost:443", options=options).close()
+    other = [("grpc.service_config", "{}"), ("grpc.enable_retries", 1)]
+    adapter.PinnedChannel(simulator.client(proof=True), "localhost:443", options=other).close()

@@ -14,6 +14,7 @@ from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
 requests = pytest.importorskip("requests", reason="the livepin wheel alone brings no requests")
 adapter = pytest.importorskip("livepin.adapters.requests")
+Retry = pytest.importorskip("urllib3").Retry
 
 HOST, FAR = "localhost", "api.example.com"
 QUICK = pytest.mark.usefixtures("quick_healing")
@@ -168,3 +169,39 @@ def test_the_request_that_an_app_is_shown_has_no_token(
         token = pins.token(HOST).value
     assert token.encode() in bytes(good.received)
     assert token not in answer.request.headers.values()
+
+
+# -- proofs ------------------------------------------------------------------------------------
+
+
+def proofs(server: RecordingServer) -> list[str]:
+    lines = bytes(server.received).decode("latin-1").split("\r\n")
+    return [line.removeprefix("DPoP: ") for line in lines if line.startswith("DPoP: ")]
+
+
+@pytest.mark.parametrize("through", ["nothing", "a proxy"])
+def test_a_request_that_is_sent_again_has_a_proof_of_its_own(
+    simulator: DeliverySimulator,
+    authority: Authority,
+    chain: Chain,
+    serve: Any,
+    tunnel: Any,
+    through: str,
+) -> None:
+    """Backends take each once, and the library retries on its own."""
+    simulator.pin(FAR, chain.pin, token=True)
+    answers = [503, 503, 200]
+    good = serve(chain, respond=lambda *_: (answers.pop(0), {}, b""))
+    retries = Retry(3, status_forcelist=[503], backoff_factor=0)
+    with simulator.client(ca=authority.pem, proof=True) as pins:
+        with adapter.session(pins, max_retries=retries) as http:
+            http.proxies = {"https": tunnel.url}
+            if through == "nothing":
+                http.proxies = {}
+                simulator.pin(HOST, chain.pin, token=True)
+                pins.refresh()
+            host = HOST if through == "nothing" else FAR
+            answer = http.get(f"https://{host}:{good.port}/", timeout=10)
+    assert answer.status_code == 200
+    assert "DPoP" not in answer.request.headers
+    assert len({*proofs(good)}) == 3

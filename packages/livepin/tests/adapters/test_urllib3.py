@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from livepin.client import Client
 from livepin.errors import ConfigurationError, PinMismatchError, UnlistedHostError, find
+from livepin.jose import b64url_decode
+from livepin.jsontext import parse_object
 from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
 urllib3 = pytest.importorskip("urllib3", reason="the livepin wheel alone brings no urllib3")
@@ -160,3 +162,31 @@ def test_a_proxy_may_have_a_context_of_its_own(
     own = ssl.create_default_context(cadata=stranger.authority.pem)
     http = adapter.PinnedProxyManager(pins, proxy.url, proxy_ssl_context=own, timeout=10)
     assert http.request("GET", f"https://{FAR}:{server.port}/").status == 200
+
+
+# -- proofs ------------------------------------------------------------------------------------
+
+
+def test_each_hop_and_retry_of_a_pool_has_a_proof_for_what_it_sends(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, serve: Any
+) -> None:
+    """Pools encode paths, follow redirects and retry by themselves."""
+    answers = [(302, {"Location": "/b"}), (503, {}), (200, {})]
+    good = serve(chain, respond=lambda *_: (*answers.pop(0), b""))
+    simulator.pin(HOST, chain.pin, token=True)
+    with simulator.client(ca=authority.pem, proof=True) as pins:
+        http = adapter.PinnedPoolManager(
+            pins, retries=urllib3.Retry(3, status_forcelist=[503], backoff_factor=0)
+        )
+        pool = http.connection_from_url(f"https://{HOST}:{good.port}/")
+        assert pool.request("GET", "/\u00e4 [?page=1").status == 200
+    lines = bytes(good.received).decode().split("\r\n")
+    paths = [line.split(" ")[1].partition("?")[0] for line in lines if line.startswith("GET ")]
+    said = [
+        parse_object(b64url_decode(line.split(".")[1].encode()))
+        for line in lines
+        if line.startswith("DPoP: ")
+    ]
+    assert [each["htu"] for each in said] == [f"https://{HOST}:{good.port}{path}" for path in paths]
+    assert paths == ["/%C3%A4%20%5B", "/b", "/b"]
+    assert len({each["jti"] for each in said}) == 3

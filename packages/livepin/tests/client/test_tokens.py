@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from livepin.client import Client, threads, tokens
 from livepin.client.token_answer import Issued
 from livepin.client.token_fetcher import Fetched
 from livepin.client.tokens import Tokens
-from livepin.testing import DeliverySimulator, Pin
+from livepin.testing import DeliverySimulator, FakeClock, Pin, TokenIssuer
 
 A, B = ("a.example.com", None), ("b.example.com", None)
 PIN = Pin(b"\1" * 32)
@@ -271,6 +272,28 @@ def test_who_stops_waiting_disturbs_nobody(held: Tokens, service: Service) -> No
     assert asyncio.run(run()).state is TokenState.SUCCESS
 
 
+# -- the time of the service -------------------------------------------------------------------
+
+
+def test_the_time_of_the_service_goes_on_from_the_last_answer(
+    held: Tokens, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As run time does, however the clock of the device is set meanwhile."""
+    issuer = TokenIssuer(A[0], clock=FakeClock())
+    held.get(A)
+    assert held.service_time() is None  # that token told none
+    for away in (0, 3600):
+        issuer.clock.advance(seconds=away)  # type: ignore[attr-defined]
+        told = Issued(header="Livepin-Token", value=issuer.token(), lives=300)
+        found = Fetched(state=TokenState.SUCCESS, tokens={A[0]: told})
+        monkeypatch.setattr(Service, "fetch", lambda *_, found=found, **__: found)
+        ticks.now += 400
+        held.get(A)
+        assert held.service_time() == issuer.clock()
+        ticks.now += 200
+        assert held.service_time() == issuer.clock() + timedelta(seconds=200)
+
+
 # -- of a client -------------------------------------------------------------------------------
 
 
@@ -303,7 +326,14 @@ def test_tokens_show_their_state_and_not_themselves(pins: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"without_token": "maybe"}, {"app": ""}, {"app": "my app"}, {"app": "x" * 129}]
+    "options",
+    [
+        {"without_token": "maybe"},
+        {"proof": "yes"},
+        {"app": ""},
+        {"app": "my app"},
+        {"app": "x" * 129},
+    ],
 )
 def test_odd_settings_are_refused(simulator: DeliverySimulator, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):

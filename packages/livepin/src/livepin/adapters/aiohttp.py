@@ -30,7 +30,7 @@ from livepin.errors import (
 
 from .cleartext import check_cleartext
 from .server_names import check_server_name
-from .token_field import awith_token
+from .token_field import Hop, awith_token
 
 _OWN = "ssl", "ssl_context", "verify_ssl", "fingerprint"
 
@@ -71,9 +71,10 @@ class PinnedConnector(aiohttp.TCPConnector):
 
     async def _add_token(self, req: Any) -> None:
         """Add the token of this hop: each has a request of its own."""
-        host = req.url.raw_host or ""
+        url = req.url
+        hop = Hop(req.method, url.scheme, url.raw_host or "", url.port, url.raw_path_qs)
         try:
-            fields = await awith_token(self._pins, req.url.scheme, host, req.headers.items())
+            fields = await awith_token(self._pins, hop, req.headers.items())
         except TokenUnavailableError as exc:
             raise aiohttp.ClientConnectionError(str(exc)) from exc
         if fields is not None:

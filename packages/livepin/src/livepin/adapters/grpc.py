@@ -11,7 +11,8 @@ reason out. Call credentials work; each call takes about 0.1 ms longer.
 Calls to hosts that ask for tokens have one in their metadata, under the field's name in lower case;
 where there is none, they fail by `TokenUnavailableError`. What it is bound to is looked for in the
 metadata of the call, and not in what call credentials add. In threads, a call waits for its token
-before it begins, one in the future too.
+before it begins, one in the future too. With proofs, a retry policy is refused: it would send the
+same one again.
 
 Who makes channels otherwise takes the bridge itself, and asks `bridge.refusal` for the reason:
 
@@ -36,13 +37,15 @@ from typing import Any, NamedTuple
 import grpc  # type: ignore[import-untyped]
 
 from livepin.client import Client
+from livepin.errors import ConfigurationError
 
 from .grpc_bridge import Bridge
-from .token_field import Fields, awith_token, with_token
+from .token_field import Fields, Hop, awith_token, with_token
 
 # On asyncio, grpcio cancels a call without messages where there is no connection for it.
 _FAILURES = grpc.RpcError, asyncio.CancelledError
 _OTHER_NAME = "grpc.ssl_target_name_override"
+_SERVICE = "grpc.service_config"
 
 
 class PinnedChannel(grpc.Channel):  # type: ignore[misc]
@@ -52,7 +55,8 @@ class PinnedChannel(grpc.Channel):  # type: ignore[misc]
 
     Raises:
         TypeError: an option would verify another name.
-        ConfigurationError, MalformedError: as `Bridge`.
+        ConfigurationError: an option would send proofs again; or as `Bridge`.
+        MalformedError: as `Bridge`.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class PinnedChannel(grpc.Channel):  # type: ignore[misc]
                 compression,
             )
             self._channel = grpc.intercept_channel(
-                bridged, _WithTokens(pins, self._bridge.host), _Explaining(self._bridge)
+                bridged, _WithTokens(pins, self._bridge), _Explaining(self._bridge)
             )
 
     def subscribe(self, *args: Any, **kwargs: Any) -> None:
@@ -137,7 +141,7 @@ class AsyncPinnedChannel(grpc.aio.Channel):  # type: ignore[misc]
                 self._bridge.credentials,
                 [*self._bridge.options, *options],
                 compression,
-                [*(interceptors or ()), *_with_tokens(pins, self._bridge.host)],
+                [*(interceptors or ()), *_with_tokens(pins, self._bridge)],
             )
 
     def get_state(self, *args: Any, **kwargs: Any) -> grpc.ChannelConnectivity:
@@ -228,12 +232,13 @@ class _WithTokens(
 ):
     """Gives each call the token that its host asks for."""
 
-    def __init__(self, pins: Client, host: str) -> None:
+    def __init__(self, pins: Client, bridge: Bridge) -> None:
         self._pins = pins
-        self._host = host
+        self._bridge = bridge
 
     def _with_token(self, call: Callable[..., Any], details: Any, request: Any) -> Any:
-        fields = with_token(self._pins, "https", self._host, details.metadata or ())
+        hop = _hop(self._bridge, details.method)
+        fields = with_token(self._pins, hop, details.metadata or ())
         if fields is not None:
             named = {name: getattr(details, name) for name in _Details._fields}
             details = _Details(**named | {"metadata": _in_lower_case(fields)})
@@ -243,13 +248,14 @@ class _WithTokens(
     intercept_stream_unary = intercept_stream_stream = _with_token
 
 
-def _with_tokens(pins: Client, host: str) -> list[Any]:
+def _with_tokens(pins: Client, bridge: Bridge) -> list[Any]:
     """Return the same for asyncio, where one interceptor is for one kind of calls."""
 
     async def with_token_of_now(
         _: Any, call: Callable[..., Any], details: Any, request: Any
     ) -> Any:
-        fields = await awith_token(pins, "https", host, details.metadata or ())
+        hop = _hop(bridge, details.method)
+        fields = await awith_token(pins, hop, details.metadata or ())
         if fields is not None:
             metadata = grpc.aio.Metadata(*_in_lower_case(fields))
             details = grpc.aio.ClientCallDetails(
@@ -271,6 +277,11 @@ def _with_tokens(pins: Client, host: str) -> list[Any]:
         type("WithTokens", (kind,), {f"intercept_{name}": with_token_of_now})()
         for name, kind in kinds.items()
     ]
+
+
+def _hop(bridge: Bridge, method: str | bytes) -> Hop:
+    path = method.decode() if isinstance(method, bytes) else method
+    return Hop("POST", "https", bridge.host, bridge.port, path)
 
 
 def _in_lower_case(fields: Fields) -> Fields:
@@ -359,6 +370,11 @@ def _bridge(
 ) -> Bridge:
     if any(name == _OTHER_NAME for name, _ in options):
         raise TypeError(f"{_OTHER_NAME} is not possible: the target's own name is verified")
+    if pins.proof and any(name == _SERVICE and "retryPolicy" in value for name, value in options):
+        raise ConfigurationError(
+            "a retryPolicy would send the proof of a call again, and backends take it once",
+            hint="make the call again instead, or leave proof=True of livepin.Client out",
+        )
     return Bridge(pins, target, proxy=proxy)
 
 

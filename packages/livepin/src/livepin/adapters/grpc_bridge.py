@@ -51,7 +51,7 @@ class Bridge:
     def __init__(self, pins: Client, target: str, *, proxy: str | None = None) -> None:
         if not hasattr(socket, "AF_UNIX"):
             raise ConfigurationError("gRPC is pinned over Unix sockets, and this system has none")
-        host, self._port = _host_and_port(target, 443)
+        host, self.port = _host_and_port(target, 443)
         self.host = normalise(host)
         self._proxy = None if proxy is None else _proxy(proxy)
         self._pins = pins
@@ -187,7 +187,7 @@ class Bridge:
             return await self._open()
 
     async def _open(self) -> _Streams:
-        where: dict[str, Any] = {"host": self.host, "port": self._port}
+        where: dict[str, Any] = {"host": self.host, "port": self.port}
         if self._proxy is not None:
             where = {"sock": await self._tunnel(*self._proxy)}
         reader, writer = await asyncio.open_connection(
@@ -203,7 +203,7 @@ class Bridge:
     async def _tunnel(self, host: str, port: int) -> socket.socket:
         loop = asyncio.get_running_loop()
         wanted = f"[{self.host}]" if ":" in self.host else self.host
-        wanted = f"{wanted}:{self._port}"
+        wanted = f"{wanted}:{self.port}"
         sock = await _connected(host, port)
         try:
             head = f"CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n\r\n"

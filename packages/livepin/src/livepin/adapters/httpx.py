@@ -27,7 +27,7 @@ from livepin.errors import (
 
 from .cleartext import check_cleartext
 from .server_names import check_server_name
-from .token_field import Fields, awith_token, with_token
+from .token_field import Fields, Hop, awith_token, with_token
 
 
 class PinnedTransport(httpx.HTTPTransport):
@@ -74,9 +74,12 @@ class AsyncPinnedTransport(httpx.AsyncHTTPTransport):
         return response
 
 
-def _hop(request: httpx.Request) -> tuple[str, str, Fields]:
+def _hop(request: httpx.Request) -> tuple[Hop, Fields]:
     fields = [(name.decode("latin-1"), value) for name, value in request.headers.raw]
-    return request.url.scheme, request.url.host, fields
+    url = request.url
+    target = request.extensions.get("target", url.raw_path)  # what httpcore sends
+    text = target if isinstance(target, str) else target.decode("latin-1")
+    return Hop(request.method, url.scheme, url.host, url.port, text), fields
 
 
 def _copy(request: httpx.Request, fields: Fields | None) -> httpx.Request:

@@ -20,14 +20,13 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import InvalidSchema, SSLError
-from requests.structures import CaseInsensitiveDict
 from urllib3.util import parse_url
 
 from livepin.client import Client, PinnedContext
-from livepin.errors import CleartextError, ConfigurationError, TokenUnavailableError
+from livepin.errors import CleartextError, ConfigurationError
 
 from .cleartext import check_cleartext
-from .token_field import Fields, with_token
+from .urllib3 import NoTokenError, add_tokens
 
 
 def session(pins: Client, **options: Any) -> requests.Session:
@@ -53,13 +52,16 @@ class PinnedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Make the pools of direct connections pinned."""
         super().init_poolmanager(*args, **options, ssl_context=_context(self._pins))
+        add_tokens(self._pins, self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         """Make the pools behind a proxy pinned, and the way to an `https:` proxy."""
         context = _context(self._pins)
         if proxy.lower().startswith("https:"):
             options["proxy_ssl_context"] = context
-        return super().proxy_manager_for(proxy, **options, ssl_context=context)
+        found = super().proxy_manager_for(proxy, **options, ssl_context=context)
+        add_tokens(self._pins, found)  # each time: it may be another thread that is making it
+        return found
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
         """Send a request; redirects come here too.
@@ -73,15 +75,12 @@ class PinnedAdapter(HTTPAdapter):
         scheme, host = parts.scheme or "", (parts.host or "").strip("[]")
         try:
             check_cleartext(self._pins, scheme, host)
-            fields = with_token(self._pins, scheme, host, (request.headers or {}).items())
         except CleartextError as exc:
             raise InvalidSchema(str(exc), request=request) from exc
-        except TokenUnavailableError as exc:
-            raise NoConnection(str(exc), request=request) from exc
-        sent = request if fields is None else _copy(request, fields)
-        response = super().send(sent, *args, **options)
-        response.request = request  # a request that is tried again is made from it
-        return response
+        try:
+            return super().send(request, *args, **options)
+        except NoTokenError as exc:
+            raise NoConnection(str(exc), request=request) from exc.__cause__
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -94,12 +93,6 @@ class PinnedAdapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave verification to the pinned context."""
         _check(verify, cert)
-
-
-def _copy(request: requests.PreparedRequest, fields: Fields) -> requests.PreparedRequest:
-    found = request.copy()
-    found.headers = CaseInsensitiveDict(fields)
-    return found
 
 
 def _context(pins: Client) -> PinnedContext:

@@ -18,7 +18,7 @@ from livepin.client import Client
 from livepin.errors import TokenUnavailableError
 
 from .cleartext import check_cleartext
-from .token_field import with_token
+from .token_field import Hop, with_token
 
 
 def opener(pins: Client, *handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
@@ -43,12 +43,13 @@ class _Connection(http.client.HTTPSConnection):
     def __init__(self, pins: Client, host: str, port: int | None, *, timeout: float) -> None:
         super().__init__(host, port, timeout=timeout, context=pins.context())
         self._pins = pins
+        self._asked = "", ""  # method and target
         self._fields: list[tuple[str, Any]] = []
 
-    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         """Begin a request."""
-        self._fields = []
-        super().putrequest(*args, **kwargs)
+        self._asked, self._fields = (method, url or "/"), []
+        super().putrequest(method, url, *args, **kwargs)
 
     def putheader(self, header: str | bytes, *values: Any) -> None:
         """Keep a field of the request."""
@@ -60,9 +61,12 @@ class _Connection(http.client.HTTPSConnection):
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
         """Send the fields, with the token that the host asks for."""
+        method, target = self._asked
         host = getattr(self, "_tunnel_host", None) or self.host
+        port = getattr(self, "_tunnel_port", None) or self.port
+        hop = Hop(method, "https", host, port, target)
         try:
-            fields = with_token(self._pins, "https", host, self._fields) or self._fields
+            fields = with_token(self._pins, hop, self._fields) or self._fields
         except TokenUnavailableError:
             self.close()  # else no other request could be begun
             raise
@@ -98,9 +102,11 @@ class _Tokens(urllib.request.BaseHandler):
             URLError: there is none (from a `TokenUnavailableError`).
         """
         parts = urlsplit(request.full_url)  # not `type`, which is that of a proxy
+        method, target = request.get_method(), request.selector or "/"
+        hop = Hop(method, parts.scheme, parts.hostname or "", parts.port, target)
         held = request.header_items()
         try:
-            fields = with_token(self._pins, parts.scheme, parts.hostname or "", held)
+            fields = with_token(self._pins, hop, held)
         except TokenUnavailableError as exc:
             raise urllib.error.URLError(exc) from exc
         if fields is None:

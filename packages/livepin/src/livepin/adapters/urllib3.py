@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationValueError
+from urllib3.util import parse_url
 
 from livepin.client import Client, PinnedContext
 from livepin.errors import CleartextError, ConfigurationError, TokenUnavailableError
 
 from .cleartext import check_cleartext
-from .token_field import with_token
+from .token_field import Hop, with_token
 
 if TYPE_CHECKING:
     _Manager = urllib3.PoolManager
@@ -57,6 +58,10 @@ _TLS = (
 )
 
 
+class NoTokenError(HTTPError):
+    """A request needs a token and there is none (from a `TokenUnavailableError`)."""
+
+
 class _WithTokens(_Pool):
     """A pool whose requests have the token of its host; the manager's own have none.
 
@@ -72,33 +77,34 @@ class _WithTokens(_Pool):
     ) -> Any:
         """Send a request, with its token."""
         held = self.headers if headers is None else headers
+        hop = Hop(method, self.scheme or "", self.host or "", self.port, _path(url))
         try:
-            fields = with_token(self._pins, self.scheme or "", self.host or "", held.items())
+            fields = with_token(self._pins, hop, held.items())
         except TokenUnavailableError as exc:
-            raise HTTPError(str(exc)) from exc
+            raise NoTokenError(str(exc)) from exc
         if fields is not None:
             headers = urllib3.HTTPHeaderDict(fields)
         return super().urlopen(method, url, body, headers, *args, **kw)
 
 
-class _Plain(_WithTokens, urllib3.HTTPConnectionPool):
-    pass
+def add_tokens(pins: Client, manager: urllib3.PoolManager) -> None:
+    """Let the pools of a manager add tokens to what they send, and to what they send again."""
+    kinds: dict[str, Any] = dict(manager.pool_classes_by_scheme)
+    found: dict[str, Any] = {
+        scheme: kind if isinstance(kind, functools.partial) else _adding(pins, kind)
+        for scheme, kind in kinds.items()
+    }
+    manager.pool_classes_by_scheme = found
 
 
-class _Tls(_WithTokens, urllib3.HTTPSConnectionPool):
-    pass
+def _adding(pins: Client, kind: type) -> Any:
+    return functools.partial(type(kind.__name__, (_WithTokens, kind), {}), pins)
 
 
 class _Pinned(_Manager):
     """What both managers add to urllib3's own."""
 
     _pins: Client
-
-    def _with_tokens(self) -> None:
-        pools = {"http": _Plain, "https": _Tls}
-        self.pool_classes_by_scheme: Any = {
-            scheme: functools.partial(kind, self._pins) for scheme, kind in pools.items()
-        }
 
     def connection_from_host(
         self,
@@ -138,7 +144,7 @@ class PinnedPoolManager(_Pinned, urllib3.PoolManager):
         _refuse_tls_settings(options)
         self._pins = pins
         super().__init__(num_pools, **options)
-        self._with_tokens()
+        add_tokens(pins, self)
 
 
 class PinnedProxyManager(_Pinned, urllib3.ProxyManager):
@@ -162,7 +168,13 @@ class PinnedProxyManager(_Pinned, urllib3.ProxyManager):
         self._pins = pins
         options.setdefault("proxy_ssl_context", _context(pins))
         super().__init__(proxy_url, **options)
-        self._with_tokens()
+        add_tokens(pins, self)
+
+
+def _path(url: str) -> str:
+    """Return the path of a target, percent-encoded as a pool does it before it sends it."""
+    found = parse_url(f"https://host{url}" if url.startswith("/") else url)
+    return found.path or "/"
 
 
 def _context(pins: Client) -> PinnedContext:

@@ -39,7 +39,7 @@ from livepin.errors import CleartextError, PinMismatchError, TokenUnavailableErr
 
 from .cleartext import check_cleartext
 from .server_names import check_server_name
-from .token_field import Fields, awith_token, with_token
+from .token_field import Fields, Hop, awith_token, with_token
 
 _T = TypeVar("_T")
 # Not epoll, which says nothing of a socket that another thread closes, and waits for ever.
@@ -110,7 +110,7 @@ class _AsyncConnection(websockets.asyncio.client.ClientConnection):
             found.attach(self.transport.get_extra_info("socket"))
         own = None if additional_headers is None else Headers(additional_headers)
         try:
-            fields = await awith_token(self._pins, *_hop(uri), _fields(uri, own))
+            fields = await awith_token(self._pins, _hop(uri), _fields(uri, own))
         except TokenUnavailableError as exc:
             raise ConnectionError(str(exc)) from exc
         await super().handshake(_headers(uri, own, fields), *args, **kwargs)
@@ -133,7 +133,7 @@ class _SyncConnection(websockets.sync.client.ClientConnection):
         uri = self.protocol.uri
         own = None if additional_headers is None else Headers(additional_headers)
         try:
-            fields = with_token(self._pins, *_hop(uri), _fields(uri, own))
+            fields = with_token(self._pins, _hop(uri), _fields(uri, own))
         except TokenUnavailableError as exc:
             raise ConnectionError(str(exc)) from exc
         super().handshake(_headers(uri, own, fields), *args, **kwargs)
@@ -191,8 +191,8 @@ class _InTurns:
                     raise TimeoutError("the peer neither sends nor takes anything")
 
 
-def _hop(uri: WebSocketURI) -> tuple[str, str]:
-    return "wss" if uri.secure else "ws", uri.host
+def _hop(uri: WebSocketURI) -> Hop:
+    return Hop("GET", "wss" if uri.secure else "ws", uri.host, uri.port, uri.resource_name)
 
 
 def _fields(uri: WebSocketURI, own: Headers | None) -> Fields:

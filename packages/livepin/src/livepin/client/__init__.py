@@ -1,8 +1,9 @@
 """The client SDK: everything of `livepin` that does I/O for an app."""
 
-from .client import Client, Status
+from .client import Client
 from .context import PinnedContext
 from .fetcher import Answer, Fetcher, HTTPFetcher, Request
+from .status import Status
 from .store import FileStore, MemoryStore, Store
 from .token_fetcher import TokenState
 from .tokens import Token

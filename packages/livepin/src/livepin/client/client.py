@@ -11,7 +11,6 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -34,8 +33,10 @@ from .healing import Healing
 from .installation import Installation, KeyFile
 from .judge import Clock, ConfigJudge, Unlisted
 from .judging import Judging, passes
+from .proofs import Proofs
 from .push import PushListener
 from .reports import Reports
+from .status import Status
 from .store import FileStore, MemoryStore, Store
 from .threads import Background, is_ending, resting
 from .token_fetcher import TokenFetcher, TokenState
@@ -54,37 +55,6 @@ _REPORT_SIZE = 16 * 1024
 _NO_KEY = fingerprint_text(bytes(32)).removeprefix(PREFIX)  # nothing known has this SHA-256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """What a client trusts and how it fares; made for logs and support.
-
-    `unreached` names what `livepin.inject` found in the process and cannot pin. `installation_id`
-    is None as long as no token was needed, `installation_problem` says what is wrong with the
-    installation's key or its file, `tokens` is how the last fetch of tokens ended.
-    """
-
-    account: str
-    stream: str
-    root_version: int
-    version: int
-    issued: datetime
-    expires: datetime
-    stale: bool
-    clock_wrong: bool
-    domains: int
-    last_refresh: float | None
-    last_error: str | None
-    last_error_rule: int | None
-    store_problem: str | None
-    push: bool
-    unlisted_hosts: tuple[str, ...]
-    open_connections: int
-    unreached: tuple[str, ...]
-    installation_id: str | None
-    installation_problem: str | None
-    tokens: TokenState | None
-
-
 def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
@@ -101,8 +71,9 @@ class Client:
     own name for itself in them. `installation` is where the key of this installation is kept: a
     path, a `Signer` that holds it elsewhere, or None for `<store>.key` beside a store that is a
     file, and for this process only without one. `bind` names a field of requests to whose value
-    their tokens are bound, `"Authorization"` for instance. A request that needs a token and gets
-    none is refused (`without_token="refuse"`) or goes without (`"send"`).
+    their tokens are bound, `"Authorization"` for instance. With `proof`, a DPoP proof (RFC 9449)
+    by the installation's key goes with each token. A request that needs a token and gets none is
+    refused (`without_token="refuse"`) or goes without (`"send"`).
 
     Pinning is active as soon as the client exists, by what the store or the bootstrap holds.
 
@@ -125,6 +96,7 @@ class Client:
         app: str = "app",
         installation: str | os.PathLike[str] | Signer | None = None,
         bind: str | None = None,
+        proof: bool = False,
         without_token: WithoutToken = "refuse",  # noqa: S107 - no password
     ) -> None:
         if unlisted not in ("system", "refuse"):
@@ -133,17 +105,21 @@ class Client:
             raise ConfigurationError(
                 f'expected without_token "refuse" or "send", found {without_token!r}'
             )
+        if not isinstance(proof, bool):
+            raise ConfigurationError(f"expected proof True or False, found {proof!r}")
         if not is_app_name(app):
             raise ConfigurationError(
                 f"expected app of 1 to 128 letters, digits, dots, - and _, found {app[:140]!r}"
             )
         self.bind = bind
+        self.proof = proof
         self.without_token = without_token
         self._app = app
         self._clock = clock
         self._fetcher = fetcher or HTTPFetcher()
         kept = _store(store)
         self._installation = Installation(_key_source(installation, kept))
+        self._proofs = Proofs(self._installation, now=self._service_time)
         self._trusted = Trusted(
             load_bootstrap(bootstrap), kept, clock=clock, on_change=self._on_change
         )
@@ -247,9 +223,29 @@ class Client:
         domain = self._trusted().lookup(host)
         return domain is not None and domain.token
 
+    def prove(self, token: Token, method: str, url: str) -> str:
+        """Return a DPoP proof for one request with `token`: a new one for each.
+
+        `url` is that of the request as it is sent; its query is left out. The adapters do this by
+        themselves, where `proof` is set.
+
+        Raises:
+            ConfigurationError: there is no token.
+            MalformedError: not an https URL with a path.
+        """
+        return self._proofs.make(_value(token), method, url)
+
+    async def aprove(self, token: Token, method: str, url: str) -> str:
+        """Return a DPoP proof, without blocking the event loop; see `prove`."""
+        return await self._proofs.amake(_value(token), method, url)
+
     def is_token(self, value: str) -> bool:
         """Tell whether this is a token that this client got, as long as it may be under way."""
         return value in self._tokens.values
+
+    def is_proof(self, value: str) -> bool:
+        """Tell whether this is a proof by this client's key."""
+        return self._proofs.is_one(value)
 
     def pins(self, kind: str = "public-key-sha256") -> dict[str, list[str]]:
         """Return the pins in force by pattern, as base64, for other pinning layers.
@@ -489,6 +485,11 @@ class Client:
             return token
         return _UNPROTECTED
 
+    def _service_time(self) -> datetime:
+        """Return the time of who issues tokens, as far as it is known: that of devices is wrong."""
+        told = self._tokens.service_time()
+        return self._trusted().trusted_now(now=self._clock()) if told is None else told
+
     def _known_id(self) -> str | None:
         thumbprint = self._installation.thumbprint
         return None if thumbprint is None else installation_id(self._trusted().account, thumbprint)
@@ -533,6 +534,12 @@ class Client:
 
 
 _UNPROTECTED = Token(state=TokenState.NOT_PROTECTED)
+
+
+def _value(token: Token) -> str:
+    if token.state is not TokenState.SUCCESS:
+        raise ConfigurationError(f"expected a token to prove, found none ({token.state.value})")
+    return token.value
 
 
 def load_bootstrap(source: str | os.PathLike[str] | bytes | Bootstrap) -> Bootstrap:

@@ -105,6 +105,11 @@ class Installation:
         """The thumbprint of the key, None as long as it was not needed."""
         return None if self._held is None else self._held.public.kid
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the key is here by now, and signs without waiting for anything."""
+        return isinstance(self._held, PrivateKey)
+
     def reset_lock(self) -> None:
         """Forget a lock that another thread held when this process was forked."""
         self._making = threading.Lock()

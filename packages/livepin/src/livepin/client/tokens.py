@@ -13,9 +13,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime  # in Python 3.10 one of its own
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from livepin.documents.token_request import MAX_HOSTS
+from livepin.tokens import TokenError, issue_time
 
 from .backoff import Backoff
 from .threads import Background, resting
@@ -79,6 +82,7 @@ class Tokens:
         self._running = False
         self._backoff = Backoff(_FIRST_PAUSE)
         self._quiet_until = 0.0  # before, nothing is fetched: it failed a moment ago
+        self._told: tuple[datetime, float] | None = None  # the service's time, and when by ticks
 
     def get(self, key: Key) -> Token:
         """Return a token, or why there is none; it waits `PATIENCE` at most."""
@@ -104,6 +108,13 @@ class Tokens:
             return await asyncio.wait_for(asyncio.wrap_future(self.start(key)), PATIENCE)
         except asyncio.TimeoutError:
             return _NOT_IN_TIME
+
+    def service_time(self) -> datetime | None:
+        """Return the time of now by the clock of the token service; None if it never told."""
+        if self._told is None:
+            return None
+        told, at = self._told
+        return told + timedelta(seconds=self._ticks() - at)
 
     def held(self, key: Key) -> Token | None:
         """Return the token that is held, or that there is none to be had just now, or None."""
@@ -197,6 +208,8 @@ class Tokens:
             # The config that is held wants a token for this host, and the service gives none.
             return _Held(Token(state=TokenState.NO_SERVICE), self._ticks() + _LEFT_OUT)
         self._recent.append(issued.value)
+        with suppress(TokenError):  # those of some profiles say no time
+            self._told = issue_time(issued.value), self._ticks()
         token = Token(state=TokenState.SUCCESS, header=issued.header, value=issued.value)
         return _Held(token, asked + issued.lives - _BEFORE_END)
 

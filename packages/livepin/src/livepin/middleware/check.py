@@ -29,7 +29,6 @@ from .memory import SeenProofs, VerifiedTokens
 _PATIENCE = TIMEOUT + 1  # seconds for which a request waits for keys
 _FIELD = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _PATH = "/:@!$&'()*+,;=~"  # what RFC 3986, section 3.3, leaves as it is, beside letters and digits
-_PROOF = "DPoP"  # the field of a proof (RFC 9449)
 # What is no fault of the client's, and may be over soon.
 _OURS: frozenset[Reason] = frozenset({"no-keys", "full"})
 _TITLES = {401: "Unauthorized", 503: "Service Unavailable"}
@@ -175,7 +174,7 @@ class TokenCheck:
             tokens.check_binding(claims, value.encode("latin-1"))
         if self._proofs is not None:
             jti = tokens.verify_proof(
-                self._one(request, _PROOF, absent="proof"),
+                self._one(request, tokens.PROOF_HEADER, absent="proof"),
                 token=token,
                 claims=claims,
                 method=request.method,

@@ -27,8 +27,9 @@ class Backend(grpc.GenericRpcHandler):  # type: ignore[misc]
     of a message as a message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, respond: Any = None) -> None:
         self.calls = 0
+        self._respond = respond
         self.heard: list[bytes] = []
         self.told: dict[str, str] = {}
         self.fields: list[tuple[str, str]] = []
@@ -42,6 +43,8 @@ class Backend(grpc.GenericRpcHandler):  # type: ignore[misc]
             self.calls += 1
             self.told = dict(details.invocation_metadata)
             self.fields = [(each.key, each.value) for each in details.invocation_metadata]
+        if self._respond is not None and self._respond(details.method, self.told)[0] == 401:
+            return grpc.stream_unary_rpc_method_handler(_refuse)
         if details.method == "/test/split":
             return grpc.unary_stream_rpc_method_handler(lambda sent, _: (bytes([b]) for b in sent))
         if details.method == "/test/repeat":
@@ -61,11 +64,15 @@ class Backend(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._server.stop(None).wait(10)
 
 
+def _refuse(_: Any, context: Any) -> None:
+    context.abort(grpc.StatusCode.UNAUTHENTICATED, "")
+
+
 class Server(RecordingServer):
     """A recording server that speaks HTTP/2 and passes on what it records."""
 
     def __init__(self, chain: Chain, *, tls12: bool = False, respond: Any = None) -> None:
-        self.backend = Backend()
+        self.backend = Backend(respond)
         super().__init__(chain, tls12=tls12)
         self.context.set_alpn_protocols(["h2"])
 
@@ -102,6 +109,7 @@ def _metadata(headers: Any) -> Any:
 
 class Channels:
     cannot = _CANNOT
+    sends = "POST"
     refused = (grpc.RpcError, TokenUnavailableError)
     server = Server
 
@@ -138,7 +146,7 @@ class Channels:
 
 
 class AsyncChannels:
-    cannot, refused, server = _CANNOT, Channels.refused, Server
+    cannot, refused, server, sends = _CANNOT, Channels.refused, Server, "POST"
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
         self._pins, self._proxy = pins, proxy

@@ -45,7 +45,7 @@ class Sync:
     if not hasattr(sync_client, "reconnect"):  # websockets 15
         cannot = {**cannot, "redirect": "in threads, it follows redirects from version 16 on"}
     refused = (OSError, websockets.InvalidURI)
-    scheme = "wss"
+    scheme, sends = "wss", "GET"
     respond, messages = staticmethod(switch), staticmethod(unmasked)
 
     def __init__(self, pins: Client, *, proxy: str | None = None) -> None:
