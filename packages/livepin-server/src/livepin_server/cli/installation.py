@@ -113,7 +113,12 @@ def tag(
 def block(
     identity: Id, /, *, expires: Until = None, reason: Reason = "", common: Common = _DEFAULTS
 ) -> None:
-    """Block an installation: from its next request on, no backend takes its tokens."""
+    """Block an installation: no backend takes the tokens that it asks for from now on.
+
+    Those that it holds are good until they end, 5 minutes at most. The block is
+    on its key: who deletes that, or installs the app anew, is a new
+    installation, and passes.
+    """
     _decide(identity, "block", expires, reason, common)
 
 
