@@ -22,7 +22,12 @@ _WORDS = {
 }
 
 Id = Annotated[
-    str, Parameter(name="ID", help="The id that the app shows; or latest, whoever asked last.")
+    str,
+    Parameter(
+        name="ID",
+        allow_leading_hyphen=True,  # one id in 64 begins with one
+        help="The id that the app shows; or latest, whoever asked last.",
+    ),
 ]
 Until = Annotated[
     str | None, Parameter(metavar="WHEN", help="When it ends: 24h, 30d, or a day. Else never.")

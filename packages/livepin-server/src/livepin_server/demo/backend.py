@@ -13,13 +13,13 @@ Answered = tuple[int, dict[str, str], bytes]
 class Backend:
     """What the second API answers.
 
-    `token` is that of the last request that it took, `refused` why it refused the last one that it
-    did. Its clock is ahead by `ahead`.
+    `token` is that of the last request that it took, of `installation`; `refused` is why it refused
+    the last one that it did. Its clock is ahead by `ahead`.
     """
 
     def __init__(self) -> None:
         self.check: TokenCheck | None = None
-        self.token = self.refused = ""
+        self.token = self.installation = self.refused = ""
         self.ahead = timedelta()
 
     def now(self) -> datetime:
@@ -30,10 +30,11 @@ class Backend:
         """Answer a request; field names are in lower case."""
         if self.check is not None:
             try:
-                self.check.check(_request_of(path, headers))
+                claims = self.check.check(_request_of(path, headers))
             except RefusedError as exc:
                 self.refused = exc.reason
                 return exc.status, dict(exc.headers()), exc.body()
+            self.installation = claims.installation
             self.token = headers[HEADER.lower()]
         return 200, {}, b"ok"
 

@@ -203,12 +203,14 @@ class Story:
         alone = stage.call()
         assert alone == 401, f"{stage.stranger} without a token: {alone}"
         late = self._a_day_later()
-        self._say("livepin installation block latest: and the app starts anew")
-        blocked = stage.livepin("installation", "block", "latest", "--reason", "the story")
+        # By its id, not as the latest: it is in the list a second after it has asked.
+        blocked = stage.backend.installation
+        self._say(f"livepin installation block {blocked}: and the app starts anew")
+        stage.livepin("installation", "block", blocked, "--reason", "the story")
         refused = self._restarted(lambda line: line["outcome"] == "401")
         why = stage.backend.refused
         assert why == "signature", f"a decoy is refused: {why}"
-        stage.livepin("installation", "unblock", blocked["id"])
+        stage.livepin("installation", "unblock", blocked)
         self._restarted(lambda line: line["ok"])
         return (
             f"app 200; {stage.stranger} {alone}; yesterday's token {late}; "
