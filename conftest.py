@@ -52,6 +52,7 @@ CORE = [
     "*/livepin/jsontext.py",
     "*/livepin/certificates.py",
     "*/livepin/jose.py",
+    "*/livepin/tokens.py",
     "*/livepin/documents/*.py",
     "*/livepin/bootstrap.py",
     "*/livepin/trust.py",

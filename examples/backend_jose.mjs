@@ -5,7 +5,10 @@
 import { createInterface } from "node:readline";
 import { createRemoteJWKSet, jwtVerify } from "jose";
 
-const keys = createRemoteJWKSet(new URL(process.argv[2]), { cooldownDuration: 60_000 });
+const keys = createRemoteJWKSet(new URL(process.argv[2]), {
+  cooldownDuration: 60_000,
+  cacheMaxAge: 300_000, // jose's own would be twice as long: a key that was taken out would live on
+});
 
 async function installation(token) {
   const { payload } = await jwtVerify(token, keys, {

@@ -22,7 +22,7 @@ def installation(token: str, keys: jwt.PyJWKClient) -> str:
 
 
 def main(url: str) -> None:
-    keys = jwt.PyJWKClient(url)
+    keys = jwt.PyJWKClient(url, lifespan=300, cooldown_duration=60)
     for line in sys.stdin:
         try:
             print(installation(line.strip(), keys))

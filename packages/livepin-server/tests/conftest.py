@@ -586,15 +586,21 @@ def read_to_end(sock: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def running(data: Path, **environment: str) -> Iterator[Server]:
+def running(data: Path, *, clock: FakeClock | None = None, **environment: str) -> Iterator[Server]:
     """Run a server on a data folder for a while; without a limit of requests unless it is set."""
     environment = {"LIVEPIN_REQUESTS_PER_SECOND": "100000", **environment}
-    with folder.opened(data, environment, clock=FakeClock(), look=unseen) as found:
+    with folder.opened(data, environment, clock=clock or FakeClock(), look=unseen) as found:
         server = Server(found)
         try:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[Server]]:
+    """Run a server for a while, by a clock of the test's own."""
+    return running
 
 
 @pytest.fixture(scope="module")

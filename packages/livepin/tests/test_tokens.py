@@ -190,6 +190,15 @@ def test_a_kid_that_is_not_known_is_told_apart_for_who_reads_the_keys_again() ->
     refused("unknown-key", forged(said(), kid=...))
 
 
+def test_a_signature_that_is_no_base64url_is_refused() -> None:
+    token = issue(claims(), KEYS["ES256"])
+    refused("malformed", token.rpartition(".")[0] + ".=!")
+
+
+def test_the_key_fixes_the_algorithm() -> None:
+    refused("signature", forged(said(), alg="EdDSA"))
+
+
 def test_a_secret_alone_needs_no_kid() -> None:
     key = KEYS["HS256"]
     alone = {"": TokenKey.from_secret(SECRET)}

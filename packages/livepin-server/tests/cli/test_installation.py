@@ -9,6 +9,7 @@ import pytest
 from livepin_server.services.tokens.recording import Seen
 
 ONE, TWO, NEW = ("1" * 22, "2" * 22, "3" * 22)
+ODD = "-" + "4" * 21  # as one id in 64
 
 
 @pytest.fixture
@@ -65,6 +66,15 @@ def test_tags_are_given_found_and_taken(run, known) -> None:
     assert "  tags        beta, lab\n" in run("installation", "show", ONE).out
     assert run("installation", "tag", ONE).out == f"{ONE} has no tags.\n"
     assert json.loads(run("installation", "tag", ONE, "x", "--json").out)["tags"] == ["x"]
+
+
+def test_an_id_may_begin_with_a_hyphen(run, data) -> None:
+    for command in ("block", "force-fail", "force-pass"):
+        assert run("installation", command, ODD, "--reason", "a test").code == 0
+    assert run("installation", "tag", ODD, "lab").out == f"{ODD} has the tags lab.\n"
+    assert run("installation", "show", ODD).out.startswith(f"{ODD}\n")
+    assert run("installation", "unblock", ODD).code == 0
+    assert run("installation", "block", "--reason", "x").code == 2
 
 
 @pytest.mark.parametrize(

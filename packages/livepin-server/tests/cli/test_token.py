@@ -126,6 +126,8 @@ def test_tokens_of_approov_are_checked_too(run, token, tmp_path) -> None:
     done = run("token", "check", token("--bind", "abc"), "--bind", "abc")
     assert done.out.startswith("Its backend takes it. It is by the key shop.\n")
     assert run("token", "check", token("--bind", "abc"), "--bind", "abd").code == 1
-    assert run("token", "check", token("--invalid")).out.startswith("It is a decoy")
+    decoy = run("token", "check", token("--invalid")).out
+    assert decoy.startswith("It is a decoy")
+    assert "livepin installation show" not in decoy, "it does not name its installation"
     changed = token()
     assert run("token", "check", changed[:-2] + "AA").code == 1

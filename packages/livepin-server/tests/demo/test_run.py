@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import cast
 
 import pytest
+from livepin.middleware.check import TokenCheck
+from livepin.testing import TokenIssuer
 from livepin_server.cli.app import main
 from livepin_server.demo.run import Story
-from livepin_server.demo.stage import App, Stage, StageError
+from livepin_server.demo.stage import OTHER, App, Stage, StageError
 from rich.console import Console
 
 
@@ -16,9 +22,33 @@ from rich.console import Console
 def test_every_promise_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--exit"]) == 0
     shown = capfd.readouterr().out
-    for step in "abcdefg":
+    for step in "abcdefgh":
         assert f"({step})" in shown
+    who = "a script" if shutil.which("curl") is None else "curl"
+    assert f"    app 200; {who} 401; yesterday's token 401; blocked 401\n" in shown
     assert "NO" not in shown
+
+
+@pytest.mark.parametrize("who", ["curl", "a script"])
+def test_a_stranger_is_taken_by_a_token_of_today_alone(
+    who: str, counterpart: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(counterpart("curl")).parent) if who == "curl" else "")
+    issuer, stage = TokenIssuer(OTHER), Stage()
+    try:
+        assert stage.stranger == who
+        backend = stage.backend
+        assert stage.call() == 200
+        backend.check = TokenCheck(audience=OTHER, jwks=issuer.jwks(), clock=backend.now)
+        assert (stage.call(), backend.refused) == (401, "missing")
+        token = issuer.token()
+        assert (stage.call(token), backend.token) == (200, token)
+        backend.ahead = timedelta(days=1)
+        assert (stage.call(token), backend.refused) == (401, "expired")
+        backend.ahead = timedelta()
+        assert stage.call(token) == 200
+    finally:
+        stage.close()
 
 
 class BrokenStage:

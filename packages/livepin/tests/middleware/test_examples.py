@@ -224,23 +224,25 @@ def node(counterpart: Callable[[str], str], missing: Any, tmp_path: Path) -> lis
     return [counterpart("node"), tmp_path / "backend_jose.mjs"]
 
 
-@pytest.mark.parametrize("library", ["jwt", "joserfc", "jose"])
-def test_a_plain_library(
-    library: str,
-    environment: dict[str, str],
-    issuer: TokenIssuer,
-    request: pytest.FixtureRequest,
-) -> None:
-    if library == "jose":
+@pytest.fixture(params=["jwt", "joserfc", "jose"])
+def plain(request: pytest.FixtureRequest, environment: dict[str, str]) -> list[str]:
+    """Give the command of an example that a library alone is enough for."""
+    if request.param == "jose":
         command = request.getfixturevalue("node")
     else:
-        needs(library)
-        name = {"jwt": "pyjwt"}.get(library, library)
-        command = [sys.executable, EXAMPLES / f"backend_{name}.py"]
+        needs(request.param)
+        name = {"jwt": "pyjwt"}.get(request.param, request.param)
+        command = [sys.executable, "-u", EXAMPLES / f"backend_{name}.py"]
+    return [*map(str, command), environment["JWKS"]]
+
+
+def test_a_plain_library(
+    plain: list[str], environment: dict[str, str], issuer: TokenIssuer
+) -> None:
     bad = bad_tokens(issuer)
     lines = [issuer.token(), *bad.values(), issuer.token()]
     done = subprocess.run(
-        [*map(str, command), environment["JWKS"]],
+        plain,
         input="".join(f"{line}\n" for line in lines),
         env=environment,
         capture_output=True,
@@ -251,6 +253,71 @@ def test_a_plain_library(
     who = issuer.claims().installation
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n") == [who, *("refused" for _ in bad), who, ""], list(bad)
+
+
+# What the age of keys is counted by goes ahead by as many seconds as a file says.
+_AHEAD_IN_PYTHON = """
+import os, runpy, sys, time
+real, place = time.monotonic, os.environ["AHEAD"]
+time.monotonic = lambda: real() + float(open(place).read())
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+_AHEAD_ON_NODE = """
+import { readFileSync } from "node:fs";
+const real = Date.now;
+Date.now = () => real() + 1000 * Number(readFileSync(process.env.AHEAD));
+"""
+
+
+def test_a_plain_library_refuses_in_five_minutes_what_a_key_signed_that_is_gone(
+    plain: list[str],
+    environment: dict[str, str],
+    issuer: TokenIssuer,
+    server: RecordingServer,
+    tmp_path: Path,
+) -> None:
+    """After `token-key rotate --now`; and an unknown key has the JWKS read once in a minute."""
+    (tmp_path / "ahead").write_text("0")
+    (tmp_path / "ahead.mjs").write_text(_AHEAD_ON_NODE)
+    program, *rest = plain
+    shifted = ["-u", "-c", _AHEAD_IN_PYTHON, *rest[1:]]
+    if program != sys.executable:
+        shifted = ["--import", str(tmp_path / "ahead.mjs"), *rest]
+    process = subprocess.Popen(
+        [program, *shifted],
+        env={**environment, "AHEAD": str(tmp_path / "ahead")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+
+    def who(token: str, seconds: int) -> str:
+        (tmp_path / "ahead").write_text(str(seconds))
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{token}\n")
+        return process.stdout.readline().strip()
+
+    with process:
+        old, good = issuer.token(), issuer.claims().installation
+        assert who(old, 0) == good
+        gone = issuer.key.kid
+        new = SigningKey("next", Algorithm.ES256, PrivateKey.generate())
+        issuer.keys[new.kid] = new
+        del issuer.keys[gone]
+        assert who(old, 290) == good
+        assert server.requests == 1
+        assert who(old, 301) == "refused"
+        assert who(issuer.token(), 301) == good
+        assert server.requests == 2
+        unknown = issuer.token(key=SigningKey("x", Algorithm.ES256, PrivateKey.generate()))
+        assert [who(unknown, 301 + each) for each in (1, 50)] == ["refused", "refused"]
+        assert server.requests == 2
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(PATIENCE) == 0
 
 
 # -- gateways ----------------------------------------------------------------------------------

@@ -22,7 +22,12 @@ _WORDS = {
 }
 
 Id = Annotated[
-    str, Parameter(name="ID", help="The id that the app shows; or latest, whoever asked last.")
+    str,
+    Parameter(
+        name="ID",
+        allow_leading_hyphen=True,  # one id in 64 begins with one
+        help="The id that the app shows; or latest, whoever asked last.",
+    ),
 ]
 Until = Annotated[
     str | None, Parameter(metavar="WHEN", help="When it ends: 24h, 30d, or a day. Else never.")
@@ -113,7 +118,12 @@ def tag(
 def block(
     identity: Id, /, *, expires: Until = None, reason: Reason = "", common: Common = _DEFAULTS
 ) -> None:
-    """Block an installation: from its next request on, no backend takes its tokens."""
+    """Block an installation: no backend takes the tokens that it asks for from now on.
+
+    Those that it holds are good until they end, 5 minutes at most. The block is
+    on its key: who deletes that, or installs the app anew, is a new
+    installation, and passes.
+    """
     _decide(identity, "block", expires, reason, common)
 
 

@@ -19,6 +19,7 @@ app = App(name="token")
 
 _DEFAULTS = Common()
 _LONGEST = 8192  # characters of a token
+_ID = 22  # characters of an installation's id
 _YEAR_3000 = 32_503_680_000
 _REASONS = {
     "malformed": "it is no token, or a claim is missing",
@@ -188,7 +189,9 @@ def _say(found: dict[str, Any]) -> None:
         say(f"{backend} takes it. It is by the key {found['key']}.", "green")
     elif found["decoy"]:
         say("It is a decoy: its installation did not pass, or is blocked.", "red")
-        say("  livepin installation show " + str(found["says"].get("did", "ID")))
+        identity = str(found["says"].get("did", ""))
+        if len(identity) == _ID:  # in the profile approov it is something else
+            say(f"  livepin installation show {identity}")
     else:
         say(f"No backend takes it: {_REASONS.get(found['reason'], found['reason'])}.", "red")
     for name, value in found["says"].items():

@@ -89,7 +89,11 @@ def rotate(
     /,
     *,
     now: Annotated[
-        bool, Parameter(help="Sign with the new one at once; what the old one signed ends.")
+        bool,
+        Parameter(
+            help="Sign with the new one at once; what the old one signed ends, at a backend "
+            "once it reads the JWKS again."
+        ),
     ] = False,
     overlap: Annotated[
         str | None,

@@ -6,18 +6,15 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 from livepin.jose import PrivateKey, sign_compact
-from livepin.middleware.check import RefusedError
 from livepin.testing import pin_of
-from livepin.tokens import HEADER
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .backend import request_of
 from .stage import HOST, OTHER, Stage, StageError
 
 _LATE = 3.0  # seconds by which the emergency pin comes late, about
@@ -197,30 +194,45 @@ class Story:
         self._say(f"livepin domain set-token {OTHER} on: apps send a token, and the backend checks")
         version = stage.livepin("domain", "set-token", OTHER, "on")["publication"]["version"]
         self._until(lambda line: line["version"] >= version, 30)
-        stage.backend.check = stage.take_by_token()
-        taken = self._until(self._is_other, 30)[-1]
-        assert taken["ok"], f"the app: {taken['outcome']}"
-        assert stage.backend.token, "the app sent no token"
-        curl = stage.curl()
-        assert curl == 401, f"curl without a token: {curl}"
-        late = self._tomorrow()
-        assert late == "expired", f"yesterday's token: {late}"
-        self._say("livepin installation block latest: and the app starts anew")
-        blocked = stage.livepin("installation", "block", "latest", "--reason", "the story")
+        stage.take_by_token()
+        # A request that was under way when the backend began to check had no token.
+        self._until(
+            lambda line: self._is_other(line) and line["ok"] and bool(stage.backend.token), 30
+        )
+        self._say(f"{stage.stranger} calls the same API: without a token, and with the app's")
+        alone = stage.call()
+        assert alone == 401, f"{stage.stranger} without a token: {alone}"
+        late = self._a_day_later()
+        # By its id, not as the latest: it is in the list a second after it has asked.
+        blocked = stage.backend.installation
+        self._say(f"livepin installation block {blocked}: and the app starts anew")
+        stage.livepin("installation", "block", blocked, "--reason", "the story")
         refused = self._restarted(lambda line: line["outcome"] == "401")
-        stage.livepin("installation", "unblock", blocked["id"])
+        why = stage.backend.refused
+        assert why == "signature", f"a decoy is refused: {why}"
+        stage.livepin("installation", "unblock", blocked)
         self._restarted(lambda line: line["ok"])
-        return f"app 200; curl {curl}; yesterday's token 401; blocked {refused['outcome']}"
+        return (
+            f"app 200; {stage.stranger} {alone}; yesterday's token {late}; "
+            f"blocked {refused['outcome']}"
+        )
 
-    def _tomorrow(self) -> str:
-        """Return why the backend refuses tomorrow what the app sent today."""
-        stage = self._stage
-        tomorrow = stage.take_by_token(clock=lambda: datetime.now(timezone.utc) + timedelta(days=1))
+    def _a_day_later(self) -> int:
+        """Return what the backend answers tomorrow to a token that it takes today."""
+        stage, backend = self._stage, self._stage.backend
+        token = backend.token
+        today = stage.call(token)
+        assert today == 200, f"today's token: {today}"
+        backend.ahead = timedelta(days=1)
         try:
-            tomorrow.check(request_of("/", {HEADER.lower(): stage.backend.token}))
-        except RefusedError as exc:
-            return exc.reason
-        return "taken"
+            found = stage.call(token)
+        finally:
+            backend.ahead = timedelta()
+        assert found == 401, f"yesterday's token: {found}"
+        assert backend.refused == "expired", f"yesterday's token is refused: {backend.refused}"
+        again = stage.call(token)
+        assert again == 200, f"today's token, after the clock was set right: {again}"
+        return found
 
     def _restarted(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Start the app anew; return what becomes of its requests to the second API."""

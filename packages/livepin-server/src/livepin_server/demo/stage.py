@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import secrets
+import shutil
 import ssl
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 from livepin.middleware.check import TokenCheck
 from livepin.testing import Chain, RecordingServer, make_authority, make_chain
+from livepin.tokens import HEADER
 
 from livepin_server.listener import available_port
 
@@ -169,23 +171,46 @@ class Stage:
         """The URL of the API beside it, which is left in peace."""
         return f"https://{OTHER}:{self.other.port}/"
 
-    def take_by_token(self, **options: Any) -> TokenCheck:
-        """Return a check of tokens for the second API, with the keys that the server gives."""
-        return TokenCheck(
+    def take_by_token(self) -> None:
+        """Have the second API check tokens, with the keys that the server gives."""
+        self.backend.check = TokenCheck(
             audience=OTHER,
             jwks=f"https://{HOST}:{self.delivery_port}/v1/demo/jwks.json",
             ca=(self.data / "tls" / "ca.pem").read_text(),
-            **options,
+            clock=self.backend.now,
         )
 
-    def curl(self) -> int:
-        """Return the status of a request to the second API by who is no app of ours."""
+    @property
+    def stranger(self) -> str:
+        """What sends a request that is no app of ours: curl, where it is installed."""
+        return "a script" if shutil.which("curl") is None else "curl"
+
+    def call(self, token: str | None = None) -> int:
+        """Return the status of a stranger's request to the second API, with a token that it has."""
+        fields = {} if token is None else {HEADER: token}
+        if self.stranger == "curl":
+            return self._curl(fields)
         context = ssl.create_default_context(cadata=self.authority.pem)
+        request = urllib.request.Request(self.other_url, headers=fields)  # noqa: S310
         try:
-            with urllib.request.urlopen(self.other_url, context=context) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, context=context) as answer:  # noqa: S310
                 return int(answer.status)
         except urllib.error.HTTPError as exc:
             return int(exc.code)
+
+    def _curl(self, fields: dict[str, str]) -> int:
+        options = ["--disable", "--silent", "--noproxy", "*", "--output", os.devnull]
+        options += ["--write-out", "%{http_code}", "--cacert", str(self.folder / "demo-ca.pem")]
+        done = subprocess.run(
+            ["curl", *options, "--header", "@-", self.other_url],  # noqa: S607 - whichever is here
+            # In an argument every process of this machine could read it.
+            input="".join(f"{name}: {value}\n" for name, value in fields.items()),
+            capture_output=True,
+            text=True,
+            timeout=_START_TIME,
+            check=False,
+        )
+        return int(done.stdout or 0)
 
     def next_chain(self) -> Chain:
         """Return a new certificate with a new key for the API, from the same CA."""
