@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 from . import bootstrap as bootstraps
 from .bootstrap import Bootstrap
 from .certificates import CertificateInfo, describe
-from .client.judging import verified_chain
 from .documents import Mode, Stale
 from .errors import LivepinError, MalformedError
 from .hostnames import normalise
 from .pins import fingerprint_text
 from .trust import TrustedState
+from .verified import verified_chain
 
 OK, FOUND, USAGE, UNREACHABLE = 0, 1, 2, 4
 

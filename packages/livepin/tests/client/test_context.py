@@ -24,7 +24,6 @@ from livepin.client import MemoryStore, PinnedContext
 from livepin.client.connections import PinnedObject
 from livepin.client.judge import DeliveryJudge
 from livepin.client.judging import _make_room as make_room
-from livepin.client.judging import verified_chain
 from livepin.client.trusted import Trusted
 from livepin.documents import Mode, Stale
 from livepin.errors import (
@@ -190,23 +189,6 @@ def test_without_anchors_of_its_own_the_system_decides(
         with pytest.raises(ssl.SSLCertVerificationError, match=r"self-signed|unable to get"):
             context.wrap_socket(sock, server_hostname=HOST)
     assert silent(server)
-
-
-def test_the_verified_chain_comes_from_the_method_of_newer_pythons_too() -> None:
-    class New:
-        def get_verified_chain(self) -> list[bytes]:
-            return [b"leaf", b"root"]
-
-    class Neither:
-        _sslobj = None
-
-    class ShutDown(Neither):
-        def get_verified_chain(self) -> Any:
-            return self._sslobj.get_verified_chain()  # as the standard library does
-
-    assert verified_chain(New()) == [b"leaf", b"root"]
-    assert verified_chain(Neither()) == ()
-    assert verified_chain(ShutDown()) == ()
 
 
 # -- every way to shake hands ------------------------------------------------------------------

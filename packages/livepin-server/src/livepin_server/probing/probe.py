@@ -9,10 +9,10 @@ from contextlib import suppress
 from datetime import datetime
 
 from livepin.certificates import describe
-from livepin.client.judging import verified_chain
 from livepin.errors import MalformedError
 from livepin.hostnames import normalise
 from livepin.pins import fingerprint_text
+from livepin.verified import verified_chain
 from msgspec import Struct, structs
 
 TIMEOUT = 10.0  # seconds for everything

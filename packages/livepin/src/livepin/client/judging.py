@@ -7,7 +7,6 @@ to a chain of another CA is presented, but not verified (CVE-2016-2402). What ma
 
 from __future__ import annotations
 
-import _ssl
 import functools
 import ssl
 import sys
@@ -27,10 +26,10 @@ from livepin.errors import (
     UnverifiedChainError,
 )
 from livepin.hostnames import normalise
+from livepin.verified import verified_chain
 
 from .judge import Judge
 
-_DER: Any = getattr(_ssl, "ENCODING_DER", 2)
 _MOST_REMEMBERED = 1024  # certificates; an app sees a few
 UNJUDGED, OUTDATED = -1, -2  # beside the generations
 
@@ -242,22 +241,6 @@ def _fingerprint(host: str, der: bytes) -> bytes:
         return spki_fingerprint(der)
     except MalformedError as exc:
         raise as_tls_error(_unverified(host, str(exc))) from exc
-
-
-def verified_chain(connection: Any) -> Sequence[bytes]:
-    """Return the chain that OpenSSL verified, DER, leaf first; empty where there is none.
-
-    Python 3.13 has a method for it; before, the object underneath does. A Python that has
-    neither gets no connection.
-    """
-    try:
-        public = getattr(connection, "get_verified_chain", None)
-        if public is not None:
-            return cast("Sequence[bytes]", public())
-        found = connection._sslobj.get_verified_chain()
-    except AttributeError:
-        return ()  # also where another thread has just shut the connection down
-    return [certificate.public_bytes(_DER) for certificate in found or ()]
 
 
 def passes(judge: Judge, host: str, chain: Sequence[bytes]) -> bool:
