@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from livepin.jose import PrivateKey, b64url_encode
@@ -156,9 +156,9 @@ def listens(path: Path) -> bool:
         return True
 
 
-def uvicorn(app: str, path: Path, *options: str) -> list[Any]:
+def uvicorn(app: str, path: Path, *options: str, python: Any = sys.executable) -> list[Any]:
     where = ["--app-dir", EXAMPLES, "--uds", path, "--no-access-log"]
-    return [sys.executable, "-m", "uvicorn", *where, *options, app]
+    return [python, "-m", "uvicorn", *where, *options, app]
 
 
 def flask(app: str, path: Path) -> list[Any]:
@@ -172,42 +172,67 @@ def needs(*libraries: str) -> None:
             pytest.skip(f"the livepin wheel alone brings no {each}")
 
 
+Protects = Callable[[list[Any], Path], None]
+
+
+@pytest.fixture
+def protects(run: Run, issuer: TokenIssuer, server: RecordingServer) -> Protects:
+    """Expect that a backend which is started so lets good tokens in, and no others."""
+
+    def one(command: list[Any], path: Path) -> None:
+        with run(command, path):
+            _expect(issuer, path)
+        assert server.requests == 1, "one fetch, an unknown key within a minute included"
+
+    return one
+
+
+def _expect(issuer: TokenIssuer, path: Path) -> None:
+    good = ("Livepin-Token", issuer.token())
+    status, _, body = ask(path, good)
+    assert (status, body) == (200, issuer.claims().installation)
+    for what, token in bad_tokens(issuer).items():
+        status, headers, body = ask(path, ("Livepin-Token", token))
+        assert (status, json.loads(body)["status"]) == (401, 401), what
+        assert headers["www-authenticate"] == "Livepin-Token"
+    assert ask(path)[0] == 401
+    assert ask(path, good, good)[0] == 401
+    assert ask(path, where="/healthz")[::2] == (200, "well")
+    assert ask(path, where="/nowhere")[0] in (401, 404)
+    assert ask(path, good, where="/nowhere")[0] == 404
+
+
 @pytest.mark.parametrize(
     ("framework", "command"),
     [
         ("starlette", uvicorn),
-        ("fastapi", uvicorn),
         ("litestar", uvicorn),
         ("django", uvicorn),
         ("flask", flask),
     ],
 )
 def test_a_framework(
-    framework: str,
-    command: Callable[..., list[Any]],
-    run: Run,
-    issuer: TokenIssuer,
-    server: RecordingServer,
-    tmp_path: Path,
+    framework: str, command: Callable[..., list[Any]], protects: Protects, tmp_path: Path
 ) -> None:
     needs(framework, "uvicorn")
-    path = tmp_path / "s"
     name = f"backend_{framework}"
     application = "application" if framework == "django" else "app"
-    with run(command(f"{name}:{application}" if command is uvicorn else name, path), path):
-        good = ("Livepin-Token", issuer.token())
-        status, _, body = ask(path, good)
-        assert (status, body) == (200, issuer.claims().installation)
-        for what, token in bad_tokens(issuer).items():
-            status, headers, body = ask(path, ("Livepin-Token", token))
-            assert (status, json.loads(body)["status"]) == (401, 401), what
-            assert headers["www-authenticate"] == "Livepin-Token"
-        assert ask(path)[0] == 401
-        assert ask(path, good, good)[0] == 401
-        assert ask(path, where="/healthz")[::2] == (200, "well")
-        assert ask(path, where="/nowhere")[0] in (401, 404)
-        assert ask(path, good, where="/nowhere")[0] == 404
-    assert server.requests == 1, "one fetch, an unknown key within a minute included"
+    path = tmp_path / "s"
+    protects(command(f"{name}:{application}" if command is uvicorn else name, path), path)
+
+
+def test_fastapi(
+    protects: Protects,
+    environment: dict[str, str],
+    missing: Callable[[str], NoReturn],
+    tmp_path: Path,
+) -> None:
+    python = HERE / ".fastapi" / "bin" / "python"
+    if not python.exists():
+        missing("FastAPI is not here; install it with: .ci/counterparts")
+    environment["PYTHONPATH"] = str(HERE / "packages" / "livepin" / "src")
+    path = tmp_path / "s"
+    protects(uvicorn("backend_fastapi:app", path, python=python), path)
 
 
 # -- plain libraries ---------------------------------------------------------------------------
