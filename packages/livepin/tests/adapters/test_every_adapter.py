@@ -32,6 +32,8 @@ from livepin.errors import (
 from livepin.middleware import check as middleware
 from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
+pytestmark = pytest.mark.no_cover  # each adapter has tests of its own, and this takes long
+
 HOST, ELSEWHERE, FAR = "localhost", "127.0.0.1", "api.example.com"
 QUICK = pytest.mark.usefixtures("quick_healing")
 BODY = (b"one-", b"two-", b"three")
