@@ -154,6 +154,8 @@ def test_a_server_context_presents_another_chain_once_it_is_loaded() -> None:
         with socket.create_connection(listener.getsockname(), timeout=10) as sock:
             with client_context(second).wrap_socket(sock, server_hostname=HOST) as tls:
                 assert tls.getpeercert(True) == second.leaf.public_bytes(Encoding.DER)
+                tls.sendall(b"?")
+                assert tls.recv(1) == b""  # all is read: what is not resets the connection
         thread.join()
 
 
