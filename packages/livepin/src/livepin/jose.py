@@ -81,9 +81,11 @@ class PublicKey:
             raise MalformedError("expected a JWK with kty EC and crv P-256")
         point = _UNCOMPRESSED + _coordinate(jwk, "x") + _coordinate(jwk, "y")
         try:
-            return cls(ec.EllipticCurvePublicKey.from_encoded_point(_P256, point))
+            found = cls(ec.EllipticCurvePublicKey.from_encoded_point(_P256, point))
         except ValueError as exc:
             raise MalformedError("expected a point on P-256") from exc
+        found.__dict__["kid"] = _thumbprint(jwk["x"], jwk["y"])  # there is one way to write these
+        return found
 
     def jwk(self) -> dict[str, str]:
         """Return the required members of the JWK, in the order of RFC 7638, section 3."""
@@ -98,7 +100,8 @@ class PublicKey:
     @cached_property
     def kid(self) -> str:
         """The RFC 7638 thumbprint, 43 characters of base64url."""
-        return b64url_encode(sha256(jsontext.dump(self.jwk())).digest()).decode()
+        jwk = self.jwk()
+        return _thumbprint(jwk["x"], jwk["y"])
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
         """Tell whether `signature`, 64 bytes r||s (RFC 7518, 3.4), is this key's on `data`."""
@@ -111,6 +114,11 @@ class PublicKey:
         except InvalidSignature:
             return False
         return True
+
+
+def _thumbprint(x: str, y: str) -> str:
+    members = f'{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}'
+    return b64url_encode(sha256(members.encode()).digest()).decode()
 
 
 def _coordinate(jwk: dict[str, Any], name: str) -> bytes:
