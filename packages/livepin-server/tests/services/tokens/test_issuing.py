@@ -9,13 +9,20 @@ import json
 from datetime import timedelta
 
 import jwt
+import msgspec
 import pytest
 from livepin import tokens
 from livepin.jose import PrivateKey
 from livepin.tokens import TokenError, TokenKey, verify
+from livepin_server.errors import InvalidError
 from livepin_server.services.model import DomainSettings, NewDomain
 from livepin_server.services.tokens import issuing
-from livepin_server.services.tokens.model import DomainTokensChange, NewTokenKey, Rule
+from livepin_server.services.tokens.model import (
+    DomainTokens,
+    DomainTokensChange,
+    NewTokenKey,
+    Rule,
+)
 
 HOST = "api.example.com"
 BOUND = hashlib.sha256(b"Bearer user").digest()
@@ -123,24 +130,53 @@ def test_a_decoy_looks_the_same_and_no_backend_takes_it(
     assert caught.value.reason == "signature"
 
 
+@pytest.fixture
+def signed_with(protected, intent):
+    """Have tokens of the host be of a kind; return what is loaded, and what its backend holds."""
+
+    def one(kind):
+        algorithm = "HS256" if kind == "approov" else kind
+        secret = algorithm == "HS256"
+        new = NewTokenKey(name="k", algorithm=algorithm, domain=HOST if secret else None)
+        made = protected.token_keys.add("acme", new, intent)
+        change = DomainTokensChange(key="k", profile="approov" if kind == "approov" else "livepin")
+        protected.token_settings.change_domain("acme", HOST, change, intent)
+        loaded = protected.tokens.load("acme")
+        if secret:
+            raw = protected.token_keys.secret("acme", "k", intent)[1]
+            return loaded, TokenKey.from_secret(raw, kid=made.kid)
+        return loaded, tokens.parse_jwks(loaded.jwks(protected.clock(), restricted=True))[made.kid]
+
+    return one
+
+
+@pytest.mark.parametrize("kind", ["ES256", "EdDSA", "HS256", "approov"])
 def test_a_thousand_tokens_and_decoys_differ_in_nothing_but_what_signs(
-    protected, request_of, intent, clock
+    signed_with, request_of, clock, kind
 ):
-    loaded = protected.tokens.load("acme")
+    loaded, published = signed_with(kind)
     rule = Rule(verdict="block", expires=None, reason="x", author="x", created=clock())
     apps = [PrivateKey.generate() for _ in range(20)]
     blocked = {tokens.installation_id("acme", each.public.kid): rule for each in apps[::2]}
-    loaded, seen = dataclasses.replace(loaded, rules=blocked), set()
+    loaded, seen, taken = dataclasses.replace(loaded, rules=blocked), set(), []
     for number in range(1_000):
         key = apps[number % len(apps)].public
-        (token,) = loaded.answer(request_of(key=key), "next", clock()).tokens.values()
+        answer = loaded.answer(request_of(key=key, hosts={HOST: BOUND}), "next", clock())
+        (token,) = answer.tokens.values()
         header, payload, signature = token.token.split(".")
         says = json.loads(tokens.b64url_decode(payload.encode()))
-        assert says.pop("did") == tokens.installation_id("acme", key.kid)
-        assert says.pop("cnf") == {"jkt": key.kid}
-        seen.add((token.header, token.lives, header, len(says.pop("jti")), len(signature),
-                  len(payload), json.dumps(says)))  # fmt: skip
+        own, names = tokens.installation_id("acme", key.kid), tuple(says)
+        if kind == "approov":
+            assert says.pop("did") == base64.b64encode(own[:16].encode()).decode()
+        else:
+            assert (says.pop("did"), says.pop("cnf")) == (own, {"jkt": key.kid})
+        seen.add((token.header, token.lives, header, names, len(says.pop("jti", "")),
+                  len(signature), len(msgspec.json.encode(answer)), json.dumps(says)))  # fmt: skip
+        by = tokens.b64url_decode(signature.encode())
+        taken.append((own, published.verifies(by, f"{header}.{payload}".encode())))
     assert len(seen) == 1
+    assert [good for _, good in taken] == [own not in blocked for own, _ in taken]
+    assert sum(good for _, good in taken) == 500
 
 
 def test_what_was_decided_ends(answer, protected, check, own, intent, clock):
@@ -184,15 +220,22 @@ def test_without_its_key_a_domain_has_no_tokens(answer, protected, intent, clock
     assert loaded._pair("k", clock() - timedelta(seconds=1)) == loaded.keys["k"][0]
 
 
-def test_the_secret_of_one_domain_signs_for_no_other(answer, protected, new_pin, intent):
+@pytest.mark.parametrize("profile", ["livepin", "approov"])
+def test_the_secret_of_one_domain_signs_for_no_other(
+    protected, request_of, new_pin, intent, clock, profile
+):
     """Also where the settings were changed behind the server's back."""
-    new = NewTokenKey(name="s", algorithm="HS256", domain="other.example.com")
-    protected.token_keys.add("acme", new, intent)
-    loaded = protected.tokens.load("acme")
-    (pair,) = loaded.keys["s"]
-    assert pair.pattern == "other.example.com"
-    with pytest.raises(Exception, match="alone"):
+    other = "other.example.com"
+    protected.domains.add("acme", NewDomain(pattern=other, pins=[new_pin(2)], token=True), intent)
+    protected.token_keys.add("acme", NewTokenKey(name="s", algorithm="HS256", domain=other), intent)
+    with pytest.raises(InvalidError, match="alone"):
         protected.token_settings.change_domain("acme", HOST, DomainTokensChange(key="s"), intent)
+    stolen = DomainTokens(key="s", profile=profile)
+    loaded = dataclasses.replace(
+        protected.tokens.load("acme"), settings={HOST: stolen, other: stolen}
+    )
+    asked = request_of(hosts={HOST: None, other: None})
+    assert list(loaded.answer(asked, "next", clock()).tokens) == [other]
 
 
 def test_tokens_for_a_backend_that_checks_those_of_approov(answer, protected, own, intent, clock):

@@ -10,7 +10,7 @@ from livepin import tokens
 from livepin.tokens import TokenKey
 from livepin_server.errors import ConflictError, CustodyError, InvalidError, NotFoundError
 from livepin_server.services.tokens.keys import OVERLAP, OVERLAP_OF_SECRETS
-from livepin_server.services.tokens.model import NewTokenKey
+from livepin_server.services.tokens.model import DomainTokensChange, NewTokenKey
 from livepin_server.storage.schema import token_keys
 from sqlalchemy import select, update
 
@@ -172,16 +172,39 @@ def test_there_are_at_most_a_hundred(services, intent, monkeypatch):
         services.token_keys.add("acme", NewTokenKey(name="two"), intent)
 
 
-def test_a_new_master_key_seals_token_keys_too(services, protected, answer, intent, clock):
-    before = signed_by(answer)
-    (row,) = rows(services)
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
+def test_a_new_master_key_seals_token_keys_too(services, protected, answer, intent, algorithm):
+    """Each stays in its place: who kept the public keys of before takes the tokens of afterwards."""
+    services.token_keys.add("acme", NewTokenKey(name="k", algorithm=algorithm), intent)
+    services.token_settings.change_domain("acme", HOST, DomainTokensChange(key="k"), intent)
+    services.token_keys.rotate("acme", "k", intent)
+    kept = tokens.parse_jwks(services.tokens.load("acme").jwks(services.clock(), restricted=True))
+    before = {row.kid: (row, *services.token_keys.open(row)) for row in rows(services)}
+    assert len(before) == 3  # with that of domains that name no other
     services.private_keys.rekey(intent)
-    (again,) = rows(services)
-    assert {row.sealed, row.decoy}.isdisjoint({again.sealed, again.decoy})
-    assert signed_by(answer) == before
-    assert services.token_keys.open(again)[0].key.pkcs8() == (
-        services.token_keys.open(again)[0].key.pkcs8()
-    )
+    for row in rows(services):
+        old, *opened = before.pop(row.kid)
+        assert {old.sealed, old.decoy}.isdisjoint({row.sealed, row.decoy})
+        assert list(map(_private, services.token_keys.open(row))) == list(map(_private, opened))
+    assert before == {}
+    token = answer().tokens[HOST].token
+    tokens.verify(token, kept, audience=HOST, now=services.clock())
+
+
+def _private(key):
+    return key.kid, key.key.pkcs8() if key.algorithm == "ES256" else key.key.private_bytes_raw()
+
+
+def test_a_new_master_key_seals_secrets_too(services, protected, answer, intent):
+    new = NewTokenKey(name="s", algorithm="HS256", domain=HOST)
+    services.token_keys.add("acme", new, intent)
+    services.token_settings.change_domain("acme", HOST, DomainTokensChange(key="s"), intent)
+    view, secret = services.token_keys.secret("acme", "s", intent)
+    services.private_keys.rekey(intent)
+    assert services.token_keys.secret("acme", "s", intent) == (view, secret)
+    key = TokenKey.from_secret(secret, kid=view.kid)
+    token = answer().tokens[HOST].token
+    tokens.verify(token, {view.kid: key}, audience=HOST, now=services.clock())
 
 
 def test_a_decoy_that_takes_the_place_of_the_key_does_not_open(services, protected, answer):
