@@ -174,7 +174,7 @@ def test_there_are_at_most_a_hundred(services, intent, monkeypatch):
 
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
 def test_a_new_master_key_seals_token_keys_too(services, protected, answer, intent, algorithm):
-    """Each stays in its place: who kept the public keys of before takes the tokens of afterwards."""
+    """Each in its place: who kept the public keys of before takes the tokens of afterwards."""
     services.token_keys.add("acme", NewTokenKey(name="k", algorithm=algorithm), intent)
     services.token_settings.change_domain("acme", HOST, DomainTokensChange(key="k"), intent)
     services.token_keys.rotate("acme", "k", intent)
@@ -200,7 +200,10 @@ def test_a_new_master_key_seals_secrets_too(services, protected, answer, intent)
     services.token_keys.add("acme", new, intent)
     services.token_settings.change_domain("acme", HOST, DomainTokensChange(key="s"), intent)
     view, secret = services.token_keys.secret("acme", "s", intent)
+    (old,) = rows(services)
     services.private_keys.rekey(intent)
+    (row,) = rows(services)
+    assert {old.sealed, old.decoy}.isdisjoint({row.sealed, row.decoy})
     assert services.token_keys.secret("acme", "s", intent) == (view, secret)
     key = TokenKey.from_secret(secret, kid=view.kid)
     token = answer().tokens[HOST].token
