@@ -17,6 +17,7 @@ from livepin.tokens import TokenError, TokenKey, verify
 from livepin_server.errors import InvalidError
 from livepin_server.services.model import DomainSettings, NewDomain
 from livepin_server.services.tokens import issuing
+from livepin_server.services.tokens.keys import OVERLAP
 from livepin_server.services.tokens.model import (
     DomainTokens,
     DomainTokensChange,
@@ -198,6 +199,21 @@ def test_the_end_of_a_rule_needs_no_reload(protected, request_of, own, intent, c
     clock.advance(hours=1)
     token = loaded.answer(request_of(), "next", clock()).tokens[HOST].token
     verify(token, keys, audience=HOST, now=clock())
+
+
+def test_the_turn_of_the_next_key_needs_no_reload(protected, request_of, answer, intent, clock):
+    """Nor does the end of the old one."""
+    answer()
+    new = protected.token_keys.rotate("acme", "main", intent)
+    loaded = protected.tokens.load("acme")
+    seen = []
+    for step in (timedelta(0), OVERLAP, tokens.LIFETIME + tokens.LEEWAY):
+        clock.advance(seconds=step.total_seconds())
+        token = loaded.answer(request_of(), "next", clock()).tokens[HOST].token
+        published = tokens.parse_jwks(loaded.jwks(clock(), restricted=False))
+        verify(token, published, audience=HOST, now=clock())
+        seen.append((tokens.key_id(token) == new.kid, len(published)))
+    assert seen == [(False, 2), (True, 2), (True, 1)]
 
 
 def test_what_tokens_say_can_be_set(answer, protected, check, intent):

@@ -119,8 +119,10 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_its_tokens
 def test_a_stolen_key_is_taken_no_more_at_once(protected, answer, intent, clock):
     old = signed_by(answer)
     new = protected.token_keys.rotate("acme", "main", intent, overlap=timedelta(0))
-    assert kids(protected, clock) == [new.kid] != [old]
-    assert signed_by(answer) == new.kid
+    for seconds in (0, -5):  # also by the clock of another server, which is behind
+        clock.advance(seconds=seconds)
+        assert kids(protected, clock) == [new.kid] != [old]
+        assert signed_by(answer) == new.kid
 
 
 def test_a_rotation_under_way_is_not_begun_again_but_for_a_theft(protected, answer, intent, clock):
