@@ -274,6 +274,16 @@ def test_tokens_for_a_backend_that_checks_those_of_approov(answer, protected, ow
     assert "pay" not in answer().tokens[HOST].token
 
 
+def test_what_no_secret_signs_is_never_called_an_approov_token(protected, request_of, clock):
+    """Also where the settings were changed behind the server's back."""
+    loaded = protected.tokens.load("acme")
+    loaded = dataclasses.replace(loaded, settings={HOST: DomainTokens(profile="approov")})
+    token = loaded.answer(request_of(), "next", clock()).tokens[HOST]
+    assert token.header == "Livepin-Token"
+    keys = tokens.parse_jwks(loaded.jwks(clock(), restricted=False))
+    verify(token.token, keys, audience=HOST, now=clock())
+
+
 def test_a_domain_that_asks_for_none_any_more_has_none(answer, protected, intent):
     assert HOST in answer().tokens
     protected.domains.change("acme", HOST, DomainSettings(token=False), "main", intent)
