@@ -106,6 +106,21 @@ def test_the_first_request_gets_a_challenge_and_the_second_a_token(server, app, 
     assert second["newest"] == {"root_version": 1, "version": 2}
 
 
+def test_requests_are_counted_by_outcome(server, app) -> None:
+    def counted() -> list[float]:
+        value = server.metrics.registry.get_sample_value
+        labels = [{"account": "acme", "outcome": each} for each in ("challenged", "answered")]
+        return [value("livepin_token_requests_total", each) or 0 for each in labels]
+
+    challenged, answered = counted()
+    app.send()
+    assert counted() == [challenged + 1, answered]
+    app.send()
+    assert counted() == [challenged + 1, answered + 1]
+    refused(server, b"x")
+    assert counted() == [challenged + 1, answered + 1]
+
+
 def test_an_answer_is_kept_nowhere(server, app) -> None:
     headers = server.send("POST", TOKEN, content=app.request()).headers
     assert headers["content-type"] == "application/json"
