@@ -58,7 +58,8 @@ def test_one_of_another_account_or_nobody(check, example):
         False, "signature", False, "main",
     )  # fmt: skip
     parts = ("e30", "e30.e30", "e30.e30.AAAA", "e30.e30.AAAA.AAAA", f"e30.e30.{'A' * 8192}")
-    for text in ("", "x", "a.b.c", "\u00e4.b.c", "x" * 9000, *parts):
+    deep = tokens.b64url_encode(b'{"a":' + b"[" * 5_000).decode()
+    for text in ("", "x", "a.b.c", "\u00e4.b.c", "x" * 9000, *parts, f"{deep}.e30.AAAA"):
         assert check(text)[:3] == (False, "malformed", False)
 
 
@@ -70,11 +71,24 @@ def test_a_binding(check, example):
 
 
 @pytest.fixture
-def approov(protected, intent):
+def secret(protected, intent):
     new = NewTokenKey(name="s", algorithm="HS256", domain=HOST)
     protected.token_keys.add("acme", new, intent)
-    change = DomainTokensChange(key="s", profile="approov")
+    protected.token_settings.change_domain("acme", HOST, DomainTokensChange(key="s"), intent)
+
+
+@pytest.fixture
+def approov(protected, secret, intent):
+    change = DomainTokensChange(profile="approov")
     protected.token_settings.change_domain("acme", HOST, change, intent)
+
+
+def test_a_token_by_a_secret_is_held_to_all_that_it_says(check, example, secret, clock):
+    text = example()
+    assert check(text) == (True, None, False, "s")
+    assert check(example(valid=False)) == (False, "signature", True, "s")
+    clock.advance(days=-1)
+    assert check(text) == (False, "early", False, "s")
 
 
 def test_the_other_profile(check, example, approov, clock):
