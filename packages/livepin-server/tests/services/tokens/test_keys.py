@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ import pytest
 from livepin import tokens
 from livepin.tokens import TokenKey
 from livepin_server.errors import ConflictError, CustodyError, InvalidError, NotFoundError
+from livepin_server.services.audit.log import Wanted
 from livepin_server.services.tokens.keys import OVERLAP, OVERLAP_OF_SECRETS
 from livepin_server.services.tokens.model import DomainTokensChange, NewTokenKey
 from livepin_server.storage.schema import token_keys
@@ -139,6 +141,47 @@ def test_an_overlap_is_longer_than_backends_keep_the_keys(protected, answer, int
     answer()
     with pytest.raises(InvalidError, match="overlap"):
         protected.token_keys.rotate("acme", "main", intent, overlap=overlap)
+
+
+def test_the_bounds_of_an_overlap_are_within_it(protected, answer, intent, clock):
+    answer()
+    rotate, longest = protected.token_keys.rotate, timedelta(days=30)
+    assert rotate("acme", "main", intent, overlap=OVERLAP).signs_from == clock() + OVERLAP
+    assert [each.signs for each in protected.token_keys.all("acme")] == [True, False]
+    new = NewTokenKey(name="s", algorithm="HS256", domain=HOST)
+    protected.token_keys.add("acme", new, intent)
+    # Nobody keeps a secret for five minutes: people bring it, and may be quick.
+    assert rotate("acme", "s", intent, overlap=MINUTE).signs_from == clock() + MINUTE
+    protected.token_keys.add("acme", NewTokenKey(name="k"), intent)
+    assert rotate("acme", "k", intent, overlap=longest).signs_from == clock() + longest
+
+
+def test_who_made_and_who_took_a_key_is_in_the_log(services, intent):
+    new = NewTokenKey(name="s", algorithm="HS256", domain=HOST)
+    services.token_keys.add("acme", new, intent)
+    services.token_keys.rotate("acme", "s", intent)
+    view, secret = services.token_keys.secret("acme", "s", intent)
+    entries = [each.entry for each in services.audit.log("acme", Wanted()).items[:3]]
+    assert [each.action for each in entries] == [
+        "token-key.export", "token-key.rotate", "token-key.add",
+    ]  # fmt: skip
+    assert {(each.author, each.target) for each in entries} == {("alice", "s")}
+    assert entries[0].after["kid"] == view.kid
+    told = services.audit.export("acme")
+    for text in (secret.hex().encode(), base64.b64encode(secret)[:20]):
+        assert text not in told
+
+
+def test_of_an_account_that_is_not_there_no_key_is_made(services, intent):
+    keys = services.token_keys
+    for step in (
+        lambda: keys.all("beta"),
+        lambda: keys.add("beta", NewTokenKey(name="k"), intent),
+        lambda: keys.rotate("beta", "k", intent),
+        lambda: keys.secret("beta", "k", intent),
+    ):
+        with pytest.raises(NotFoundError, match="account"):
+            step()
 
 
 def test_people_have_a_day_to_bring_a_secret_to_its_backend(services, intent, clock):
