@@ -17,10 +17,10 @@ _PARTS = {
     "fuzz": """\
 ## Fuzzing
 
-Each target takes what comes from outside: documents (also signed with a known key, so that more
-than signatures is tried), imported key files, names, settings, answers of a delivery service.
-Found is what raises anything but the declared exceptions, takes over 10 seconds or 2 GiB, or
-breaks a property, such as that a refused document changes nothing.
+Each target takes what comes from outside: documents and token requests (also signed with a known
+key, so that more than signatures is tried), imported key files, names, settings, answers of a
+delivery service. Found is what raises anything but the declared exceptions, takes over 10 seconds
+or 2 GiB, or breaks a property, such as that a refused document changes nothing.
 """,
     "api": """\
 ## The management API

@@ -1,4 +1,4 @@
-"""What is fuzzed: one target for each document, imported file format, and answer of a server.
+"""What is fuzzed: one target for each document, imported file format, answer of a server, and more.
 
 A target takes any bytes and returns, or fails. It fails where code raises anything but the
 exceptions that it declares, and where a property does not hold.
@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import backends, backups, documents, keyfiles, names, proposals, settings, wire
+from . import (
+    backends,
+    backups,
+    documents,
+    keyfiles,
+    names,
+    proposals,
+    settings,
+    token_requests,
+    wire,
+)
 from .target import Target
 
 TARGETS: dict[str, Target] = {
@@ -17,6 +27,7 @@ TARGETS: dict[str, Target] = {
     **keyfiles.TARGETS,
     **proposals.TARGETS,
     **settings.TARGETS,
+    **token_requests.TARGETS,
     **wire.TARGETS,
     **backups.TARGETS,
     **backends.TARGETS,

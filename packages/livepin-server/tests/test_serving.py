@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,22 @@ from livepin_server import serving
 from livepin_server.bus.memory import Announcement
 from livepin_server.delivery.events import Events
 from livepin_server.delivery.snapshot import Snapshot
+from livepin_server.errors import UnavailableError
 from livepin_server.folder import Node
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.changes import SetDelivery
 from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.model import How, Intent, Role
-from livepin_server.serving import RUN_FILE, _keep_uses, _Loader, _look, _watch
+from livepin_server.services.tokens.recording import Seen
+from livepin_server.serving import (
+    RUN_FILE,
+    _forget_unseen,
+    _keep_seen,
+    _keep_uses,
+    _Loader,
+    _look,
+    _watch,
+)
 from livepin_server.storage.schema import keys
 from livepin_server.telemetry.attention import Note
 from livepin_server.telemetry.metrics import Metrics
@@ -177,6 +187,43 @@ def test_a_server_that_runs_keeps_the_last_uses_every_minute(opened, clock) -> N
     job.run()
     fresh = ApiKeys(opened.services.database, clock=clock)
     assert fresh.show("ci").last_used_from == "192.0.2.7"
+
+
+def seen(identity: str, moment: datetime) -> Seen:
+    return Seen(
+        account="acme", id=identity, thumbprint="t" * 43, app="app", stream="main",
+        config_version=1, moment=moment,
+    )  # fmt: skip
+
+
+def test_a_crash_loses_of_installations_a_second_and_a_database_that_is_away_nothing(
+    opened, clock
+) -> None:
+    job, services = _keep_seen(opened), opened.services
+    assert job.seconds <= 1
+    services.recording.note(seen("1" * 22, clock()))
+    with pytest.MonkeyPatch.context() as patch:
+
+        def away(change: object) -> None:
+            raise UnavailableError("the database is not there")
+
+        patch.setattr(services.database, "write", away)
+        job.run()
+    job.run()
+    assert [each.id for each in services.installations.all("acme")] == ["1" * 22]
+
+
+def test_installations_that_ask_no_more_are_forgotten_after_half_a_year(opened, clock) -> None:
+    job, services = _forget_unseen(opened), opened.services
+    assert job.seconds == job.first == 86400
+    services.recording.note(seen("1" * 22, clock()))
+    services.recording.keep()
+    clock.advance(days=180)
+    job.run()
+    assert services.installations.all("acme")
+    clock.advance(seconds=1)
+    job.run()
+    assert services.installations.all("acme") == []
 
 
 def test_a_key_that_ends_soon_is_spoken_of_in_the_log_once(opened, clock, caplog) -> None:

@@ -247,6 +247,9 @@ def test_a_database_that_freezes_is_noticed_by_its_missing_beat(listen, start_po
         '{"type":"news"}',
         '{"type":"news","sender":"x","account":"A B","stream":"main","root_version":1,"version":1}',
         '{"type":"news","sender":"x","account":"a","stream":"main","root_version":1,"version":0}',
+        '{"type":"tokens","sender":"x","account":"A B"}',
+        '{"type":"spent","sender":"x","challenges":["AAAA"]}',
+        '{"type":"spent","sender":"x","challenges":["AAAAAAAAAAAAAAAAAA=="]}',
     ],
 )
 def test_what_others_say_on_the_channel_is_not_believed(

@@ -106,6 +106,21 @@ def test_the_first_request_gets_a_challenge_and_the_second_a_token(server, app, 
     assert second["newest"] == {"root_version": 1, "version": 2}
 
 
+def test_requests_are_counted_by_outcome(server, app) -> None:
+    def counted() -> list[float]:
+        value = server.metrics.registry.get_sample_value
+        labels = [{"account": "acme", "outcome": each} for each in ("challenged", "answered")]
+        return [value("livepin_token_requests_total", each) or 0 for each in labels]
+
+    challenged, answered = counted()
+    app.send()
+    assert counted() == [challenged + 1, answered]
+    app.send()
+    assert counted() == [challenged + 1, answered + 1]
+    refused(server, b"x")
+    assert counted() == [challenged + 1, answered + 1]
+
+
 def test_an_answer_is_kept_nowhere(server, app) -> None:
     headers = server.send("POST", TOKEN, content=app.request()).headers
     assert headers["content-type"] == "application/json"
@@ -121,9 +136,43 @@ def test_steady_state_is_one_round_trip(app) -> None:
 def test_a_request_that_is_sent_again_gets_no_token(app) -> None:
     """A replay: by who has seen the request, or the same challenge in another one."""
     app.send()
-    raw = app.request()
+    raw, spent = app.request(), app.challenge
     assert app.send(raw)["tokens"]
     assert app.send(raw)["tokens"] is None
+    for changes in ({}, {"app": "other"}, {"config_version": 2}, {"hosts": {}}):
+        again = app.request(challenge=spent, **changes)
+        assert again != raw
+        assert app.send(again)["tokens"] is None
+    assert app.send()["tokens"]
+
+
+def test_an_answer_with_decoys_is_as_any_other(server, app) -> None:
+    """Status, fields and length tell nothing."""
+    other = Installation(server)
+    server.services.installations.decide("acme", other.id, "block", INTENT)
+
+    def shape(each: Installation) -> tuple[Any, ...]:
+        answer = server.send("POST", TOKEN, content=each.request())
+        each.challenge = answer.json()["challenge"]
+        fields = {name: value for name, value in answer.headers.items() if name != "date"}
+        return answer.status_code, fields, len(answer.content), list(answer.json())
+
+    first = shape(app)
+    assert shape(other) == first
+    _until(lambda: not _passes(server, other))
+    good = shape(app)
+    assert good[0] == 200
+    assert good != first
+    assert shape(other) == good
+
+
+def _passes(server, app: Installation) -> bool:
+    keys = tokens.parse_jwks(server.send("GET", JWKS).content)
+    try:
+        verify(app.token(), keys, audience=HOST, now=server.services.clock())
+    except TokenError:
+        return False
+    return True
 
 
 def test_the_challenge_of_another_installation_gets_no_token(server, app) -> None:
@@ -188,6 +237,16 @@ def test_a_request_that_is_too_large_is_not_read(server) -> None:
     assert server.send("GET", TOKEN).status_code == 405
 
 
+def test_a_token_request_costs_more_than_a_document(start_server) -> None:
+    server = start_server(requests_per_second="0.05")  # twelve at once: two such requests
+    app = Installation(server)
+    for _ in range(2):
+        app.send()
+    answer = server.send("POST", TOKEN, content=app.request())
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "80")
+    assert server.send("GET", "/v1/acme/config/main").status_code == 200
+
+
 @settings(max_examples=150)
 @given(raw=st.binary(max_size=300) | st.lists(st.binary(max_size=40), max_size=4).map(b".".join))
 def test_rubbish_is_refused_and_the_process_goes_on(server, raw: bytes) -> None:
@@ -226,6 +285,7 @@ def test_the_keys_are_public_and_may_be_cached(server, app) -> None:
     head = server.send("HEAD", JWKS)
     assert (head.content, head.headers["content-length"]) == (b"", str(len(answer.content)))
     assert server.send("POST", JWKS).status_code == 405
+    assert server.send("GET", "/v1/nobody/jwks.json").status_code == 404
 
 
 def test_keys_for_backends_need_a_credential_for_them(server) -> None:
@@ -247,6 +307,19 @@ def test_keys_for_backends_need_a_credential_for_them(server) -> None:
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert made.kid not in answer.text
     assert server.send("GET", JWKS, headers={"authorization": f"Basic {good}"}).status_code == 401
+
+
+def test_guessing_credentials_is_slow(start_server) -> None:
+    """Each costs ten requests, also one that is no credential at all, and a good one no less."""
+    for guess in ("lpk_" + "0" * 12 + "_" + "A" * 43, "x", None):
+        server = start_server(requests_per_second="0.05")  # twelve at once
+        key = server.key() if guess is None else guess
+        assert server.send("GET", JWKS, key=key).status_code == (200 if guess is None else 401)
+        answer = server.send("GET", JWKS, key=server.key())
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "180")
+        assert answer.json()["detail"] == "too many credentials from this address"
+        assert server.send("GET", JWKS).status_code == 200
+        server.stop()
 
 
 def test_the_secret_of_a_domain_verifies_its_tokens(server, app) -> None:

@@ -121,9 +121,15 @@ class Child:
 
     def get(self, path: str, of: str = "delivery", **headers: str) -> httpx.Response:
         """Fetch from a listener."""
+        return self.ask("GET", path, of, **headers)
+
+    def ask(self, method: str, path: str, of: str = "delivery", **headers: str) -> httpx.Response:
+        """Ask a listener."""
         context = ssl.create_default_context(cafile=self.data / "tls" / "ca.pem")
         url = f"https://127.0.0.1:{self.port(of)}{path}"
-        return httpx.get(url, verify=context, trust_env=False, timeout=PATIENCE, headers=headers)
+        return httpx.request(
+            method, url, verify=context, trust_env=False, timeout=PATIENCE, headers=headers
+        )
 
     def serves(self) -> bool:
         """Wait until it serves, or has ended; tell which."""

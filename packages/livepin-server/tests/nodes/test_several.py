@@ -252,6 +252,11 @@ def test_delivery_alone_needs_no_key_and_may_read_none(
     assert child.get("/v1/acme/config/main").content == before
     server.services.publisher.republish("acme", "main", intent)
     until(lambda: child.get("/v1/acme/config/main").headers["etag"] == '"1.2"')
+    # It has no key to sign tokens with, nor those that verify them: ask another server.
+    for method, path in (("POST", "/v1/acme/token"), ("GET", "/v1/acme/jwks.json")):
+        answer = child.ask(method, path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+        assert answer.json()["detail"] == "no tokens are issued here"
     # There is nothing to steal: no management, no key in the folder, none in its reach.
     assert not child.management
     assert {each.name for each in data.iterdir()} == {"livepin.toml", "tls", "livepin.lock"}

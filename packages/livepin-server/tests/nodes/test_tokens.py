@@ -47,9 +47,10 @@ class Installation:
     def id(self):
         return tokens.installation_id("acme", self.key.public.kid)
 
-    def request(self):
+    def request(self, challenge=None):
+        """Return a request, signed anew."""
         request = TokenRequest(
-            account="acme", app="app", key=self.key.public, challenge=self.challenge,
+            account="acme", app="app", key=self.key.public, challenge=challenge or self.challenge,
             stream="main", root_version=1, config_version=1, hosts={HOST: None},
         )  # fmt: skip
         return request.signed(self.key)
@@ -83,27 +84,41 @@ def challenged(delivery):
     return found
 
 
-def test_two_servers_answer_as_one(start_nodes, postgres_folder, reach, until):
+@pytest.fixture
+def hears(until):
+    """Wait until a server hears another: it takes its challenges, without a second round trip.
+
+    That is some seconds later: of those of before it does not know which were spent.
+    """
+
+    def one(server, another):
+        def taken():
+            time.sleep(0.2)
+            return challenged(another).ask(server) is not None
+
+        until(taken)
+
+    return one
+
+
+def test_two_servers_answer_as_one(start_nodes, postgres_folder, reach, hears, until):
     nodes = start_nodes(Protected(), postgres_folder, 2)
     one, other = map(reach, nodes)
 
-    # Once a server hears the other one, it takes its challenges: no second round trip.
-    def taken():
-        app = challenged(one)
-        return app.ask(other) is not None
-
-    until(taken)
+    hears(other, one)
     keys = tokens.parse_jwks(one.get("/v1/acme/jwks.json").content)
     assert keys.keys() == tokens.parse_jwks(other.get("/v1/acme/jwks.json").content).keys()
 
     # A replay is refused at once where it was taken, and within a second by the other.
     for seconds in (1, 2, 4, 8, 16):
         app = challenged(one)
-        raw = app.request()
+        raw, spent = app.request(), app.challenge
         assert app.ask(one, raw) is not None
         assert app.ask(one, raw) is None
+        assert app.ask(one, app.request(spent)) is None
         time.sleep(seconds)  # the time that is promised, or more on a busy machine
-        if app.ask(other, raw) is None:
+        if app.ask(other, app.request(spent)) is None:
+            assert app.ask(other, raw) is None
             break
     else:
         pytest.fail("a request was taken twice")
@@ -127,11 +142,11 @@ def test_two_servers_answer_as_one(start_nodes, postgres_folder, reach, until):
 
 
 def test_tokens_are_issued_while_the_database_is_away(
-    start_nodes, own_postgres, own_folder, reach, until
+    start_nodes, own_postgres, own_folder, reach, hears, until
 ):
     nodes = start_nodes(Protected(), own_folder, 2)
     one, other = map(reach, nodes)
-    until(lambda: challenged(one).ask(other) is not None)
+    hears(other, one)
     own_postgres.stop_at_once()
     try:
         for delivery in (one, other):
@@ -142,7 +157,7 @@ def test_tokens_are_issued_while_the_database_is_away(
         until(lambda: challenged(one).ask(other) is None)
     finally:
         own_postgres.start()
-    until(lambda: challenged(one).ask(other) is not None)
+    hears(other, one)
     with nodes[1].management() as http:
         until(lambda: app.id in http.get("/v1/accounts/acme/installations?limit=1000").text)
 
@@ -182,3 +197,59 @@ def test_a_server_that_is_killed_under_load_forgets_a_second_and_takes_nothing_t
         kept = {each["id"] for each in http.get(path).json()}
         assert {each for each, when in answered.items() if when < killed - LOST} <= kept
         until(lambda: spent.id in http.get(path).text)
+
+
+def test_a_server_that_is_killed_under_load_leaves_the_other_one_whole(
+    start_nodes, postgres_folder, reach, hears, until
+):
+    """It takes what the dead one made and had not taken, and nothing else of it."""
+    victim, living = start_nodes(Protected(), postgres_folder, 2)
+    one, other = map(reach, (victim, living))
+    hears(other, one)
+    spent = challenged(one)
+    raw = spent.request()
+    assert spent.ask(one, raw) is not None
+
+    def heard():
+        later = challenged(one)
+        raw = later.request()
+        assert later.ask(one, raw) is not None
+        time.sleep(0.3)
+        return later.ask(other, raw) is None
+
+    until(heard)  # in order: what was spent before is known there, too
+    by_victim, by_living, ended = {}, {}, threading.Event()
+
+    def ask(node, answered):
+        while not ended.is_set():
+            app = challenged(mine := reach(node))
+            for _ in range(10):
+                assert app.ask(mine) is not None
+            answered[app.id] = time.monotonic()
+
+    def ask_victim():
+        with contextlib.suppress(httpx.HTTPError):
+            ask(victim, by_victim)
+
+    with working(ask_victim, ask_victim, lambda: ask(living, by_living), stop=ended.set):
+        until(lambda: min(len(by_victim), len(by_living)) > 3)
+        waiting = challenged(one)
+        killed = time.monotonic()
+        victim.child.end(signal.SIGKILL)
+        before = len(by_living)
+        assert waiting.ask(other) is not None
+        assert waiting.ask(other) is not None
+        assert spent.ask(other, raw) is None
+        until(lambda: len(by_living) > before + 3)
+    victim.start()
+    assert victim.child.serves(), victim.child.log
+    assert spent.ask(reach(victim), raw) is None
+    with living.management() as http:
+
+        def kept():
+            path = "/v1/accounts/acme/installations?limit=1000"
+            return {each["id"] for each in http.get(path).json()}
+
+        until(lambda: by_living.keys() <= kept())
+        early = {each for each, when in by_victim.items() if when < killed - LOST}
+        assert early <= kept()

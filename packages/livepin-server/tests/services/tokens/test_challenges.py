@@ -71,8 +71,9 @@ def test_what_another_process_made_is_refused_until_one_hears_what_it_spends(nod
     text = another.make("acme", OURS, later)
     assert node.spend(text, "acme", OURS, later)
     node.hears(False, later)
-    assert not node.spend(another.make("acme", OURS, later), "acme", OURS, later)
-    assert node.spend(node.make("acme", OURS, later), "acme", OURS, later)
+    for moment in (later, later + AHEAD, later + LIFETIME):  # as long as it is deaf
+        assert not node.spend(another.make("acme", OURS, moment), "acme", OURS, moment)
+        assert node.spend(node.make("acme", OURS, moment), "acme", OURS, moment)
 
 
 def test_who_was_deaf_does_not_know_which_of_its_own_were_spent_meanwhile(node, another):
@@ -125,6 +126,18 @@ def test_what_is_too_old_is_forgotten(node):
         assert node.spend(node.make("acme", OURS, moment), "acme", OURS, moment)
         moment += timedelta(minutes=1)
     assert sum(map(len, node._spent.values())) <= 17
+
+
+def test_what_is_not_too_old_yet_is_still_good_when_others_are_forgotten(node):
+    minute = timedelta(minutes=1)
+    issued = NOW + minute - SECOND
+    for moment in (issued - 2 * minute, issued):
+        assert node.spend(node.make("acme", OURS, moment), "acme", OURS, moment)
+    text = node.make("acme", OURS, issued)
+    late = issued + LIFETIME - SECOND
+    assert node.spend(node.make("acme", OURS, late), "acme", OURS, late)
+    assert len(node._spent) == 2
+    assert node.spend(text, "acme", OURS, late)
 
 
 def test_a_clock_that_is_set_back_makes_no_challenge_good_again(node):

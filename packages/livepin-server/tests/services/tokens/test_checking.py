@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from livepin import tokens
+from livepin import jsontext, tokens
 from livepin_server.errors import InvalidError, NotFoundError
 from livepin_server.services.audit.log import Wanted
 from livepin_server.services.tokens.model import DomainTokensChange, NewExample, NewTokenKey
@@ -57,7 +57,9 @@ def test_one_of_another_account_or_nobody(check, example):
     assert check(f"{header}.{payload}.{flipped}{signature[1:]}") == (
         False, "signature", False, "main",
     )  # fmt: skip
-    for text in ("", "x", "a.b.c", "\u00e4.b.c", "e30.e30.AAAA", "x" * 9000):
+    parts = ("e30", "e30.e30", "e30.e30.AAAA", "e30.e30.AAAA.AAAA", f"e30.e30.{'A' * 8192}")
+    deep = tokens.b64url_encode(b'{"a":' + b"[" * 5_000).decode()
+    for text in ("", "x", "a.b.c", "\u00e4.b.c", "x" * 9000, *parts, f"{deep}.e30.AAAA"):
         assert check(text)[:3] == (False, "malformed", False)
 
 
@@ -69,24 +71,44 @@ def test_a_binding(check, example):
 
 
 @pytest.fixture
-def approov(protected, intent):
+def secret(protected, intent):
     new = NewTokenKey(name="s", algorithm="HS256", domain=HOST)
     protected.token_keys.add("acme", new, intent)
-    change = DomainTokensChange(key="s", profile="approov")
+    protected.token_settings.change_domain("acme", HOST, DomainTokensChange(key="s"), intent)
+
+
+@pytest.fixture
+def approov(protected, secret, intent):
+    change = DomainTokensChange(profile="approov")
     protected.token_settings.change_domain("acme", HOST, change, intent)
+
+
+def test_a_token_by_a_secret_is_held_to_all_that_it_says(check, example, secret, clock):
+    text = example()
+    assert check(text) == (True, None, False, "s")
+    assert check(example(valid=False)) == (False, "signature", True, "s")
+    clock.advance(days=-1)
+    assert check(text) == (False, "early", False, "s")
 
 
 def test_the_other_profile(check, example, approov, clock):
     bind = tokens.binding(b"abc")
     text = example(bind=bind)
     assert check(text, b"abc") == (True, None, False, "s")
+    assert check(text) == (True, None, False, "s")
     assert check(text, b"abd") == (False, "binding", False, "s")
     assert check(example(valid=False)) == (False, "signature", True, "s")
     header, payload, _ = text.split(".")
     assert check(f"{header}.{payload}.AAAA") == (False, "signature", False, None)
     assert check(f"{header}.{payload}.!") == (False, "signature", False, None)
-    clock.advance(minutes=6)
-    assert check(text) == (False, "expired", False, "s")
+    # The first reason stands, whatever else is right.
+    assert check(f"{header}.{payload}.AAAA", b"abc") == (False, "signature", False, None)
+    clock.advance(seconds=294)
+    assert check(text, b"abc") == (True, None, False, "s")
+    clock.advance(seconds=1)
+    for bound_to in (None, b"abc", b"abd"):
+        assert check(text, bound_to) == (False, "expired", False, "s")
+    assert check(f"{header}.{payload}.AAAA") == (False, "signature", False, None)
 
 
 def test_an_example_is_in_the_log_and_its_domain_must_ask_for_tokens(protected, example, intent):
@@ -104,5 +126,10 @@ def test_an_example_is_in_the_log_and_its_domain_must_ask_for_tokens(protected, 
 
 
 def test_an_issue_that_is_none_is_long_ago(check, example):
+    """A signature that is none brings claims that are anything."""
     assert timedelta(minutes=5) == tokens.LIFETIME
+    header = example().split(".")[0]
+    for issued in ("x", None, True, [], 1.5, -1, 2**33, 10**30):
+        payload = tokens.b64url_encode(jsontext.dump({"iat": issued})).decode()
+        assert check(f"{header}.{payload}.{'A' * 86}") == (False, "signature", False, "main")
     assert check("eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ.eyJpYXQiOiJ4In0.AAAA")[1] == "unknown-key"

@@ -147,6 +147,8 @@ def test_a_decision_needs_a_reason_and_an_end_to_come(known, intent, clock):
     with pytest.raises(InvalidError, match="an end to come"):
         known.decide("acme", ONE, "block", intent, expires=clock())
     assert known.show("acme", ONE).rule is None
+    known.decide("acme", ONE, "block", intent)
+    assert known.decide("acme", ONE, None, silent).rule is None
 
 
 def test_what_was_not_decided_is_not_lifted(known, intent):
@@ -163,6 +165,7 @@ def test_tags_are_kept_beside_what_is_decided(known, intent):
     assert known.all("acme", tag="none") == []
     with pytest.raises(InvalidError, match="at most 16 tags"):
         known.tag("acme", ONE, [f"t{n}" for n in range(17)], intent)
+    assert len(known.tag("acme", ONE, [f"t{n}" for n in range(16)], intent).tags) == 16
 
 
 def test_a_tag_changes_nothing_of_what_was_decided(known, intent):
@@ -210,12 +213,25 @@ def test_who_asks_no_more_is_forgotten_unless_something_is_decided(services, kno
     assert known.show("acme", ONE).app == "app"
 
 
-def test_each_decision_is_in_the_log_and_announced(services, known, intent):
-    told = []
+def test_of_an_account_that_is_not_there_nothing_is_known(known, intent):
+    for step in (
+        lambda: known.all("beta"),
+        lambda: known.show("beta", ONE),
+        lambda: known.decide("beta", ONE, "block", intent),
+        lambda: known.tag("beta", ONE, ["lab"], intent),
+    ):
+        with pytest.raises(NotFoundError, match="account"):
+            step()
+
+
+def test_each_decision_is_in_the_log_and_announced(services, known, intent, monkeypatch):
+    """To the other servers with the commit, to this one afterwards."""
+    told, elsewhere = [], []
+    monkeypatch.setattr(services.bus, "enclose", lambda _, news: elsewhere.append(news))
     end = services.bus.subscribe(told.append, TokensChanged)
     known.decide("acme", ONE, "block", intent)
     end()
-    assert told == [TokensChanged(account="acme")]
+    assert told == elsewhere == [TokensChanged(account="acme")]
     entry = services.audit.log("acme", _all()).items[0].entry
     assert (entry.action, entry.target, entry.reason) == (
         "installation.block", ONE, intent.reason,

@@ -9,13 +9,21 @@ import json
 from datetime import timedelta
 
 import jwt
+import msgspec
 import pytest
 from livepin import tokens
 from livepin.jose import PrivateKey
 from livepin.tokens import TokenError, TokenKey, verify
+from livepin_server.errors import InvalidError
 from livepin_server.services.model import DomainSettings, NewDomain
 from livepin_server.services.tokens import issuing
-from livepin_server.services.tokens.model import DomainTokensChange, NewTokenKey, Rule
+from livepin_server.services.tokens.keys import OVERLAP
+from livepin_server.services.tokens.model import (
+    DomainTokens,
+    DomainTokensChange,
+    NewTokenKey,
+    Rule,
+)
 
 HOST = "api.example.com"
 BOUND = hashlib.sha256(b"Bearer user").digest()
@@ -123,24 +131,53 @@ def test_a_decoy_looks_the_same_and_no_backend_takes_it(
     assert caught.value.reason == "signature"
 
 
+@pytest.fixture
+def signed_with(protected, intent):
+    """Have tokens of the host be of a kind; return what is loaded, and what its backend holds."""
+
+    def one(kind):
+        algorithm = "HS256" if kind == "approov" else kind
+        secret = algorithm == "HS256"
+        new = NewTokenKey(name="k", algorithm=algorithm, domain=HOST if secret else None)
+        made = protected.token_keys.add("acme", new, intent)
+        change = DomainTokensChange(key="k", profile="approov" if kind == "approov" else "livepin")
+        protected.token_settings.change_domain("acme", HOST, change, intent)
+        loaded = protected.tokens.load("acme")
+        if secret:
+            raw = protected.token_keys.secret("acme", "k", intent)[1]
+            return loaded, TokenKey.from_secret(raw, kid=made.kid)
+        return loaded, tokens.parse_jwks(loaded.jwks(protected.clock(), restricted=True))[made.kid]
+
+    return one
+
+
+@pytest.mark.parametrize("kind", ["ES256", "EdDSA", "HS256", "approov"])
 def test_a_thousand_tokens_and_decoys_differ_in_nothing_but_what_signs(
-    protected, request_of, intent, clock
+    signed_with, request_of, clock, kind
 ):
-    loaded = protected.tokens.load("acme")
+    loaded, published = signed_with(kind)
     rule = Rule(verdict="block", expires=None, reason="x", author="x", created=clock())
     apps = [PrivateKey.generate() for _ in range(20)]
     blocked = {tokens.installation_id("acme", each.public.kid): rule for each in apps[::2]}
-    loaded, seen = dataclasses.replace(loaded, rules=blocked), set()
+    loaded, seen, taken = dataclasses.replace(loaded, rules=blocked), set(), []
     for number in range(1_000):
         key = apps[number % len(apps)].public
-        (token,) = loaded.answer(request_of(key=key), "next", clock()).tokens.values()
+        answer = loaded.answer(request_of(key=key, hosts={HOST: BOUND}), "next", clock())
+        (token,) = answer.tokens.values()
         header, payload, signature = token.token.split(".")
         says = json.loads(tokens.b64url_decode(payload.encode()))
-        assert says.pop("did") == tokens.installation_id("acme", key.kid)
-        assert says.pop("cnf") == {"jkt": key.kid}
-        seen.add((token.header, token.lives, header, len(says.pop("jti")), len(signature),
-                  len(payload), json.dumps(says)))  # fmt: skip
+        own, names = tokens.installation_id("acme", key.kid), tuple(says)
+        if kind == "approov":
+            assert says.pop("did") == base64.b64encode(own[:16].encode()).decode()
+        else:
+            assert (says.pop("did"), says.pop("cnf")) == (own, {"jkt": key.kid})
+        seen.add((token.header, token.lives, header, names, len(says.pop("jti", "")),
+                  len(signature), len(msgspec.json.encode(answer)), json.dumps(says)))  # fmt: skip
+        by = tokens.b64url_decode(signature.encode())
+        taken.append((own, published.verifies(by, f"{header}.{payload}".encode())))
     assert len(seen) == 1
+    assert [good for _, good in taken] == [own not in blocked for own, _ in taken]
+    assert sum(good for _, good in taken) == 500
 
 
 def test_what_was_decided_ends(answer, protected, check, own, intent, clock):
@@ -164,6 +201,21 @@ def test_the_end_of_a_rule_needs_no_reload(protected, request_of, own, intent, c
     verify(token, keys, audience=HOST, now=clock())
 
 
+def test_the_turn_of_the_next_key_needs_no_reload(protected, request_of, answer, intent, clock):
+    """Nor does the end of the old one."""
+    answer()
+    new = protected.token_keys.rotate("acme", "main", intent)
+    loaded = protected.tokens.load("acme")
+    seen = []
+    for step in (timedelta(0), OVERLAP, tokens.LIFETIME + tokens.LEEWAY):
+        clock.advance(seconds=step.total_seconds())
+        token = loaded.answer(request_of(), "next", clock()).tokens[HOST].token
+        published = tokens.parse_jwks(loaded.jwks(clock(), restricted=False))
+        verify(token, published, audience=HOST, now=clock())
+        seen.append((tokens.key_id(token) == new.kid, len(published)))
+    assert seen == [(False, 2), (True, 2), (True, 1)]
+
+
 def test_what_tokens_say_can_be_set(answer, protected, check, intent):
     change = DomainTokensChange(
         audience="https://api.example.com/", issuer="https://id.example.com", lives=60
@@ -175,24 +227,32 @@ def test_what_tokens_say_can_be_set(answer, protected, check, intent):
     assert claims.expires - claims.issued == timedelta(seconds=60)
 
 
-def test_without_its_key_a_domain_has_no_tokens(answer, protected, intent, clock):
+def test_without_its_key_a_domain_has_no_tokens(protected, request_of, intent, clock):
     protected.token_keys.add("acme", NewTokenKey(name="k"), intent)
     protected.token_settings.change_domain("acme", HOST, DomainTokensChange(key="k"), intent)
     loaded = protected.tokens.load("acme")
-    assert loaded._pair("gone", clock()) is None
+    gone = dataclasses.replace(loaded, keys={"main": loaded.keys["k"]})
+    assert gone.answer(request_of(), "next", clock()).tokens == {}
     # The server that made it has a clock that is ahead of ours.
     assert loaded._pair("k", clock() - timedelta(seconds=1)) == loaded.keys["k"][0]
 
 
-def test_the_secret_of_one_domain_signs_for_no_other(answer, protected, new_pin, intent):
+@pytest.mark.parametrize("profile", ["livepin", "approov"])
+def test_the_secret_of_one_domain_signs_for_no_other(
+    protected, request_of, new_pin, intent, clock, profile
+):
     """Also where the settings were changed behind the server's back."""
-    new = NewTokenKey(name="s", algorithm="HS256", domain="other.example.com")
-    protected.token_keys.add("acme", new, intent)
-    loaded = protected.tokens.load("acme")
-    (pair,) = loaded.keys["s"]
-    assert pair.pattern == "other.example.com"
-    with pytest.raises(Exception, match="alone"):
+    other = "other.example.com"
+    protected.domains.add("acme", NewDomain(pattern=other, pins=[new_pin(2)], token=True), intent)
+    protected.token_keys.add("acme", NewTokenKey(name="s", algorithm="HS256", domain=other), intent)
+    with pytest.raises(InvalidError, match="alone"):
         protected.token_settings.change_domain("acme", HOST, DomainTokensChange(key="s"), intent)
+    stolen = DomainTokens(key="s", profile=profile)
+    loaded = dataclasses.replace(
+        protected.tokens.load("acme"), settings={HOST: stolen, other: stolen}
+    )
+    asked = request_of(hosts={HOST: None, other: None})
+    assert list(loaded.answer(asked, "next", clock()).tokens) == [other]
 
 
 def test_tokens_for_a_backend_that_checks_those_of_approov(answer, protected, own, intent, clock):
@@ -213,6 +273,16 @@ def test_tokens_for_a_backend_that_checks_those_of_approov(answer, protected, ow
         "pay": base64.b64encode(BOUND).decode(),
     }
     assert "pay" not in answer().tokens[HOST].token
+
+
+def test_what_no_secret_signs_is_never_called_an_approov_token(protected, request_of, clock):
+    """Also where the settings were changed behind the server's back."""
+    loaded = protected.tokens.load("acme")
+    loaded = dataclasses.replace(loaded, settings={HOST: DomainTokens(profile="approov")})
+    token = loaded.answer(request_of(), "next", clock()).tokens[HOST]
+    assert token.header == "Livepin-Token"
+    keys = tokens.parse_jwks(loaded.jwks(clock(), restricted=False))
+    verify(token.token, keys, audience=HOST, now=clock())
 
 
 def test_a_domain_that_asks_for_none_any_more_has_none(answer, protected, intent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from livepin_server.bus.memory import TokensChanged
 from livepin_server.errors import InvalidError, NotFoundError
 from livepin_server.services.audit.log import Wanted
 from livepin_server.services.tokens.model import (
@@ -54,6 +55,36 @@ def test_a_key_must_be_there_and_fit(services, intent):
             change("acme", HOST, DomainTokensChange(key=key, profile="approov"), intent)
     assert services.token_settings.all("acme")[1] == {}
     change("acme", HOST, DomainTokensChange(key="secret", profile="approov"), intent)
+
+
+def test_a_change_takes_effect_at_once_on_every_server(services, intent, monkeypatch):
+    """Others are told with the commit, this one afterwards."""
+    here, elsewhere = [], []
+    services.bus.subscribe(here.append, TokensChanged)
+    monkeypatch.setattr(services.bus, "enclose", lambda _, news: elsewhere.append(news))
+    settings, keys = services.token_settings, services.token_keys
+    new = NewTokenKey(name="s", algorithm="HS256", domain=HOST)
+    changes = (
+        lambda: settings.change_account("acme", AccountTokensChange(issuer="x"), intent),
+        lambda: settings.change_domain("acme", HOST, DomainTokensChange(lives=60), intent),
+        lambda: keys.add("acme", new, intent),
+        lambda: keys.rotate("acme", "s", intent),
+    )
+    for number, change in enumerate(changes, 1):
+        change()
+        assert here == elsewhere == [TokensChanged(account="acme")] * number
+    keys.secret("acme", "s", intent)  # which changes nothing
+    assert len(here) == len(elsewhere) == len(changes)
+
+
+def test_of_an_account_that_is_not_there_nothing_is_set(services, intent):
+    for step in (
+        lambda: services.token_settings.all("beta"),
+        lambda: services.token_settings.change_account("beta", AccountTokensChange(), intent),
+        lambda: services.token_settings.change_domain("beta", HOST, DomainTokensChange(), intent),
+    ):
+        with pytest.raises(NotFoundError, match="account"):
+            step()
 
 
 def test_it_is_in_the_log(services, intent):
