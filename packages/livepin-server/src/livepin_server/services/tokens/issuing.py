@@ -71,11 +71,15 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """The newest config of a stream, as it came and as it is read, and its versions."""
+    """The newest config of a stream, as it came and as it is read."""
 
     raw: bytes
     config: Config
-    newest: Newest
+
+    @property
+    def newest(self) -> Newest:
+        """Its versions."""
+        return Newest(root_version=self.config.root_version, version=self.config.version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from livepin_server.storage.database import Database
 from . import settings
 from .checking import Checked, check
 from .installations import decided, rule_of
-from .issuing import Issuing, Newest, Pair, PublicKey, StreamConfig, Token
+from .issuing import Issuing, Pair, PublicKey, StreamConfig, Token
 from .keys import TokenKeys, living, public_jwk
 from .model import NewExample, Rule
 
@@ -172,6 +172,4 @@ def _published(rows: Sequence[Row[Any]]) -> Iterator[PublicKey]:
 
 
 def _stream(raw: bytes) -> StreamConfig:
-    config = Config.parse(parse_compact(raw, typ=TYP).payload)
-    newest = Newest(root_version=config.root_version, version=config.version)
-    return StreamConfig(raw, config, newest)
+    return StreamConfig(raw, Config.parse(parse_compact(raw, typ=TYP).payload))
