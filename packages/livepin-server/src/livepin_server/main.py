@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from livepin_server.storage.database import Database
 from livepin_server.telemetry import logs
 from livepin_server.telemetry.metrics import Metrics
 
+_Started = Callable[[Running], Awaitable[None]]
+
 
 def clock() -> datetime:
     """Return the time of day, aware, in UTC."""
@@ -39,7 +42,7 @@ def initialise(plan: Plan) -> None:
     folder.initialise(plan, clock=clock)
 
 
-def run_server(data: Path, *, started: Callable[[Running], Awaitable[None]] | None = None) -> None:
+def run_server(data: Path, *, started: _Started | None = None) -> None:
     """Serve a data folder until SIGTERM or SIGINT, holding its lock."""
     with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
         _log(opened)
@@ -48,18 +51,19 @@ def run_server(data: Path, *, started: Callable[[Running], Awaitable[None]] | No
             opened,
             lambda metrics: management_app(opened, metrics),
             targets=[target(each, os.environ) for each in opened.settings.export],
-            started=started,
+            started=_settled(started),
         )
         _run(coroutine)
 
 
-def run_delivery(
-    data: Path, *, started: Callable[[Running], Awaitable[None]] | None = None
-) -> None:
+def run_delivery(data: Path, *, started: _Started | None = None) -> None:
     """Serve delivery alone until SIGTERM or SIGINT: on PostgreSQL, without any signing key."""
     with lock.holding(data), folder.delivering(data, os.environ, clock=clock) as node:
         _log(node)
-        _run(serve(node, lambda metrics: _watching_app(node, metrics), started=started))
+        coroutine = serve(
+            node, lambda metrics: _watching_app(node, metrics), started=_settled(started)
+        )
+        _run(coroutine)
 
 
 @contextmanager
@@ -123,6 +127,17 @@ def _log(node: Node) -> None:
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(coroutine)
+
+
+def _settled(started: _Started | None) -> _Started:
+    """Return what is called once it serves: what is there by then stays, and is no garbage."""
+
+    async def one(running: Running) -> None:
+        gc.freeze()
+        if started is not None:
+            await started(running)
+
+    return one
 
 
 def _watching_app(node: Node, metrics: Metrics) -> ASGIApp:

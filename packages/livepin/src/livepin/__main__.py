@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib.metadata import entry_points
 
 from livepin import __version__
 
 
+_OBJECTS = 50_000  # between two collections
+
+
 def main() -> int:
     """Hand over to the operators' commands; without them, run `doctor`, or say where they are."""
+    # What is loaded first is no garbage, and to look for some in it takes a seventh of a command.
+    gc.set_threshold(_OBJECTS)
     for found in entry_points(group="livepin.commands"):
         return int(found.load()())
     if sys.argv[1:2] == ["doctor"]:
