@@ -8,7 +8,6 @@ from importlib.metadata import entry_points
 
 from livepin import __version__
 
-
 _OBJECTS = 50_000  # between two collections
 
 
