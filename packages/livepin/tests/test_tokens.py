@@ -118,6 +118,11 @@ def test_a_token_ends(leeway: int, late: int, outcome: str | None) -> None:
         refused(outcome, issue(claims(), KEYS["ES256"]), **options)
 
 
+def test_a_token_may_end_with_the_last_second_that_there_is() -> None:
+    last = datetime.max.replace(microsecond=0, tzinfo=timezone.utc)
+    assert check(issue(claims(expires=last), KEYS["ES256"])).expires == last
+
+
 def test_a_backend_whose_clock_is_a_little_late_takes_it() -> None:
     token, exact = issue(claims(), KEYS["ES256"]), timedelta(0)
     check(token, now=NOW - tokens.EARLY, leeway=exact)
@@ -238,7 +243,7 @@ def test_a_secret_is_in_no_jwk_set() -> None:
     "changes",
     [
         {"kty": "RSA"}, {"crv": "P-384"}, {"alg": "ES384"}, {"alg": "HS256"}, {"use": "enc"},
-        {"kid": ...}, {"kid": 1}, {"kty": "oct", "k": "AAAA"},
+        {"kid": ...}, {"kid": 1}, {"kty": "oct", "k": "AAAA"}, {"crv": {}}, {"kty": ["EC"]},
     ],
 )  # fmt: skip
 def test_keys_for_something_else_are_left_out(changes: dict[str, Any]) -> None:

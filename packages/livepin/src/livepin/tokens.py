@@ -96,7 +96,7 @@ class TokenKey:
             MalformedError: a P-256 or Ed25519 key that is damaged.
         """
         kid, kind = jwk.get("kid"), (jwk.get("kty"), jwk.get("crv"))
-        algorithm = _ALGORITHMS.get(kind)
+        algorithm = next((found for of, found in _ALGORITHMS.items() if of == kind), None)
         if not isinstance(kid, str) or algorithm is None:
             return None
         if jwk.get("alg", algorithm.value) != algorithm.value or jwk.get("use", "sig") != "sig":
@@ -243,7 +243,7 @@ def verify(
     """
     payload = _verified(token, keys)
     claims = _claims(payload)
-    if claims.expires + leeway <= now:
+    if claims.expires <= now - leeway:
         raise TokenError("expired", f"expected a token that lives, found {claims.expires:%F %T}")
     if _early(payload, claims) > now + leeway:
         raise TokenError("early", "expected a token that is valid already; is the clock right?")
