@@ -115,9 +115,22 @@ def test_an_address_that_is_not_this_machines_is_said(host: str) -> None:
         available_port(host, 8443)
 
 
-def test_a_port_taken_in_between_is_not_mistaken_for_ours(make) -> None:
+def test_nobody_can_take_the_port_before_it_is_listened_on(make) -> None:
     async def main() -> None:
         listener = make()
+        with pytest.raises(OSError, match="Address already in use"):
+            socket.create_server(("127.0.0.1", listener.port))
+        with pytest.raises(ConfigurationError, match="Address already in use"):
+            make(port=listener.port)  # as of a second server, which would share it
+        await listener.stop()
+
+    within(main)
+
+
+def test_a_port_that_was_let_go_is_not_mistaken_for_ours(make) -> None:
+    async def main() -> None:
+        listener = make()
+        await listener.stop()
         with socket.create_server(("127.0.0.1", listener.port)):
             with pytest.raises(ConfigurationError, match=r"cannot listen on 127\.0\.0\.1:"):
                 await listener.start()
@@ -136,11 +149,12 @@ def test_two_listeners_of_one_port_are_refused(make) -> None:
     within(main)
 
 
-def test_stopping_what_never_started_does_nothing(make) -> None:
+def test_stopping_what_never_started_lets_go_of_the_port(make) -> None:
     async def main() -> None:
         listener = make()
         await listener.ended()
         await listener.stop()
+        assert available_port("127.0.0.1", listener.port) == listener.port
 
     within(main)
 

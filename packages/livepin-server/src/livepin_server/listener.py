@@ -33,7 +33,7 @@ class Listener:
         stop_time: float = _STOP_TIME,
     ) -> None:
         self.host = host
-        address, self.port = _free(host, port)
+        self._held, address, self.port = _hold(host, port)
         # The number of connections is what granian calls backpressure: with its default,
         # a thousand open event streams would starve everybody else.
         self._server = Server(
@@ -73,13 +73,13 @@ class Listener:
             await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
-        """Stop accepting, finish requests under way, and end."""
-        if self._task is None:
-            return
-        self._server.stop()  # type: ignore[no-untyped-call]
-        done, _ = await asyncio.wait({self._task}, timeout=self._stop_time)
-        if not done:
-            self._task.cancel()
+        """Stop accepting, finish requests under way, end, and let go of the port."""
+        if self._task is not None:
+            self._server.stop()  # type: ignore[no-untyped-call]
+            done, _ = await asyncio.wait({self._task}, timeout=self._stop_time)
+            if not done:
+                self._task.cancel()
+        self._held.close()
 
     async def ended(self) -> None:
         """Wait until the listener ends by itself, which it should not."""
@@ -93,27 +93,33 @@ def available_port(host: str, port: int) -> int:
     Raises:
         ConfigurationError: it cannot be listened on.
     """
-    return _free(host, port)[1]
+    held, _, found = _hold(host, port)
+    held.close()
+    return found
 
 
-def _free(host: str, port: int) -> tuple[str, int]:
-    """Return the address, as numbers, and the port to listen on.
+def _hold(host: str, port: int) -> tuple[socket.socket, str, int]:
+    """Return a socket that keeps a port from others, its address, as numbers, and the port.
 
-    The server sets SO_REUSEPORT, by which a second server would silently share the port; so it is
-    bound once without.
+    The server sets SO_REUSEPORT, by which a second server would silently share the port, and get
+    some of its requests. So it is bound first without, which nobody can who shares it; and stays
+    bound, unheard, for a second server may look at the same moment.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as exc:
-            raise ConfigurationError(
-                f"cannot listen on {host}:{port}: {exc.strerror}",
-                hint="is another server running? choose another port in livepin.toml",
-            ) from exc
-        address, found, *_ = probe.getsockname()
-        return address, found
+    held = socket.socket(family, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not for connections that ended
+    try:
+        held.bind((host, port))
+    except OSError as exc:
+        held.close()
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {exc.strerror}",
+            hint="is another server running? choose another port in livepin.toml",
+        ) from exc
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    address, found, *_ = held.getsockname()
+    return held, address, found
 
 
 def _answers(host: str, port: int) -> bool:
