@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from livepin.documents.token_request import MAX_SIZE, TYP, TokenRequest
+from livepin.documents.token_request import MAX_SIZE, TYP, TokenRequest, evidence_nonce
 from livepin.errors import VerificationError
 from livepin.jose import PrivateKey, b64url_encode, sign_compact
 
@@ -158,3 +158,12 @@ def test_rubbish_is_refused(data: bytes) -> None:
 def test_any_value_of_a_member_is_taken_or_refused(value: Any, member: str) -> None:
     with contextlib.suppress(VerificationError):
         TokenRequest.read(raw(**{member: value}))
+
+
+def test_an_evidence_nonce_binds_challenge_installation_and_app() -> None:
+    nonce = evidence_nonce("AQID", "thumbprint", "shop")
+    parts = b"livepin-evidence-nonce", b"AQID", b"thumbprint", b"shop"
+    framed = b"".join(len(each).to_bytes(4, "big") + each for each in parts)
+    assert nonce == sha256(framed).digest()
+    others = ("AQI", "Dthumbprint", "shop"), ("AQID", "thumbprints", "hop"), ("", "", "shop")
+    assert nonce not in [evidence_nonce(*each) for each in others]

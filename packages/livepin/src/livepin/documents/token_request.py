@@ -5,6 +5,7 @@ It proves that whoever signed holds the key in it, and nothing else. See `spec/t
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -116,6 +117,19 @@ class TokenRequest:
     def signed(self, signer: Signer) -> bytes:
         """Return the request, signed by the key that it holds."""
         return sign_compact(self.payload(), typ=TYP, signer=signer)
+
+
+def evidence_nonce(challenge: str, thumbprint: str, app: str) -> bytes:
+    """Return the 32 bytes that bind evidence to its request, its installation and its app.
+
+    Of evidence about the installation's key itself `challenge` and `thumbprint` are empty: it is
+    made before there is either (`spec/tokens.md`, Evidence).
+    """
+    parts = "livepin-evidence-nonce", challenge, thumbprint, app
+    encoded = [each.encode("ascii") for each in parts]
+    return hashlib.sha256(
+        b"".join(len(each).to_bytes(4, "big") + each for each in encoded)
+    ).digest()
 
 
 def is_app_name(text: str) -> bool:
