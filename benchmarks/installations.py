@@ -13,6 +13,8 @@ from livepin import tokens
 from livepin.documents.token_request import TokenRequest
 from livepin.jose import PrivateKey, b64url_encode
 from livepin.pins import Pin
+from livepin_server.main import clock
+from livepin_server.services.appraisal.verdicts import Verdicts
 from livepin_server.services.tokens.recording import Recording, Seen
 from livepin_server.storage.database import Database
 
@@ -103,7 +105,7 @@ def fill(url: str, count: int) -> None:
     """Have so many installations stored."""
     database = Database(url)
     try:
-        recording = Recording(database)
+        recording = Recording(database, Verdicts(database, clock=clock))
         for number, seen in enumerate(_stored(count), 1):
             recording.note(seen)
             if number % 100_000 == 0:

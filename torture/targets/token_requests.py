@@ -5,6 +5,7 @@ They come to the token service as from delivery, which has no other care for wha
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -17,6 +18,8 @@ from livepin.errors import VerificationError
 from livepin.jose import PrivateKey
 from livepin.tokens import Algorithm, SigningKey
 from livepin_server.delivery.tokens import TokenDesk
+from livepin_server.services.appraisal.verdicts import Verdicts
+from livepin_server.services.appraisal.verifying import Verifying
 from livepin_server.services.tokens.challenges import Challenges
 from livepin_server.services.tokens.issuing import Issuing, Pair, StreamConfig
 from livepin_server.services.tokens.recording import Recording
@@ -50,7 +53,10 @@ _ISSUING = Issuing(
 def _desk() -> TokenDesk:
     """Return a token service whose one account has a domain that asks for tokens."""
     nowhere: Any = None  # nothing is written down
-    desk = TokenDesk(Challenges(bytes(32)), Recording(nowhere), Metrics(), clock=lambda: _NOW)
+    recording = Recording(nowhere, Verdicts(nowhere, clock=lambda: _NOW))
+    desk = TokenDesk(
+        Challenges(bytes(32)), Verifying(nowhere), recording, Metrics(), clock=lambda: _NOW
+    )
     desk.replace(_ISSUING)
     return desk
 
@@ -61,7 +67,7 @@ _DESK = _desk()
 def _request(raw: bytes) -> None:
     _DESK.challenges = Challenges(bytes(32))  # without what was spent before
     try:
-        answer = _DESK.answer("acme", raw)
+        answer = asyncio.run(_DESK.answer("acme", raw))
     except VerificationError as exc:
         assert 1 <= exc.rule <= 5
         assert exc.reason.isprintable()

@@ -273,7 +273,10 @@ def _desk(node: Node, metrics: Metrics) -> TokenDesk | None:
         return None
     services = node.services
     challenges = Challenges(services.tokens.challenge_key())
-    return TokenDesk(challenges, services.recording, metrics, clock=services.clock)
+    metrics.attention.add(services.verdicts.notes)
+    return TokenDesk(
+        challenges, services.verifying, services.recording, metrics, clock=services.clock
+    )
 
 
 def _token_loader(

@@ -23,7 +23,6 @@ from livepin_server.services.composition import Services
 from livepin_server.services.model import Intent, NewDomain, NewPin
 from livepin_server.services.tokens.challenges import AHEAD, Challenges
 from livepin_server.services.tokens.issuing import Issuing
-from livepin_server.services.tokens.recording import Recording
 from livepin_server.storage.schema import token_keys
 from livepin_server.telemetry.metrics import Metrics
 from sqlalchemy import select, update
@@ -196,8 +195,9 @@ def bus() -> Telling:
 @pytest.fixture
 def desk(services: Services) -> TokenDesk:
     challenges = Challenges(services.tokens.challenge_key())
-    recording = Recording(services.database)
-    return TokenDesk(challenges, recording, Metrics(), clock=services.clock)
+    return TokenDesk(
+        challenges, services.verifying, services.recording, Metrics(), clock=services.clock
+    )
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ async def test_of_what_is_not_there_or_cannot_be_read_none_are_issued(
         await loader.load("acme")
         assert (issuer(desk), loader.missed) == (None, missed)
     with pytest.raises(UnavailableError):
-        desk.answer("acme", b"")
+        await desk.answer("acme", b"")
     with pytest.raises(UnavailableError):
         desk.jwks("acme", restricted=False)
 

@@ -100,7 +100,19 @@ class Common(Local):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Publishing(Common):
+class Agreeing(Common):
+    """What commands take that may ask whether a person agrees."""
+
+    yes: Yes = False
+
+    def how(self) -> dict[str, Any]:
+        """Return how a change is to be made, as the management API takes it."""
+        return {}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Publishing(Agreeing):
     """What commands that publish take."""
 
     at: Annotated[
@@ -109,7 +121,6 @@ class Publishing(Common):
     force: Annotated[
         bool, Parameter(help="Publish though apps may be shut out; needs --reason.")
     ] = False
-    yes: Yes = False
 
     def how(self) -> dict[str, Any]:
         """Return how a change is to be made, as the management API takes it."""
@@ -159,7 +170,7 @@ class Api:
         self._key = key
         self._account = account
         self._names = names
-        self.changing: Publishing | None = None
+        self.changing: Agreeing | None = None
         self.named = account
         self.served = served
         self.key_file = key_file
@@ -330,14 +341,14 @@ def connected(common: Local) -> Iterator[Api]:
     if meant.profile is not None:
         say(f"profile {meant.profile}: {meant.where}", "bold", to=err())
     account = common.account if isinstance(common, Common) else None
-    changing = common if isinstance(common, Publishing) else None
+    changing = common if isinstance(common, Agreeing) else None
     with reaching(meant, account or meant.account, changing) as api:
         yield api
 
 
 @contextmanager
 def reaching(
-    meant: Server | Folder, account: str | None = None, changing: Publishing | None = None
+    meant: Server | Folder, account: str | None = None, changing: Agreeing | None = None
 ) -> Iterator[Api]:
     """Give the API of a server elsewhere, of the one that runs on a data folder, or in process."""
     with ExitStack() as stack:

@@ -39,12 +39,14 @@ Until = Annotated[
     help_epilogue="""Examples:
   livepin installation list
   livepin installation list --latest
+  livepin installation list --failing
   livepin installation list --tag lab --json""",
 )
 def list_(
     *,
     latest: Annotated[bool, Parameter(help="Only the one that was seen last.")] = False,
     tag: Annotated[str | None, Parameter(metavar="TAG", help="Only those with this tag.")] = None,
+    failing: Annotated[bool, Parameter(help="Only those whose evidence does not pass.")] = False,
     limit: Annotated[
         int, Parameter(metavar="N", validator=Number(gte=1, lte=1000), help="How many at most.")
     ] = 50,
@@ -55,14 +57,17 @@ def list_(
         query: dict[str, Any] = {"limit": 1 if latest else limit}
         if tag is not None:
             query["tag"] = tag
+        if failing:
+            query["failing"] = "true"
         found = api.call("GET", f"{api.base}/installations", **query)
     if common.json:
         show_json(found)
         return
     if not found:
-        say("No installation has asked for a token yet.")
+        nobody = "No installation has asked for a token yet."
+        say("Every installation passes." if failing else nobody)
         return
-    columns = ("installation", "app", "last seen", "config", "tags", "decided")
+    columns = ("installation", "app", "last seen", "config", "verdict", "tags", "decided")
     table(columns, [_line(each) for each in found])
 
 
@@ -70,7 +75,7 @@ def list_(
 def show(identity: Id, /, *, common: Common = _DEFAULTS) -> None:
     """Show one installation, and what is decided of it."""
     with connected(common) as api:
-        found = api.call("GET", f"{api.base}/installations/{_path(identity)}")
+        found = api.call("GET", f"{api.base}/installations/{path(identity)}")
     if common.json:
         show_json(found)
         return
@@ -83,6 +88,7 @@ def show(identity: Id, /, *, common: Common = _DEFAULTS) -> None:
         say(f"  last seen   {minute(found['last_seen'])}, with config "
             f"{found['config_version']} of {found['stream']}")  # fmt: skip
         say(f"  key         {found['thumbprint']}")
+        say(f"  verdict     {found['verdict']}; why: livepin policy explain {found['id']}")
     if found["tags"]:
         say(f"  tags        {', '.join(found['tags'])}")
     rule = found["rule"]
@@ -102,7 +108,7 @@ def tag(
     """Give an installation these tags, and no others."""
     body = {"tags": list(tags), "reason": reason}
     with connected(common) as api:
-        found = api.call("PUT", f"{api.base}/installations/{_path(identity)}/tags", body)
+        found = api.call("PUT", f"{api.base}/installations/{path(identity)}/tags", body)
     if common.json:
         show_json(found)
     else:
@@ -131,7 +137,7 @@ def block(
 def unblock(identity: Id, /, *, reason: Reason = "", common: Common = _DEFAULTS) -> None:
     """Lift what was decided of an installation, whatever it was."""
     with connected(common) as api:
-        one = f"{api.base}/installations/{_path(identity)}/rule"
+        one = f"{api.base}/installations/{path(identity)}/rule"
         found = api.call("DELETE", one, reason=reason)
     if common.json:
         show_json(found)
@@ -172,7 +178,7 @@ def _decide(identity: str, verdict: str, expires: str | None, reason: str, commo
         body["verdict"] = verdict
     step = "pass" if verdict == "pass" else "rule"
     with connected(common) as api:
-        found = api.call("PUT", f"{api.base}/installations/{_path(identity)}/{step}", body)
+        found = api.call("PUT", f"{api.base}/installations/{path(identity)}/{step}", body)
     if common.json:
         show_json(found)
         return
@@ -181,7 +187,7 @@ def _decide(identity: str, verdict: str, expires: str | None, reason: str, commo
     say(f"{found['id']} {_WORDS[verdict]}{ends}.", "green")
 
 
-def _path(identity: str) -> str:
+def path(identity: str) -> str:
     """Return an id as a segment of a path."""
     known = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
     if identity != "latest" and (len(identity) != 22 or not set(identity) <= known):
@@ -199,6 +205,7 @@ def _line(found: dict[str, Any]) -> tuple[str, ...]:
         found["app"] or "",
         minute(found["last_seen"]) if found["last_seen"] else "never",
         "" if found["config_version"] is None else str(found["config_version"]),
+        found["verdict"] or "",
         ",".join(found["tags"]),
         "" if rule is None else rule["verdict"],
     )

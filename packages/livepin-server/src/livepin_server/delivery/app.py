@@ -190,7 +190,7 @@ class DeliveryApp:
         if body is None:
             return
         try:
-            answer = self._tokens.answer(account, body)
+            answer = await self._tokens.answer(account, body)
         except VerificationError as exc:
             self._refuse(proto, 400, f"not a token request: {exc.reason}")
         except UnavailableError as exc:

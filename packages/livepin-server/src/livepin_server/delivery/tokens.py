@@ -1,7 +1,8 @@
 """Token requests and JWK Sets: verified, judged and signed in the event loop, from memory.
 
-A request costs one verification and a signature for each token; the database is not asked. What is
-to be kept of installations is noted, and written by somebody else.
+A request costs one verification and a signature for each token; the database is not asked, unless
+a platform or hardware is to prove something. What is to be kept of installations is noted, and
+written by somebody else.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from livepin import tokens
 from livepin.documents.token_request import TokenRequest
 from livepin.errors import VerificationError
 
+from livepin_server.attestation.appraisal import appraise
 from livepin_server.errors import UnavailableError
+from livepin_server.services.appraisal.verifying import Verifying
 from livepin_server.services.tokens.challenges import Challenges
 from livepin_server.services.tokens.issuing import Issuing
 from livepin_server.services.tokens.recording import Recording, Seen
@@ -32,12 +35,14 @@ class TokenDesk:
     def __init__(
         self,
         challenges: Challenges,
+        verifying: Verifying,
         recording: Recording,
         metrics: Metrics,
         *,
         clock: Callable[[], datetime],
     ) -> None:
         self.challenges = challenges
+        self._verifying = verifying
         self._recording = recording
         self._metrics = metrics
         self._clock = clock
@@ -51,12 +56,13 @@ class TokenDesk:
         """Issue no tokens of an account: what they are made of cannot be read."""
         self._issuing.pop(account, None)
 
-    def answer(self, account: str, body: bytes) -> bytes:
+    async def answer(self, account: str, body: bytes) -> bytes:
         """Return the answer to a request.
 
         Raises:
             VerificationError: it is no request, or not for this account.
-            UnavailableError: no tokens of the account are issued now.
+            UnavailableError: no tokens of the account are issued now, or what its evidence proves
+                cannot be kept.
         """
         issuing = self._of(account)
         request = TokenRequest.read(body)
@@ -72,8 +78,12 @@ class TokenDesk:
         if not good:
             self._metrics.token_requests.labels(account, "challenged").inc()
             return _encode(issuing.challenged(request, fresh))
-        answer = issuing.answer(request, fresh, now)
+        claims, standing = await self._verifying.claims(issuing, request, now)
+        appraisal = appraise(issuing.policy, request.app, claims, standing, now)
+        answer = issuing.answer(request, fresh, now, appraisal)
         self._metrics.token_requests.labels(account, "answered").inc()
+        if appraisal.rule != "pass":
+            self._metrics.refused.labels(account, appraisal.verdict, appraisal.rule).inc()
         self._recording.note(
             Seen(
                 account=account,
@@ -83,6 +93,9 @@ class TokenDesk:
                 stream=request.stream,
                 config_version=request.config_version,
                 moment=now,
+                claims=claims,
+                appraisal=appraisal,
+                policy=issuing.policy_version,
             )
         )
         return _encode(answer)

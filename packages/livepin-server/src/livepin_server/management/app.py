@@ -32,6 +32,7 @@ from . import (
     installations,
     openapi,
     pin_sets,
+    policy,
     roots,
     server,
     stage,
@@ -53,6 +54,7 @@ ROUTES = [
     *configs.HANDLERS,
     *tokens.HANDLERS,
     *installations.HANDLERS,
+    *policy.HANDLERS,
     *audit.HANDLERS,
     *server.HANDLERS,
 ]

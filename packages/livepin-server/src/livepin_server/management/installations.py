@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from litestar import Request, delete, get, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, Principal, Role
@@ -28,10 +28,11 @@ def list_installations(
     services: NamedDependency[Services],
     account: FromPath[str],
     tag: Annotated[str | None, Parameter(max_length=63)] = None,
+    failing: FromQuery[bool] = False,
     limit: Annotated[int, Parameter(ge=1, le=MOST_LISTED)] = 50,
 ) -> list[InstallationView]:
-    """Return installations, the one seen last first."""
-    return services.installations.all(account, tag=tag, limit=limit)
+    """Return installations, the one seen last first; or those that do not pass alone."""
+    return services.installations.all(account, tag=tag, failing=failing, limit=limit)
 
 
 @get(_ONE, **_SEES)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from livepin_server.attestation.policy import Policy
 from livepin_server.services.api_keys import LONGEST_OVERLAP, OVERLAP
 from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.guard_settings import GuardChange, GuardSettings
@@ -374,6 +375,20 @@ class PassInstallation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
     expires: Moment | None = None
+
+
+class SetPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A policy to set, whole; `expected` is the version that it was made from."""
+
+    policy: Policy
+    expected: Annotated[int, Meta(ge=0)] | None = None
+    reason: Text = ""
+
+
+class TryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A policy to try on the evidence of the last day."""
+
+    policy: Policy
 
 
 class CheckToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,11 @@ from livepin_server.storage.database import Database
 
 from .accounts import Accounts
 from .api_keys import ApiKeys
+from .appraisal.explaining import Appraising
+from .appraisal.policies import Policies
+from .appraisal.verdicts import Verdicts
+from .appraisal.verifying import Verifying
+from .apps.apps import Apps
 from .audit.log import Audit
 from .backups import Backups
 from .delivery_settings import DeliverySettings
@@ -52,6 +57,11 @@ class Services:
     token_settings: TokenSettings
     installations: Installations
     recording: Recording
+    apps: Apps
+    policies: Policies
+    appraising: Appraising
+    verifying: Verifying
+    verdicts: Verdicts
     audit: Audit
     bus: Bus
     database: Database
@@ -72,6 +82,9 @@ def compose(
     published = Published(database)
     stage = Stage(database, publisher, published, clock=clock)
     token_keys = TokenKeys(database, custody, bus, clock=clock)
+    apps = Apps()
+    installations = Installations(database, bus, clock=clock)
+    verdicts = Verdicts(database, clock=clock)
     return Services(
         accounts=Accounts(database, custody, publisher, clock=clock, delivery=delivery),
         domains=Domains(stage),
@@ -85,11 +98,16 @@ def compose(
         versions=Versions(database, publisher, clock=clock),
         backups=Backups(database, clock=clock),
         api_keys=ApiKeys(database, clock=clock),
-        tokens=Tokens(database, published, token_keys, clock=clock),
+        tokens=Tokens(database, published, token_keys, apps, clock=clock),
         token_keys=token_keys,
         token_settings=TokenSettings(database, bus, clock=clock),
-        installations=Installations(database, bus, clock=clock),
-        recording=Recording(database),
+        installations=installations,
+        recording=Recording(database, verdicts),
+        apps=apps,
+        policies=Policies(database, bus, clock=clock),
+        appraising=Appraising(database, installations, clock=clock),
+        verifying=Verifying(database),
+        verdicts=verdicts,
         audit=Audit(database),
         bus=bus,
         database=database,

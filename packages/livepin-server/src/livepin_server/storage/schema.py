@@ -271,7 +271,51 @@ installations = Table(
     Column("config_version", BigInteger, nullable=False),
     Column("first_seen", Moment, nullable=False),
     Column("last_seen", Moment, nullable=False),
+    Column("verdict", text(16), nullable=False, server_default="pass"),
+    Column("claims", text(22)),  # the digest of the last ones
     Index("ix_installations_account_last_seen", "account", "last_seen"),
+)
+Index("ix_installations_not_passing", installations.c.account, installations.c.last_seen,
+      sqlite_where=installations.c.verdict != "pass",
+      postgresql_where=installations.c.verdict != "pass")  # fmt: skip
+
+# What evidence claimed, once for all installations that claim the same.
+claims = Table(
+    "claims",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("digest", text(22), primary_key=True),
+    Column("claims", Text, nullable=False),
+    Column("last_seen", Moment, nullable=False),
+)
+
+# What the platform or the hardware of an installation proved, and the key that proves it again.
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("id", text(22), primary_key=True),
+    Column("format", text(63), primary_key=True),
+    Column("app", text(128), nullable=False),
+    Column("level", text(16), nullable=False),
+    Column("bound", Boolean, nullable=False),
+    Column("said", Text, nullable=False),
+    Column("moment", Moment, nullable=False),
+    Column("key_id", text(64)),
+    Column("public", LargeBinary),
+    Column("counter", BigInteger),
+)
+
+# Versions of the appraisal policy; the newest is in force.
+policies = Table(
+    "policies",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("policy", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
 )
 
 # What operators decided of them.

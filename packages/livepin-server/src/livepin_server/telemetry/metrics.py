@@ -32,6 +32,11 @@ class Metrics:
             "Token requests: answered, or challenged once more",
             ["account", "outcome"],
         )
+        self.refused = self._counter(
+            "livepin_appraisals_refused_total",
+            "Token requests that an appraisal refused (fail), or would have (report), by its rule",
+            ["account", "verdict", "rule"],
+        )
         self.versions = Gauge(
             "livepin_config_version",
             "Newest config version delivered",

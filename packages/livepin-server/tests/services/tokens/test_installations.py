@@ -78,7 +78,7 @@ def test_what_could_not_be_written_is_written_next_time(services, clock, monkeyp
 
 def test_it_is_bounded(services, clock, monkeypatch):
     monkeypatch.setattr(recording, "MOST", 1)
-    found = Recording(services.database)
+    found = Recording(services.database, services.verdicts)
     found.note(seen(ONE, clock()))
     found.note(seen(TWO, clock()))
     found.note(seen(ONE, clock(), config_version=9))

@@ -33,7 +33,7 @@ _SAME = and_(
     installations.c.account == installation_rules.c.account,
     installations.c.id == installation_rules.c.id,
 )
-_SEEN = ("thumbprint", "app", "stream", "config_version", "first_seen", "last_seen")
+_SEEN = ("thumbprint", "app", "stream", "config_version", "first_seen", "last_seen", "verdict")
 
 
 class Installations:
@@ -52,16 +52,22 @@ class Installations:
         self._audit = Audit(database)
 
     def all(
-        self, account: str, *, tag: str | None = None, limit: int = 50
+        self, account: str, *, tag: str | None = None, failing: bool = False, limit: int = 50
     ) -> list[InstallationView]:
-        """Return installations, the one seen last first; those never seen that have a rule last."""
+        """Return installations, the one seen last first; those never seen that have a rule last.
+
+        With `failing` only those whose evidence does not pass.
+        """
         query = _of(account).order_by(installations.c.last_seen.desc(), installations.c.id)
+        if failing:
+            query = query.where(installations.c.verdict != "pass")
         if tag is not None:
             query = query.join(installation_rules, _SAME).where(_tagged(tag))
         with self._database.reading() as connection:
             require_account(connection, account)
             rows = connection.execute(query.limit(limit)).all()
-            unseen = connection.execute(_unseen(account, tag).limit(limit - len(rows))).all()
+            room = 0 if failing else limit - len(rows)
+            unseen = connection.execute(_unseen(account, tag).limit(room)).all()
             rules = rules_of(connection, account, *(row.id for row in rows))
         now = self._clock()
         seen = [_view(row.id, row, rules.get(row.id), now) for row in rows]

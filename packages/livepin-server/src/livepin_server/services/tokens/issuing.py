@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from livepin import jsontext, tokens
@@ -18,6 +18,10 @@ from livepin.documents.token_request import TokenRequest
 from livepin.jose import b64url_encode
 from livepin.tokens import Algorithm, Claims, SigningKey
 from msgspec import Struct
+
+from livepin_server.attestation.appraisal import UNASKED, Appraisal
+from livepin_server.attestation.policy import DEFAULT, Policy
+from livepin_server.attestation.registered import Registered
 
 from .model import DomainTokens, Rule
 
@@ -86,7 +90,8 @@ class StreamConfig:
 class Issuing:
     """What tokens of one account are made of, at a time.
 
-    `keys` are by name, the newest last; `settings` by pattern, `rules` by installation.
+    `keys` are by name, the newest last; `settings` by pattern, `rules` by installation, `apps` by
+    the name that requests name.
     """
 
     account: str
@@ -96,12 +101,21 @@ class Issuing:
     published: tuple[PublicKey, ...]
     settings: Mapping[str, DomainTokens]
     rules: Mapping[str, Rule]
+    policy: Policy = DEFAULT
+    policy_version: int = 0
+    apps: Mapping[str, Registered] = field(default_factory=dict)
 
-    def answer(self, request: TokenRequest, challenge: str, now: datetime) -> Answer:
+    def answer(
+        self,
+        request: TokenRequest,
+        challenge: str,
+        now: datetime,
+        appraisal: Appraisal = UNASKED,
+    ) -> Answer:
         """Return the answer to a request, of a stream that there is, whose challenge was good."""
         stream = self.streams[request.stream]
         installation = tokens.installation_id(self.account, request.key.kid)
-        passes = self._passes(installation, now)
+        passes = self._passes(installation, now, appraisal)
         found: dict[str, Token] = {}
         for host, bound in request.hosts.items():
             token = self._token(stream.config, request, installation, host, bound, now, passes)
@@ -132,10 +146,11 @@ class Issuing:
             }
         )
 
-    def _passes(self, installation: str, now: datetime) -> bool:
+    def _passes(self, installation: str, now: datetime, appraisal: Appraisal) -> bool:
+        """Tell whether tokens are genuine: what an operator decided goes before any verdict."""
         rule = self.rules.get(installation)
         if rule is None or (rule.expires is not None and rule.expires <= now):
-            return True
+            return appraisal.passes
         return rule.verdict == "pass"
 
     def _token(

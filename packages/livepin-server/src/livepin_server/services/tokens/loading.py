@@ -19,6 +19,8 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import Row
 
 from livepin_server.errors import InvalidError, NotFoundError
+from livepin_server.services.appraisal.policies import newest
+from livepin_server.services.apps.apps import Apps
 from livepin_server.services.audit import entry_of
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.model import Intent
@@ -45,12 +47,14 @@ class Tokens:
         database: Database,
         published: Published,
         keys: TokenKeys,
+        apps: Apps,
         *,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._published = published
         self._keys = keys
+        self._apps = apps
         self._clock = clock
         self._audit = Audit(database)
 
@@ -75,6 +79,7 @@ class Tokens:
         with self._database.reading() as connection:
             of_account, of_domains = settings.read(connection, account)
             rows = living(connection, account, self._clock())
+            policy = newest(connection, account)
             return Issuing(
                 account=account,
                 issuer=of_account.issuer or f"{first}/v1/{account}",
@@ -83,6 +88,9 @@ class Tokens:
                 published=tuple(_published(rows)),
                 settings=of_domains,
                 rules=self._rules(connection, account),
+                policy=policy.policy,
+                policy_version=policy.version,
+                apps=self._apps.read(connection, account),
             )
 
     def check(self, account: str, token: str, bind: str | None) -> Checked:

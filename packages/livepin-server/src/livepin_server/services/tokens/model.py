@@ -111,7 +111,10 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class InstallationView(Struct, frozen=True, kw_only=True):
-    """An installation: what its last token request said, and what was decided of it."""
+    """An installation: what its last token request said, its verdict, and what was decided of it.
+
+    What an operator decided goes before the verdict of the appraisal.
+    """
 
     id: str
     thumbprint: str | None
@@ -120,5 +123,6 @@ class InstallationView(Struct, frozen=True, kw_only=True):
     config_version: int | None
     first_seen: datetime | None
     last_seen: datetime | None
+    verdict: Literal["pass", "report", "fail"] | None
     rule: Rule | None
     tags: list[str]

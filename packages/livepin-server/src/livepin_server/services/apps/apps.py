@@ -1,0 +1,6 @@
+"""Placeholder until merged."""
+
+
+class Apps:
+    def read(self, connection, account):
+        return {}
