@@ -104,6 +104,11 @@ PUT     ~/installations/{installation}/tags 404  installations      --yy  --00  
 PUT     ~/installations/{installation}/rule 422  installations      --yy  --00  --yy
 PUT     ~/installations/{installation}/pass 422  installations      ---y  ---0  ---y
 DELETE  ~/installations/{installation}/rule 404  installations      --yy  --00  --yy
+GET     ~/installations/{installation}/appraisal 404 installations   -yyy  -000  -yyy
+GET     ~/policy                          200  installations        -yyy  -000  -yyy
+GET     ~/policy/versions                 200  installations        -yyy  -000  -yyy
+POST    ~/policy/effect                   200  installations        -yyy  -000  -yyy
+PUT     ~/policy                          409  installations        ---y  ---0  ---y
 GET     /metrics                          200  metrics              ----  ----  -yyy
 """
 # What a process that serves delivery alone answers in private.
@@ -142,6 +147,8 @@ BODIES = {
     "PUT ~/installations/{installation}/tags": {"tags": []},
     "PUT ~/installations/{installation}/rule": {"verdict": "block", "reason": "x", **PAST},
     "PUT ~/installations/{installation}/pass": {"reason": "x", **PAST},
+    "POST ~/policy/effect": {"policy": {}},
+    "PUT ~/policy": {"policy": {"mode": "report"}},
     "POST ~/api-keys": {"name": "a/b", "role": "viewer"},
     "POST ~/api-keys/{key_id}/rotate": {},
     "POST /v1/api-keys": {"name": "x", "role": "viewer", "account": "no"},

@@ -176,7 +176,10 @@ def token_key(call, step, **body):
 
 TOKEN_KEYS, TOKENS = "/v1/accounts/acme/token-keys", "/v1/accounts/acme/tokens"
 OF_SERVER, OF_ACCOUNT = "/v1/audit", "/v1/accounts/acme/audit"
-LOOKING = {("POST", "/v1/accounts/{account}/tokens/check")}  # which changes nothing
+LOOKING = {  # which changes nothing
+    ("POST", "/v1/accounts/{account}/tokens/check"),
+    ("POST", "/v1/accounts/{account}/policy/effect"),
+}
 # Each route that may change something, how to have it do so, and the action that is told where.
 ROUTES = {
     ("POST", "/v1/accounts/{account}/prepare"):
@@ -243,6 +246,9 @@ ROUTES = {
          OF_ACCOUNT, "installation.force-pass"),
     ("DELETE", "/v1/accounts/{account}/installations/{installation}/rule"):
         (lambda call: installation(call, "DELETE", "rule"), OF_ACCOUNT, "installation.unblock"),
+    ("PUT", "/v1/accounts/{account}/policy"):
+        (lambda call: call("PUT", "/v1/accounts/acme/policy", {"policy": {"threshold": 90}}),
+         OF_ACCOUNT, "policy.set"),
     ("POST", "/v1/accounts/{account}/api-keys"): (of_account, OF_ACCOUNT, "api-key.create"),
     ("POST", "/v1/accounts/{account}/api-keys/{key_id}/rotate"):
         (lambda call: call("POST", f"{of_account(call)}/rotate", {}), OF_ACCOUNT,

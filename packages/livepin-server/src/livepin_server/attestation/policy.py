@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+from livepin.documents.token_request import is_app_name
 from msgspec import Meta, Struct, field
 
 from .attested import LEVELS, Level
-from .claims import SignalName
 
 # Each weight is of one kind of signal, however often it is found; 100 together refuse. Fatal is
 # what no ordinary program does: code put into the process, or put in place of the SDK's own.
@@ -30,10 +31,12 @@ SHIPPED: Mapping[str, Weight] = {
 }
 DAY = 86400  # seconds
 MOST_APPS = 200
+MOST_WEIGHT = 1000
 
-Weight = Annotated[int, Meta(ge=0, le=1000)] | Literal["fatal"]
+Weight = int | Literal["fatal"]
 Mode = Literal["enforce", "report"]
-AppName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+
+_SIGNAL = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 
 
 class AppPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -62,12 +65,32 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     level: Level | None = None
     fresh: Annotated[int, Meta(ge=60, le=365 * DAY)] = DAY
     relayable: bool = False
-    signals: Annotated[dict[SignalName, Weight], Meta(max_length=100)] = field(default_factory=dict)
+    signals: Annotated[dict[str, Weight], Meta(max_length=100)] = field(default_factory=dict)
     threshold: Annotated[int, Meta(ge=1, le=10_000)] = 100
-    apps: Annotated[dict[AppName, AppPolicy], Meta(max_length=MOST_APPS)] = field(
-        default_factory=dict
-    )
+    apps: Annotated[dict[str, AppPolicy], Meta(max_length=MOST_APPS)] = field(default_factory=dict)
     other_apps: Literal["refuse", "take"] = "refuse"
+
+    def check(self) -> None:
+        """Look at the names and weights in it.
+
+        Raises:
+            ValueError: one that no signal, or no app, can have; or a weight that is none.
+        """
+        for signal, weight in self.signals.items():
+            if not _SIGNAL.match(signal):
+                raise ValueError(
+                    f"expected signals of a-z, 0-9 and _, 40 at most, found {signal[:80]!r}"
+                )
+            if weight != "fatal" and not 0 <= weight <= MOST_WEIGHT:
+                raise ValueError(
+                    f"{signal}: expected a weight of 0 to {MOST_WEIGHT}, or fatal, found {weight}"
+                )
+        for app in self.apps:
+            if not is_app_name(app):
+                raise ValueError(
+                    "expected names of apps of 1 to 128 letters, digits, dots, - and _, found "
+                    f"{app[:140]!r}"
+                )
 
     def weight(self, signal: str) -> Weight:
         """Return what a signal weighs; nothing, if nobody knows it."""

@@ -152,8 +152,8 @@ def set_(
             else:
                 _effect(effect, "would be")
             return
-        body = {"policy": policy, "expected": held["version"], "reason": reason}
-        done = api.change("PUT", f"{api.base}/policy", body)
+        body = {"policy": policy, "reason": reason}
+        done = api.change("PUT", f"{api.base}/policy", body, expected=f'"{held["version"]}"')
     if common.json:
         show_json(done)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Request, get, post, put
+from litestar import Request, Response, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, Parameter
 
@@ -12,7 +12,7 @@ from livepin_server.services.appraisal.model import Effect, Explanation, PolicyS
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, How, Principal, Role
 
-from .asking import intent
+from .asking import intent, tagged
 from .shapes import SetPolicy, TryPolicy
 
 _Request = Request[Principal, Any, Any]
@@ -25,9 +25,10 @@ def show_policy(
     services: NamedDependency[Services],
     account: FromPath[str],
     version: Annotated[int | None, Parameter(ge=0, lt=2**53)] = None,
-) -> PolicyView:
+) -> Response[PolicyView]:
     """Return the policy in force, or one of before; version 0 is as shipped."""
-    return services.policies.show(account, version)
+    found = services.policies.show(account, version)
+    return tagged(found, found.version)
 
 
 @get(_POLICY + "/versions", **_SEES)
@@ -46,7 +47,7 @@ def set_policy(
 ) -> PolicySet:
     """Set the policy. What refuses installations that pass, or is weaker, is to be confirmed."""
     who = intent(request, data.reason, how)
-    return services.policies.set(account, data.policy, who, expected=data.expected)
+    return services.policies.set(account, data.policy, who)
 
 
 @post(_POLICY + "/effect", status_code=200, **_SEES)

@@ -378,10 +378,9 @@ class PassInstallation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class SetPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A policy to set, whole; `expected` is the version that it was made from."""
+    """A policy to set, whole, and why."""
 
     policy: Policy
-    expected: Annotated[int, Meta(ge=0)] | None = None
     reason: Text = ""
 
 

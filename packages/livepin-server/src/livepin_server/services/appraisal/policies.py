@@ -61,22 +61,23 @@ class Policies:
         """Return what a policy would do to the installations that were seen in a day.
 
         Raises:
-            InvalidError: it asks for what nothing could prove.
+            InvalidError: it names what cannot be, or asks for what nothing could prove.
         """
+        _check(policy)
         with self._database.reading() as connection:
             require_account(connection, account)
             before = newest(connection, account).policy
             return effect(connection, account, before, policy, self._clock())
 
-    def set(
-        self, account: str, policy: Policy, intent: Intent, *, expected: int | None = None
-    ) -> PolicySet:
-        """Set a policy; `expected` is the version that it was made from.
+    def set(self, account: str, policy: Policy, intent: Intent) -> PolicySet:
+        """Set a policy; the intent may name the version that it was made from.
 
         Raises:
             UnconfirmedError: it refuses installations that pass now, and nobody agreed to that.
             OutdatedError: another one was set meanwhile. InvalidError: as for `effect`.
         """
+        _check(policy)
+        expected = intent.how.expected
 
         def transaction(connection: Connection) -> PolicySet:
             now = self._clock()
@@ -115,6 +116,13 @@ class Policies:
         done = self._database.write(transaction)
         self._bus.announce(TokensChanged(account=account))
         return done
+
+
+def _check(policy: Policy) -> None:
+    try:
+        policy.check()
+    except ValueError as exc:
+        raise InvalidError(str(exc), hint="livepin policy set --help") from exc
 
 
 def newest(connection: Connection, account: str) -> PolicyView:
