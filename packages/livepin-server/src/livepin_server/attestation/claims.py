@@ -16,21 +16,21 @@ _MOST_FOUND = 32
 _MOST_CHECKS = 64
 _LONGEST = 300  # characters of a refusal
 
-SignalName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+SignalName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z")]
 
 
 class Signal(Struct, frozen=True):
     """Something that a process noticed of itself."""
 
     signal: SignalName
-    detail: Annotated[str, Meta(max_length=200, pattern=r"^[ -~]*$")] = ""
+    detail: Annotated[str, Meta(max_length=200, pattern=r"^[ -~]*\Z")] = ""
 
 
 class Signals(Struct, frozen=True, kw_only=True):
     """Evidence of the format `signals`: what a process looked for in itself, and found."""
 
     format: Literal["signals"]
-    sdk: Annotated[str, Meta(max_length=63, pattern=r"^[ -~]*$")]
+    sdk: Annotated[str, Meta(max_length=63, pattern=r"^[ -~]*\Z")]
     found: Annotated[tuple[Signal, ...], Meta(max_length=_MOST_FOUND)]
     checked: Annotated[tuple[SignalName, ...], Meta(max_length=_MOST_CHECKS)] = ()
     unchecked: Annotated[tuple[SignalName, ...], Meta(max_length=_MOST_CHECKS)] = ()

@@ -81,11 +81,7 @@ class Verdicts:
             found = connection.execute(
                 query.group_by(installations.c.account, installations.c.verdict)
             ).all()
-        return [
-            Note(f"{number} installations of {account} {_WORDS[verdict]} in the last day: "
-                 "livepin installation list --failing", account)
-            for account, verdict, number in found
-        ]  # fmt: skip
+        return [Note(_in_words(*each), each[0]) for each in found]
 
     def _may_be_news(self, each: Judged) -> bool:
         return self._known.get((each.account, each.id), "pass") != each.appraisal.verdict
@@ -146,10 +142,13 @@ class Verdicts:
         )
 
 
-_WORDS = {
-    "fail": "were refused",
-    "report": "would be refused, were the policy enforced,",
-}
+def _in_words(account: str, verdict: str, number: int) -> str:
+    who = "1 installation" if number == 1 else f"{number} installations"
+    was = "was" if number == 1 else "were"
+    what = f"{was} refused" if verdict == "fail" else "would be refused, were the policy enforced,"
+    return f"{who} of {account} {what} in the last day: livepin installation list --failing"
+
+
 _AT_A_TIME = 500  # parameters of one query
 
 
