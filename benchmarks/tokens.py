@@ -37,6 +37,8 @@ from livepin_server.delivery.tokens import TokenDesk
 from livepin_server.folder import Folder, Plan
 from livepin_server.main import clock
 from livepin_server.services.appraisal.verdicts import Verdicts
+from livepin_server.services.appraisal.verifiers import Verifiers
+from livepin_server.services.appraisal.verifying import Verifying
 from livepin_server.services.model import How, Intent, NewDomain, NewPin
 from livepin_server.services.tokens.challenges import LIFETIME, Challenges
 from livepin_server.services.tokens.recording import MOST, Recording, Seen
@@ -206,8 +208,9 @@ def _alone() -> float:
         settled = Intent(author="bench", how=How(confirmed=True))
         pin = NewPin(sha256=str(Pin(bytes(32))))
         services.domains.add("bench", NewDomain(pattern=HOST, pins=[pin], token=True), settled)
+        verifiers = Verifiers(clock=clock, revoked=lambda: None)
         desk = TokenDesk(
-            Challenges(services.tokens.challenge_key()), services.verifying, services.recording,
+            Challenges(services.tokens.challenge_key()), Verifying(services.database, verifiers), services.recording,
             Metrics(), clock=clock,
         )  # fmt: skip
         desk.replace(services.tokens.load("bench"))

@@ -19,6 +19,7 @@ from livepin.jose import PrivateKey
 from livepin.tokens import Algorithm, SigningKey
 from livepin_server.delivery.tokens import TokenDesk
 from livepin_server.services.appraisal.verdicts import Verdicts
+from livepin_server.services.appraisal.verifiers import Verifiers
 from livepin_server.services.appraisal.verifying import Verifying
 from livepin_server.services.tokens.challenges import Challenges
 from livepin_server.services.tokens.issuing import Issuing, Pair, StreamConfig
@@ -54,9 +55,11 @@ def _desk() -> TokenDesk:
     """Return a token service whose one account has a domain that asks for tokens."""
     nowhere: Any = None  # nothing is written down
     recording = Recording(nowhere, Verdicts(nowhere, clock=lambda: _NOW))
+    verifiers = Verifiers(clock=lambda: _NOW, revoked=lambda: None)
     desk = TokenDesk(
-        Challenges(bytes(32)), Verifying(nowhere), recording, Metrics(), clock=lambda: _NOW
-    )
+        Challenges(bytes(32)), Verifying(nowhere, verifiers), recording, Metrics(),
+        clock=lambda: _NOW,
+    )  # fmt: skip
     desk.replace(_ISSUING)
     return desk
 

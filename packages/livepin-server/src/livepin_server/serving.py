@@ -32,13 +32,17 @@ from livepin_server.delivery.tokens import TokenDesk
 from livepin_server.errors import NotFoundError, UnavailableError
 from livepin_server.exports.static import Target
 from livepin_server.folder import Folder, Node
+from livepin_server.jobs import revoking
 from livepin_server.jobs.exporting import Exporting
+from livepin_server.jobs.revoking import RevocationRefresh
 from livepin_server.jobs.runner import Job, run_forever
 from livepin_server.jobs.watching import DeliveryWatch
-from livepin_server.layout import RUN_FILE
+from livepin_server.layout import REVOKED, RUN_FILE
 from livepin_server.listener import Listener
 from livepin_server.probing.many import Lookout
 from livepin_server.services import expiry
+from livepin_server.services.appraisal.verifiers import Verifiers
+from livepin_server.services.appraisal.verifying import Verifying
 from livepin_server.services.tokens.challenges import Challenges
 from livepin_server.settings import Settings
 from livepin_server.storage.database import MOST_WAITING
@@ -109,7 +113,8 @@ async def serve(
     )
     claims = Claims(snapshot, metrics)
     metrics.attention.add(claims.notes)
-    desk = _desk(node, metrics)
+    revocation = _revocation(node)
+    desk = _desk(node, metrics, revocation)
     app = DeliveryApp(
         snapshot,
         events,
@@ -140,6 +145,9 @@ async def serve(
         for each in exports:
             each.start()
         background = _background(node, events, loader, exports, metrics)
+        if revocation is not None:
+            job = Job(name="revoked", seconds=revoking.SECONDS, run=revocation.run)
+            background.append(run_forever(job))
         tasks += [asyncio.create_task(each) for each in background]
         for listener in running.listeners:
             await listener.start()
@@ -267,16 +275,25 @@ class _Loader:
             await self.tokens.load(account)
 
 
-def _desk(node: Node, metrics: Metrics) -> TokenDesk | None:
-    """Return who answers token requests; who delivers alone has no key to sign tokens with."""
+def _revocation(node: Node) -> RevocationRefresh | None:
+    """Return who keeps the list of revoked Android keys, where tokens are issued."""
     if not isinstance(node, Folder):
+        return None
+    services = node.services
+    return RevocationRefresh(node.data / REVOKED, services.apps.any_android, clock=services.clock)
+
+
+def _desk(node: Node, metrics: Metrics, revocation: RevocationRefresh | None) -> TokenDesk | None:
+    """Return who answers token requests; who delivers alone has no key to sign tokens with."""
+    if not isinstance(node, Folder) or revocation is None:
         return None
     services = node.services
     challenges = Challenges(services.tokens.challenge_key())
     metrics.attention.add(services.verdicts.notes)
-    return TokenDesk(
-        challenges, services.verifying, services.recording, metrics, clock=services.clock
-    )
+    metrics.attention.add(revocation.notes)
+    verifiers = Verifiers(clock=services.clock, revoked=lambda: revocation.revoked)
+    verifying = Verifying(services.database, verifiers)
+    return TokenDesk(challenges, verifying, services.recording, metrics, clock=services.clock)
 
 
 def _token_loader(

@@ -19,6 +19,8 @@ from livepin_server.delivery import token_loader
 from livepin_server.delivery.token_loader import TokenLoader
 from livepin_server.delivery.tokens import TokenDesk
 from livepin_server.errors import NotFoundError, UnavailableError
+from livepin_server.services.appraisal.verifiers import Verifiers
+from livepin_server.services.appraisal.verifying import Verifying
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Intent, NewDomain, NewPin
 from livepin_server.services.tokens.challenges import AHEAD, Challenges
@@ -195,9 +197,9 @@ def bus() -> Telling:
 @pytest.fixture
 def desk(services: Services) -> TokenDesk:
     challenges = Challenges(services.tokens.challenge_key())
-    return TokenDesk(
-        challenges, services.verifying, services.recording, Metrics(), clock=services.clock
-    )
+    verifiers = Verifiers(clock=services.clock, revoked=lambda: None)
+    verifying = Verifying(services.database, verifiers)
+    return TokenDesk(challenges, verifying, services.recording, Metrics(), clock=services.clock)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from livepin.errors import VerificationError
 from livepin.jose import PrivateKey, sign_compact
 from livepin.tokens import TokenError, TokenKey, verify
 from livepin_server.delivery.tokens import TokenDesk
+from livepin_server.services.appraisal.verifiers import Verifiers
+from livepin_server.services.appraisal.verifying import Verifying
 from livepin_server.services.model import Area, Intent, NewDomain, NewPin, Role
 from livepin_server.services.tokens.challenges import Challenges
 from livepin_server.services.tokens.model import DomainTokensChange, NewTokenKey
@@ -256,8 +258,9 @@ def test_rubbish_is_refused_and_the_process_goes_on(server, raw: bytes) -> None:
 def test_ten_thousand_damaged_requests_are_refused(server, app) -> None:
     """Each is a good one in which a byte or a piece is another, or is not there."""
     services = server.services
+    verifiers = Verifiers(clock=services.clock, revoked=lambda: None)
     desk = TokenDesk(
-        Challenges(bytes(32)), services.verifying, Recording(services.database, services.verdicts),
+        Challenges(bytes(32)), Verifying(services.database, verifiers), Recording(services.database, services.verdicts),
         Metrics(), clock=services.clock,
     )  # fmt: skip
     desk.replace(services.tokens.load("acme"))

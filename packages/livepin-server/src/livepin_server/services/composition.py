@@ -15,7 +15,6 @@ from .api_keys import ApiKeys
 from .appraisal.explaining import Appraising
 from .appraisal.policies import Policies
 from .appraisal.verdicts import Verdicts
-from .appraisal.verifying import Verifying
 from .apps.apps import Apps
 from .audit.log import Audit
 from .backups import Backups
@@ -60,7 +59,6 @@ class Services:
     apps: Apps
     policies: Policies
     appraising: Appraising
-    verifying: Verifying
     verdicts: Verdicts
     audit: Audit
     bus: Bus
@@ -106,7 +104,6 @@ def compose(
         apps=apps,
         policies=Policies(database, bus, clock=clock),
         appraising=Appraising(database, installations, clock=clock),
-        verifying=Verifying(database),
         verdicts=verdicts,
         audit=Audit(database),
         bus=bus,

@@ -87,7 +87,9 @@ def _alike(connection: Connection, account: str, since: datetime) -> Iterator[_A
     """Give installations that were seen since; those of which nothing was proved together."""
     seen = installations.c.account == account, installations.c.last_seen > since
     proved = exists().where(
-        proofs.c.account == installations.c.account, proofs.c.id == installations.c.id
+        proofs.c.account == installations.c.account,
+        proofs.c.id == installations.c.id,
+        proofs.c.app == installations.c.app,
     )
     grouped = (
         select(
@@ -110,7 +112,9 @@ def _proved(connection: Connection, account: str, since: datetime) -> Iterator[_
         select(installations.c.app, installations.c.claims, proofs)
         .join(
             proofs,
-            (proofs.c.account == installations.c.account) & (proofs.c.id == installations.c.id),
+            (proofs.c.account == installations.c.account)
+            & (proofs.c.id == installations.c.id)
+            & (proofs.c.app == installations.c.app),
         )
         .where(installations.c.account == account, installations.c.last_seen > since)
         .order_by(installations.c.id)

@@ -44,8 +44,8 @@ class Appraising:
         with self._database.reading() as connection:
             policy = newest(connection, account)
             made = _claims(connection, account, view.id)
-            proved = _proofs(connection, account, view.id, policy.policy, now)
-        app = view.app or ""
+            app = view.app or ""
+            proved = _proofs(connection, account, view.id, app, policy.policy, now)
         standing = [
             Proof(format=each.format, level=each.level, bound=each.bound, moment=each.moment)
             for each in proved
@@ -95,9 +95,11 @@ def _claims(connection: Connection, account: str, identity: str) -> Claims:
 
 
 def _proofs(
-    connection: Connection, account: str, identity: str, policy: Policy, now: datetime
+    connection: Connection, account: str, identity: str, app: str, policy: Policy, now: datetime
 ) -> list[ProofView]:
-    query = select(proofs).where(proofs.c.account == account, proofs.c.id == identity)
+    query = select(proofs).where(
+        proofs.c.account == account, proofs.c.id == identity, proofs.c.app == app
+    )
     oldest = now - timedelta(seconds=policy.fresh)
     return [
         ProofView(
@@ -108,5 +110,5 @@ def _proofs(
             said=msgspec.json.decode(row.said, type=dict[str, str]),
             counts=row.moment > oldest and (row.bound or policy.relayable),
         )
-        for row in connection.execute(query.order_by(proofs.c.format))
+        for row in connection.execute(query.order_by(proofs.c.format, proofs.c.level))
     ]

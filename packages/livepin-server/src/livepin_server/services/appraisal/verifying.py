@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from livepin import tokens
 from livepin.documents.token_request import TokenRequest
+from livepin.jose import PublicKey, b64url_decode, b64url_encode
+from sqlalchemy import Connection, Insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Row
 
+from livepin_server.attestation.apple import AttestedKey
 from livepin_server.attestation.attested import Asked, Attested, EvidenceError
 from livepin_server.attestation.claims import (
     NOTHING,
@@ -27,19 +33,25 @@ from livepin_server.attestation.claims import (
     proof_of,
     refused,
 )
+from livepin_server.attestation.registered import Registered
 from livepin_server.services.tokens.issuing import Issuing
 from livepin_server.storage.database import Database
+from livepin_server.storage.schema import proofs
+
+from .verifiers import ATTESTED, OWN, Verifiers
 
 logger = logging.getLogger("livepin.tokens")
 
-_MOST_AT_ONCE = 16  # verifications in threads; more wait
+_MOST_AT_ONCE = 16  # that are in threads; more wait
+_UNREGISTERED = Registered()
 
 
 class Verifying:
     """Verifies evidence, and keeps what it proved beyond what a process says of itself."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, verifiers: Verifiers) -> None:
         self._database = database
+        self._verifiers = verifiers
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def claims(
@@ -51,42 +63,161 @@ class Verifying:
             UnavailableError: the database is needed, and not there.
         """
         if not _takes_long(issuing, request):
-            return (_claims(issuing, request, now, {}), ()) if request.evidence else (NOTHING, ())
-        raise NotImplementedError
+            return (self._own(issuing, request, now), ()) if request.evidence else (NOTHING, ())
+        async with self._room:
+            return await asyncio.to_thread(self._whole, issuing, request, now)
+
+    def _own(self, issuing: Issuing, request: TokenRequest, now: datetime) -> Claims:
+        signals: Signals | None = None
+        found: list[Proof] = []
+        refusals: list[Refused] = []
+        for each in request.evidence:
+            try:
+                if each["format"] == SIGNALS:
+                    signals = Signals.read(each)
+                elif each["format"] in OWN:
+                    asked = Asked.of(request, now)
+                    attested, _ = self._verifiers.verify(each, asked, _app(issuing, request))
+                    found.append(proof_of(attested))
+            except EvidenceError as exc:
+                refusals.append(_refused(request, each, exc))
+        return claims_of(found, signals, refusals)
+
+    def _whole(
+        self, issuing: Issuing, request: TokenRequest, now: datetime
+    ) -> tuple[Claims, Sequence[Proof]]:
+        own = self._own(issuing, request, now)
+        rows = self._held(request)
+        asked, app = Asked.of(request, now), _app(issuing, request)
+        found: list[Proof] = []
+        refusals: list[Refused] = []
+        for each in request.evidence:
+            if each["format"] not in ATTESTED:
+                continue
+            try:
+                attested, key = self._verifiers.verify(each, asked, app, _key(rows))
+                self._keep(request, attested, key, now, again="assertion" in each)
+            except EvidenceError as exc:
+                refusals.append(_refused(request, each, exc))
+            else:
+                found.append(proof_of(attested))
+        standing = [
+            Proof(format=row.format, level=row.level, bound=row.bound, moment=row.moment)
+            for row in rows
+            if row.app == request.app
+        ]
+        claims = msgspec.structs.replace(
+            own,
+            proofs=(*own.proofs, *sorted(found, key=lambda one: (one.format, one.level))),
+            refused=(*own.refused, *refusals),
+        )
+        return claims, standing
+
+    def _held(self, request: TokenRequest) -> Sequence[Row[Any]]:
+        query = select(proofs).where(*_of(request)).order_by(proofs.c.format, proofs.c.level)
+        with self._database.reading() as connection:
+            return connection.execute(query).all()
+
+    def _keep(
+        self,
+        request: TokenRequest,
+        attested: Attested,
+        key: AttestedKey | None,
+        now: datetime,
+        *,
+        again: bool,
+    ) -> None:
+        """Keep what was proved, before anything is answered.
+
+        Raises:
+            EvidenceError: another request with the same assertion, or a later one, was first.
+        """
+        row = {
+            "app": request.app,
+            "bound": attested.bound,
+            "said": msgspec.json.encode(attested.said).decode(),
+            "moment": now,
+            **_columns(key),
+        }
+        place = {
+            "account": request.account,
+            "id": _identity(request),
+            "format": attested.format,
+            "level": attested.level,
+        }
+
+        def transaction(connection: Connection) -> bool:
+            if not again:
+                connection.execute(_UPSERTS[connection.dialect.name], {**place, **row})
+                return True
+            # The comparison and the change are one: a replayed assertion finds it done.
+            same = [proofs.c[name] == value for name, value in place.items()]
+            unspent = proofs.c.key_id == row["key_id"], proofs.c.counter < row["counter"]
+            done = connection.execute(update(proofs).where(*same, *unspent).values(**row))
+            return done.rowcount == 1
+
+        if not self._database.write(transaction):
+            raise EvidenceError("counter", "expected a counter above the last one")
 
 
 def _takes_long(issuing: Issuing, request: TokenRequest) -> bool:
     return issuing.policy.needs_standing(request.app) or any(
-        each["format"] in _ATTESTED for each in request.evidence
+        each["format"] in ATTESTED for each in request.evidence
     )
 
 
-_Verifier = Callable[[Mapping[str, Any], Asked], Attested]
+def _identity(request: TokenRequest) -> str:
+    return tokens.installation_id(request.account, request.key.kid)
 
 
-def _claims(
-    issuing: Issuing, request: TokenRequest, now: datetime, verifiers: Mapping[str, _Verifier]
-) -> Claims:
-    signals: Signals | None = None
-    proofs: list[Proof] = []
-    refusals: list[Refused] = []
-    asked = None
-    for each in request.evidence:
-        verifier = verifiers.get(each["format"])
-        try:
-            if each["format"] == SIGNALS:
-                signals = Signals.read(each)
-            elif verifier is not None:
-                asked = asked or Asked.of(request, now)
-                proofs.append(proof_of(verifier(each, asked)))
-        except EvidenceError as exc:
-            refusals.append(refused(each, exc))
-    for one in refusals:
-        identity = tokens.installation_id(request.account, request.key.kid)
-        logger.info("evidence of %s was refused: %s: %s", identity, one.format, one.reason)
-    return claims_of(proofs, signals, refusals)
+def _of(request: TokenRequest) -> tuple[Any, ...]:
+    return proofs.c.account == request.account, proofs.c.id == _identity(request)
 
 
-_ATTESTED = frozenset(
-    {"android-key-attestation", "apple-app-attest", "play-integrity", "workload-jwt"}
-)
+def _app(issuing: Issuing, request: TokenRequest) -> Registered:
+    return issuing.apps.get(request.app, _UNREGISTERED)
+
+
+def _refused(request: TokenRequest, evidence: Mapping[str, Any], error: EvidenceError) -> Refused:
+    found = refused(evidence, error)
+    logger.info(
+        "evidence of %s was refused: %s: %s", _identity(request), found.format, found.reason
+    )
+    return found
+
+
+def _key(rows: Sequence[Row[Any]]) -> AttestedKey | None:
+    row = next((each for each in rows if each.key_id is not None), None)
+    if row is None:
+        return None
+    kept = msgspec.json.decode(row.public)
+    return AttestedKey(
+        key_id=b64url_decode(row.key_id.encode()),
+        public_key=PublicKey.from_jwk(kept["key"]),
+        counter=row.counter,
+        development=kept["development"],
+    )
+
+
+def _columns(key: AttestedKey | None) -> dict[str, Any]:
+    if key is None:
+        return {"key_id": None, "public": None, "counter": None}
+    kept = {"key": key.public_key.jwk(), "development": key.development}
+    return {
+        "key_id": b64url_encode(key.key_id).decode(),
+        "public": msgspec.json.encode(kept),
+        "counter": key.counter,
+    }
+
+
+def _upsert(dialect: Any) -> Insert:
+    statement = dialect.insert(proofs)
+    news = "app", "bound", "said", "moment", "key_id", "public", "counter"
+    found: Insert = statement.on_conflict_do_update(
+        index_elements=["account", "id", "format", "level"],
+        set_={name: statement.excluded[name] for name in news},
+    )
+    return found
+
+
+_UPSERTS = {"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)}

@@ -50,15 +50,15 @@ def upgrade() -> None:
         "proofs",
         sa.Column("id", text(22), nullable=False),
         sa.Column("format", text(63), nullable=False),
-        sa.Column("app", text(128), nullable=False),
         sa.Column("level", text(16), nullable=False),
+        sa.Column("app", text(128), nullable=False),
         sa.Column("bound", sa.Boolean(), nullable=False),
         sa.Column("said", sa.Text(), nullable=False),
         sa.Column("moment", sa.BigInteger(), nullable=False),
         sa.Column("key_id", text(64), nullable=True),
         sa.Column("public", sa.LargeBinary(), nullable=True),
         sa.Column("counter", sa.BigInteger(), nullable=True),
-        keyed_by=("id", "format"),
+        keyed_by=("id", "format", "level"),
     )
     of_account(
         "policies",
