@@ -208,11 +208,10 @@ def _alone() -> float:
         settled = Intent(author="bench", how=How(confirmed=True))
         pin = NewPin(sha256=str(Pin(bytes(32))))
         services.domains.add("bench", NewDomain(pattern=HOST, pins=[pin], token=True), settled)
+        challenges = Challenges(services.tokens.challenge_key())
         verifiers = Verifiers(clock=clock, revoked=lambda: None)
-        desk = TokenDesk(
-            Challenges(services.tokens.challenge_key()), Verifying(services.database, verifiers), services.recording,
-            Metrics(), clock=clock,
-        )  # fmt: skip
+        verifying = Verifying(services.database, verifiers)
+        desk = TokenDesk(challenges, verifying, services.recording, Metrics(), clock=clock)
         desk.replace(services.tokens.load("bench"))
         return round(asyncio.run(_answered(desk)) / _bare(), 2)
 

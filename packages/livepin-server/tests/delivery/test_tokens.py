@@ -259,10 +259,9 @@ def test_ten_thousand_damaged_requests_are_refused(server, app) -> None:
     """Each is a good one in which a byte or a piece is another, or is not there."""
     services = server.services
     verifiers = Verifiers(clock=services.clock, revoked=lambda: None)
-    desk = TokenDesk(
-        Challenges(bytes(32)), Verifying(services.database, verifiers), Recording(services.database, services.verdicts),
-        Metrics(), clock=services.clock,
-    )  # fmt: skip
+    verifying = Verifying(services.database, verifiers)
+    recording = Recording(services.database, services.verdicts)
+    desk = TokenDesk(Challenges(bytes(32)), verifying, recording, Metrics(), clock=services.clock)
     desk.replace(services.tokens.load("acme"))
     good, chance = app.request(), random.Random(1)
 
