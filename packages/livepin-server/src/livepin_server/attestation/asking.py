@@ -17,6 +17,7 @@ from livepin.errors import MalformedError
 
 _PATIENCE = 5.0  # seconds for an answer to begin, and for each further piece of it
 _IN_ALL = 15.0  # seconds for the whole of an answer
+_LONGEST = 200  # characters of a reason, which may quote the answer
 _ETAG = re.compile(r'(?:W/)?"[!#-~]{0,200}"\Z')
 
 
@@ -70,7 +71,7 @@ class Asking:
                 found = _body(answer, limit, until)
                 return Answer(status=answer.status_code, etag=_etag(answer), body=found)
         except (httpx.HTTPError, OSError, ValueError, MalformedError) as exc:
-            raise AskError(str(exc) or type(exc).__name__) from exc
+            raise AskError(str(exc)[:_LONGEST] or type(exc).__name__) from exc
 
 
 def _etag(answer: httpx.Response) -> str | None:

@@ -14,7 +14,6 @@ from livepin.errors import MalformedError
 from . import der
 from .der import DerError, Element
 
-OID = "1.3.6.1.4.1.11129.2.1.17"
 MOST_PACKAGES = 32  # that share a user id, with their certificates
 
 SOFTWARE, TEE, STRONGBOX = 0, 1, 2  # SecurityLevel
