@@ -11,13 +11,12 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timezone
+from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from livepin.bootstrap import MAX_SIZE, Bootstrap
+from livepin.bootstrap import Bootstrap
 from livepin.documents import Domain
 from livepin.documents.token_request import is_app_name
 from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, VerificationError
@@ -27,17 +26,19 @@ from livepin.pins import PREFIX, fingerprint_text, parse_fingerprint
 from livepin.tokens import installation_id
 
 from .backoff import Backoff
+from .clocks import Clock, utc_now
 from .context import PinnedContext
 from .fetcher import Fetcher, HTTPFetcher, Request
 from .healing import Healing
-from .installation import Installation, KeyFile
-from .judge import Clock, ConfigJudge, Unlisted
+from .installation import Installation
+from .judge import ConfigJudge, Unlisted
 from .judging import Judging, passes
 from .proofs import Proofs
 from .push import PushListener
 from .reports import Reports
+from .sources import key_source, load_bootstrap, open_store
 from .status import Status
-from .store import FileStore, MemoryStore, Store
+from .store import Store
 from .threads import Background, is_ending, resting
 from .token_fetcher import TokenFetcher, TokenState
 from .tokens import Key, Token, Tokens
@@ -53,10 +54,6 @@ _FIRST_RETRY = 2.0  # seconds at most, after one failed update; the next pauses 
 _IDLE = 5.0  # seconds between looks for open connections when a refresh is due
 _REPORT_SIZE = 16 * 1024
 _NO_KEY = fingerprint_text(bytes(32)).removeprefix(PREFIX)  # nothing known has this SHA-256
-
-
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 class Client:
@@ -91,7 +88,7 @@ class Client:
         ca: str | None = None,
         push: bool = True,
         reports: bool = True,
-        clock: Clock = _utc_now,
+        clock: Clock = utc_now,
         fetcher: Fetcher | None = None,
         app: str = "app",
         installation: str | os.PathLike[str] | Signer | None = None,
@@ -117,8 +114,8 @@ class Client:
         self._app = app
         self._clock = clock
         self._fetcher = fetcher or HTTPFetcher()
-        kept = _store(store)
-        self._installation = Installation(_key_source(installation, kept))
+        kept = open_store(store)
+        self._installation = Installation(key_source(installation, kept))
         self._proofs = Proofs(self._installation, now=self._service_time)
         self._trusted = Trusted(
             load_bootstrap(bootstrap), kept, clock=clock, on_change=self._on_change
@@ -540,42 +537,6 @@ def _value(token: Token) -> str:
     if token.state is not TokenState.SUCCESS:
         raise ConfigurationError(f"expected a token to prove, found none ({token.state.value})")
     return token.value
-
-
-def load_bootstrap(source: str | os.PathLike[str] | bytes | Bootstrap) -> Bootstrap:
-    """Return the bootstrap from a path, its JSON text, or its one-string form."""
-    if isinstance(source, Bootstrap):
-        return source
-    if isinstance(source, bytes) or _is_text(source):
-        return Bootstrap.parse(source)  # type: ignore[arg-type]
-    try:
-        with Path(source).open("rb") as file:
-            return Bootstrap.parse(file.read(MAX_SIZE + 1))
-    except OSError as exc:
-        raise ConfigurationError(
-            f"cannot read the bootstrap {os.fspath(source)}: {exc.strerror or exc}",
-            hint="make one with: livepin bootstrap --out bootstrap.json",
-        ) from exc
-
-
-def _is_text(source: object) -> bool:
-    return isinstance(source, str) and source.lstrip().startswith(("{", "livepin:"))
-
-
-def _store(store: str | os.PathLike[str] | Store | None) -> Store:
-    if store is None:
-        return MemoryStore()
-    return FileStore(store) if isinstance(store, (str, os.PathLike)) else store
-
-
-def _key_source(
-    found: str | os.PathLike[str] | Signer | None, store: Store
-) -> KeyFile | Signer | None:
-    if isinstance(found, (str, os.PathLike)):
-        return KeyFile(found)
-    if found is None and isinstance(store, FileStore):
-        return KeyFile(store.path.with_name(f"{store.path.name}.key"))
-    return found
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -10,7 +10,7 @@ from livepin.bootstrap import Bootstrap
 from livepin.errors import StoreError, VerificationError
 from livepin.trust import TrustedState
 
-from .judge import Clock
+from .clocks import Clock
 from .store import Store
 
 logger = logging.getLogger("livepin")

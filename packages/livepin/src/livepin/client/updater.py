@@ -20,9 +20,10 @@ from livepin.errors import FetchError, LivepinError, PinningError, VerificationE
 from livepin.hostnames import normalise
 from livepin.trust import TrustedState
 
+from .clocks import Clock
 from .context import PinnedContext
 from .fetcher import Fetcher, Request
-from .judge import Clock, DeliveryJudge
+from .judge import DeliveryJudge
 from .threads import Background, resting
 from .trusted import Trusted
 
