@@ -33,6 +33,7 @@ from .healing import Healing
 from .installation import Installation
 from .judge import ConfigJudge, Unlisted
 from .judging import Judging, passes
+from .overrides import Overrides
 from .proofs import Proofs
 from .push import PushListener
 from .reports import Reports
@@ -118,7 +119,11 @@ class Client:
         self._installation = Installation(key_source(installation, kept))
         self._proofs = Proofs(self._installation, now=self._service_time)
         self._trusted = Trusted(
-            load_bootstrap(bootstrap), kept, clock=clock, on_change=self._on_change
+            load_bootstrap(bootstrap),
+            kept,
+            clock=clock,
+            on_change=self._on_change,
+            thumbprint=self._installation.existing,
         )
         self._judge = ConfigJudge(self._trusted, clock=clock, unlisted=unlisted)
         self._updater = Updater(self._trusted, self._fetcher, clock=clock)
@@ -130,6 +135,7 @@ class Client:
         self._contexts: dict[tuple[str, ...], PinnedContext] = {}
         self._judgings: tuple[Judging, ...] = ()
         self.context()
+        self._overrides.tell()
         _clients.add(self)
 
     # -- for apps -------------------------------------------------------------------------------
@@ -161,7 +167,9 @@ class Client:
             FetchError: neither delivery nor recovery URLs answered.
             VerificationError: what they answered was refused; the active config stays.
         """
+        deadline = time.monotonic() + timeout
         error = self._updater.update_anew(timeout=timeout).error
+        self._overrides.follow(max(deadline - time.monotonic(), 0.0))
         if error is not None:
             raise error
 
@@ -194,6 +202,14 @@ class Client:
     def installation_id(self) -> str:
         """The id of this installation, as tokens and operators name it. It makes the key."""
         return installation_id(self._trusted().account, self._installation.key().public.kid)
+
+    @property
+    def installation_thumbprint(self) -> str:
+        """The thumbprint (RFC 7638) of this installation's key, which an override names.
+
+        It makes the key.
+        """
+        return self._installation.key().public.kid
 
     def token(self, host: str, bind: str | bytes | None = None) -> Token:
         """Return a token for `host`, or why there is none; it waits 12 seconds at most.
@@ -287,6 +303,8 @@ class Client:
             installation_id=self._known_id(),
             installation_problem=self._installation.problem,
             tokens=self._tokens.last,
+            override=self._overrides.in_force(),
+            override_problem=self._overrides.problem,
         )
 
     def wait_for(self, version: int, *, timeout: float) -> bool:
@@ -342,15 +360,20 @@ class Client:
         self._backoff = Backoff(_FIRST_RETRY)
         self._worker: threading.Thread | None = None
         self._push: PushListener | None = None
+        self._overrides = Overrides(
+            self._trusted, self._updater, self._installation, clock=self._clock
+        )
         self._healing = Healing(
             lambda timeout: self._updater.update(timeout=timeout, fresh=True),
             self._trusted.changed,
+            ask=self._overrides.fetch,
         )
         fetcher = TokenFetcher(
             self._trusted,
             self._updater,
             self._fetcher,
             self._installation,
+            self._overrides,
             app=self._app,
             newer=self._refresh_soon,
         )
@@ -411,10 +434,11 @@ class Client:
             with self._wake:
                 if not (self._due or self._closed or self._reports):
                     with resting():
-                        self._wake.wait(self._until_due())
+                        self._wake.wait(min(self._until_due(), self._trusted.until_count()))
                 due, self._due = self._due, False
                 if self._closed:
                     return
+            self._trusted.count()
             if due or (self._is_due() and self._open_connections()):
                 self._refresh_when_due()
             self._send_reports()
@@ -423,6 +447,7 @@ class Client:
         self._attempted, self._retry_at = time.monotonic(), math.inf
         error = self._updater.update().error
         self._log_outcome(error)
+        self._overrides.follow()
         if error is None:
             self._backoff.reset()
             self._retry_at = None
@@ -468,6 +493,7 @@ class Client:
         logger.info(
             "config version %d is active, %d connections closed", state.config.version, closed
         )
+        self._overrides.tell()
 
     def _token_key(self, host: str, bind: str | bytes | None) -> Key | None:
         """Return which token is wanted, or None where no domain asks for one."""
