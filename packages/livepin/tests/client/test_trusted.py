@@ -480,7 +480,7 @@ class Device:
         self.simulator = simulator
         self.ticks = ticks
         self.store = MemoryStore()
-        self.told = 0
+        self.told = self.ended = 0
         simulator.pin(HOST, Pin(b"\1" * 32))
         self.bootstrap = simulator.bootstrap()
 
@@ -492,6 +492,7 @@ class Device:
             clock=self.simulator.clock,
             on_change=self._tell,
             thumbprint=lambda: OURS,
+            on_end=self._end,
             ticks=self.ticks,
         )
 
@@ -514,6 +515,9 @@ class Device:
 
     def _tell(self) -> None:
         self.told += 1
+
+    def _end(self) -> None:
+        self.ended += 1
 
 
 @pytest.fixture
@@ -539,7 +543,10 @@ def test_it_ends_by_run_time_though_the_clock_stands_still(device: Device) -> No
     device.ticks.advance(24 * 3600 - 1)
     assert in_force(active)
     device.ticks.advance(1)
+    assert device.ended == 0
     assert not in_force(active)
+    assert not in_force(active)
+    assert device.ended == 1
     assert active.override_end() is None
     assert active.until_count() == 0
     active.count()

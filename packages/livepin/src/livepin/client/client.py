@@ -124,6 +124,7 @@ class Client:
             clock=clock,
             on_change=self._on_change,
             thumbprint=self._installation.existing,
+            on_end=self._look_up,
         )
         self._judge = ConfigJudge(self._trusted, clock=clock, unlisted=unlisted)
         self._updater = Updater(self._trusted, self._fetcher, clock=clock)
@@ -402,6 +403,11 @@ class Client:
             self._due = True
             self._wake.notify()
 
+    def _look_up(self) -> None:
+        """Have the thread look what there is to do."""
+        with self._wake:
+            self._wake.notify()
+
     def _refresh_soon(self) -> None:
         self._make_due()
         if self._worker is None:
@@ -527,8 +533,7 @@ class Client:
     def _mismatched(self, error: PinMismatchError) -> None:
         if self._reports is not None and self._reports.add(error, now=self._clock()):
             logger.warning("%s", error)
-            with self._wake:
-                self._wake.notify()
+            self._look_up()
 
     def _events_url(self) -> str:
         state = self._trusted()

@@ -26,7 +26,9 @@ class Trusted:
 
     `changed` is notified, and `on_change` called, after each move. `problem` says why the store
     could not be used, or None. `thumbprint` gives that of the installation's key, if there is one:
-    without it a stored override is dropped. `ticks` gives run time in seconds.
+    without it a stored override is dropped. `on_end` is called when one is seen to have ended:
+    `count` has something to do then, which may have to wait for the store. `ticks` gives run time
+    in seconds.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Trusted:
         clock: Clock,
         on_change: Callable[[], None],
         thumbprint: Callable[[], str | None] = lambda: None,
+        on_end: Callable[[], None] = lambda: None,
         ticks: Ticks = run_time,
     ) -> None:
         self.changed = threading.Condition()
@@ -46,6 +49,7 @@ class Trusted:
         self._clock = clock
         self._on_change = on_change
         self._thumbprint = thumbprint
+        self._on_end = on_end
         self._ticks = ticks
         self._since = ticks()  # when the run time of the override in force began to count
         self._stored_until = -math.inf  # up to which run time is stored, in advance
@@ -122,6 +126,7 @@ class Trusted:
             if counted.trusted_override is not None:
                 return state
             self._over = active  # for good: a clock that is set back does not bring it back
+            self._on_end()
         return replace(state, trusted_override=None)
 
     def _elapsed(self) -> timedelta:
