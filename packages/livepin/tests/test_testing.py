@@ -517,3 +517,19 @@ def test_an_issuer_issues_what_its_jwks_verifies() -> None:
     status, fields, body = issuer.respond("/v1/acme/jwks.json", {})
     assert (status, body, issuer.fetched) == (200, issuer.jwks(), 1)
     assert fields["Cache-Control"] == "public, max-age=300"
+
+
+def test_the_simulator_unpins_one_installation_and_ends_that() -> None:
+    simulator = DeliverySimulator()
+    simulator.pin(HOST, Pin(b"\1" * 32), token=True)
+    with simulator.client() as tester, simulator.client() as other:
+        simulator.override(tester.installation_thumbprint, HOST, mode=Mode.OFF)
+        assert tester.token(HOST).state is other.token(HOST).state is livepin.TokenState.SUCCESS
+        assert_pinned(other, HOST)
+        with pytest.raises(AssertionError, match="its mode is off"):
+            assert_pinned(tester, HOST)
+        simulator.end_override(tester.installation_thumbprint)
+        tester.refresh()
+        assert_pinned(tester, HOST)
+    for whose in (other.installation_thumbprint, "..", ""):
+        assert simulator.respond(f"/v1/acme/override/{whose}", {})[0] == 404

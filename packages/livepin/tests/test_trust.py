@@ -224,6 +224,20 @@ def test_what_names_no_root_is_refused_before_a_root_is_fetched(account: Account
     refused(4, state.missing_roots, account.sign(b"[]", "config"))
 
 
+def test_the_roots_that_an_override_needs_are_missing_as_those_of_a_config(
+    account: Account,
+) -> None:
+    state = account.state()
+    missing = state.missing_roots_of_override
+    assert not missing(account.override(root_version=1))
+    assert missing(account.override(root_version=3, by=STRANGER)) == range(2, 4)
+    assert len(missing(account.override(root_version=2**53 - 1))) == 32
+    refused(2, missing, b"rubbish")
+    refused(2, missing, account.config(2))
+    refused(4, missing, account.override(root_version="2"))
+    refused(1, missing, account.override(x=deep(8)))
+
+
 # -- rule 2: the header ------------------------------------------------------------------------
 
 

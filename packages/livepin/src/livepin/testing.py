@@ -31,7 +31,7 @@ from .bootstrap import Bootstrap
 from .certificates import spki_fingerprint
 from .client import Answer, Client, Request
 from .client.store import MemoryStore
-from .documents import Config, Delivery, Domain, Role, Root, config, root
+from .documents import Config, Delivery, Domain, Override, Role, Root, config, override, root
 from .documents.token_request import TokenRequest
 from .errors import FetchError, VerificationError
 from .hostnames import is_address
@@ -400,7 +400,8 @@ class DeliverySimulator:
     It is a `Fetcher` in memory; `respond` and `post` are the same for a `RecordingServer`, over
     real TLS. `pin(host, ..., token=True)` makes a host ask for tokens: they are signed with
     `token_key`, whose public half is in `jwks()`, and each request for them is checked as the
-    service does, its challenge too. `token_requests` holds those that were good.
+    service does, its challenge too. `token_requests` holds those that were good. `override` makes
+    other domains hold for one installation.
     """
 
     account: str = "acme"
@@ -422,6 +423,8 @@ class DeliverySimulator:
         self.token_requests: list[TokenRequest] = []
         self._challenges: dict[str, str] = {}  # those that are open, with whose they are
         self.roots: dict[int, bytes] = {}
+        self.overrides: dict[str, bytes] = {}  # by the thumbprint of whose it is
+        self.override_version = 0
         self.fetched: list[str] = []
         self.version = 0
         self.refresh_interval = config.REFRESH_INTERVAL
@@ -457,6 +460,64 @@ class DeliverySimulator:
             pattern=host, pin_set=host, pins=self.pin_sets[host], **settings
         )
         return self.publish()
+
+    def override(
+        self,
+        installation: str,
+        host: str,
+        *pins: Pin,
+        lifetime: dt.timedelta = dt.timedelta(days=1),
+        **settings: Any,
+    ) -> bytes:
+        """Give one installation a domain of its own for `host`, and nothing else.
+
+        `installation` is its `Client.installation_thumbprint`; `mode=Mode.OFF` unpins the host. It
+        comes with the tokens of this installation, and from its own path.
+        """
+        held = self.document().lookup(host)
+        pin_set = PinSet(pins or (Pin(b"\0" * 32),))
+        own = {"token": held is not None and held.token} | settings
+        domain = Domain(pattern=host, pin_set="override", pins=pin_set, **own)
+        return self._overridden(installation, (domain,), lifetime)
+
+    def end_override(
+        self, installation: str, lifetime: dt.timedelta = dt.timedelta(days=1)
+    ) -> bytes:
+        """End the override of an installation early, by a higher one that is empty."""
+        return self._overridden(installation, (), lifetime)
+
+    def override_document(self, installation: str, **changes: Any) -> Override:
+        """Return an empty override of now, unsigned, with some members changed."""
+        now = self.clock()
+        members: dict[str, Any] = {
+            "account": self.account,
+            "installation": installation,
+            "root_version": self.root_version,
+            "version": self.override_version,
+            "issued": now,
+            "expires": now + dt.timedelta(days=1),
+            "pin_sets": {},
+            "domains": (),
+        }
+        return Override(**(members | changes))
+
+    def sign_override(self, document: Override, *, key: PrivateKey | None = None) -> bytes:
+        """Return an override signed by the override key, or by another."""
+        signer = key or self.keys["override"]
+        return sign_compact(document.payload(), typ=override.TYP, signer=signer)
+
+    def _overridden(
+        self, installation: str, domains: tuple[Domain, ...], lifetime: dt.timedelta
+    ) -> bytes:
+        self.override_version += 1
+        document = self.override_document(
+            installation,
+            pin_sets={each.pin_set: each.pins for each in domains},
+            domains=domains,
+            expires=self.clock() + lifetime,
+        )
+        self.overrides[installation] = self.sign_override(document)
+        return self.overrides[installation]
 
     def document(self, **changes: Any) -> Config:
         """Return the config of now, unsigned, with some members changed."""
@@ -546,7 +607,7 @@ class DeliverySimulator:
             "tokens": issued,
             "newest": {"root_version": self.root_version, "version": self.version},
             "config": self._newer_than(request),
-            "override": None,
+            "override": self._override_of(request.key.kid),
         }
         return 200, {"Content-Type": "application/json"}, jsontext.dump(answer)
 
@@ -594,6 +655,10 @@ class DeliverySimulator:
             return None
         return self.config.decode()
 
+    def _override_of(self, installation: str) -> str | None:
+        found = self.overrides.get(installation)
+        return None if found is None else found.decode()
+
     def respond(self, path: str, headers: dict[str, str]) -> HTTPAnswer:
         """Answer a path as the delivery service does."""
         base = f"/v1/{self.account}"
@@ -605,6 +670,10 @@ class DeliverySimulator:
         for version, raw in self.roots.items():
             if path == f"{base}/root/{version}":
                 return 200, {"Content-Type": "application/jose+json"}, raw
+        if path.startswith(f"{base}/override/"):
+            found = self.overrides.get(path.rpartition("/")[2])
+            if found is not None:
+                return 200, {"Content-Type": "application/jose"}, found
         if path == f"{base}/jwks.json":
             return 200, {"Content-Type": "application/jwk-set+json"}, self.jwks()
         if path == f"{base}/reports":

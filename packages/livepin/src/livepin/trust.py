@@ -128,9 +128,18 @@ class TrustedState:
             VerificationError: rule 1, 2 or 4.
         """
         jws = _parse(raw_config, config.TYP, config.MAX_SIZE)
-        known = self.root.version
-        named = Config.root_named(jws.payload)
-        return range(known + 1, min(named, known + MAX_ROOT_STEPS) + 1)
+        return self._missing_up_to(Config.root_named(jws.payload))
+
+    def missing_roots_of_override(self, raw: bytes) -> range:
+        """Return the versions of the roots to fetch before the override `raw` can be judged.
+
+        As for a config, see `missing_roots`.
+
+        Raises:
+            VerificationError: rule 1, 2 or 4.
+        """
+        jws = _parse(raw, override.TYP, override.MAX_SIZE)
+        return self._missing_up_to(Override.root_named(jws.payload))
 
     def advance_root(self, raw: bytes) -> TrustedState:
         """Return the state that trusts root N+1. Its expiry never stops the walk (rule 6).
@@ -232,6 +241,10 @@ class TrustedState:
         if used >= document.lifetime or self.trusted_now(now=now) >= document.expires:
             return replace(self, trusted_override=None)
         return replace(self, trusted_override=replace(active, used=used))
+
+    def _missing_up_to(self, named: int) -> range:
+        known = self.root.version
+        return range(known + 1, min(named, known + MAX_ROOT_STEPS) + 1)
 
     def _root_with(self, jws: Jws) -> Root:
         """Return the newest trusted root that gives the signing key the role, else the newest."""

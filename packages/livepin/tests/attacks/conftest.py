@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from livepin import Bootstrap, Client, Pin, PinMismatchError, RollbackError, VerificationError
 from livepin.client import HTTPFetcher, healing
+from livepin.documents import Mode
 from livepin.jose import b64url_encode
 from livepin.jsontext import dump
 from livepin.testing import Authority, Chain, RecordingServer, make_authority, make_chain
@@ -216,6 +217,93 @@ def servers(
         yield tuple(
             stack.enter_context(RecordingServer(chain)) for chain in (genuine_chain, rogue_chain)
         )
+
+
+class Pentest:
+    """An account with a tester's device and others, each with a key and a store of its own.
+
+    `rogue` is the proxy of the tester, which presents a certificate that each device trusts;
+    `genuine` is the API. The service gives a device what `serve` laid there for it.
+    """
+
+    def __init__(
+        self, delivery: Delivery, folder: Path, genuine: RecordingServer, rogue: RecordingServer
+    ) -> None:
+        self.simulator = delivery.simulator
+        self.clock = delivery.simulator.clock
+        self.genuine, self.rogue = genuine, rogue
+        self.ca: str | None = None
+        self._delivery = delivery
+        self._folder = folder
+        self._running: dict[str, Client] = {}
+
+    def start(self, name: str = "tester") -> Client:
+        """Start the app on a device; if it runs there, it is killed: nobody closes it."""
+        self._running[name] = self._delivery.client(store=self._folder / name, ca=self.ca)
+        return self._running[name]
+
+    def unpin(self, pins: Client, **options: Any) -> None:
+        """Unpin the API on one device, and see that it has heard of it."""
+        self.simulator.override(pins.installation_thumbprint, HOST, mode=Mode.OFF, **options)
+        assert any(self.reaches(pins, self.rogue) for _ in range(10))  # healing is short here
+
+    def serve(self, pins: Client, raw: bytes) -> None:
+        """Give a device any bytes for its override."""
+        self.simulator.overrides[pins.installation_thumbprint] = raw
+
+    def reaches(self, pins: Client, server: RecordingServer) -> bool:
+        """Send a request with a secret; tell whether it was sent. A refused server has no byte."""
+        received = len(server.received)
+        try:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+                with pins.context().wrap_socket(sock, server_hostname=HOST) as tls:
+                    tls.sendall(REQUEST)
+                    assert tls.recv(65536).startswith(b"HTTP/1.1 200")
+        except PinMismatchError:
+            server.wait_closed()
+            assert len(server.received) == received
+            return False
+        return True
+
+    def refuses(self, pins: Client, raw: bytes, *, rule: int) -> None:
+        """Check that a rule refuses an override, and that the device stays as it was."""
+        before = pins.status().override
+        self.serve(pins, raw)
+        for _ in range(10):
+            assert not self.reaches(pins, self.rogue)
+            if pins.status().override_problem:
+                break
+        assert (pins.status().override_problem or "").startswith(f"rule {rule}: ")
+        assert pins.status().override == before
+        assert self.reaches(pins, self.genuine)
+
+    def close(self) -> None:
+        """End all apps."""
+        for each in self._running.values():
+            each.close()
+
+
+@pytest.fixture
+def pentest(
+    delivery: Delivery,
+    genuine_chain: Chain,
+    rogue_chain: Chain,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Pentest]:
+    """Devices, one of which is to be tested; see `Pentest`."""
+    monkeypatch.setattr(healing, "DEADLINE", 0.3)
+    monkeypatch.setattr(healing, "_PAUSE", 0.05)
+    monkeypatch.setattr(healing, "_FIRST_BACKOFF", 0.0)
+    monkeypatch.setattr(healing, "_LONGEST_BACKOFF", 0.0)
+    # Not by the name of the API: no override covers a delivery host.
+    delivery.publish(urls=(f"https://127.0.0.1:{delivery.server.port}",))
+    delivery.simulator.pin(HOST, genuine_chain.pin)
+    with RecordingServer(genuine_chain) as genuine, RecordingServer(rogue_chain) as rogue:
+        found = Pentest(delivery, tmp_path, genuine, rogue)
+        found.ca = genuine_chain.authority.pem
+        yield found
+        found.close()
 
 
 @pytest.fixture(scope="session")

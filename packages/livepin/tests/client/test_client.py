@@ -23,12 +23,10 @@ from typing import Any
 
 import pytest
 from livepin.client import Answer, Client, FileStore, Request
-from livepin.client.client import load_bootstrap
 from livepin.documents import Mode, Stale
 from livepin.errors import (
     ConfigurationError,
     FetchError,
-    MalformedError,
     PinMismatchError,
     PinningError,
     UnlistedHostError,
@@ -625,33 +623,6 @@ def test_a_client_waits_for_a_version(simulator: DeliverySimulator) -> None:
         simulator.publish()
         soon(pins.refresh)
         assert pins.wait_for(simulator.version, timeout=10)
-
-
-@pytest.mark.parametrize("form", ["object", "path", "text path", "bytes", "json", "one string"])
-def test_a_bootstrap_may_come_in_each_of_its_forms(
-    simulator: DeliverySimulator, tmp_path: Path, form: str
-) -> None:
-    bootstrap = simulator.bootstrap()
-    path = tmp_path / "bootstrap.json"
-    path.write_bytes(bootstrap.to_json())
-    source: Any = {
-        "object": bootstrap,
-        "path": path,
-        "text path": str(path),
-        "bytes": bootstrap.to_json(),
-        "json": bootstrap.to_json().decode(),
-        "one string": bootstrap.to_text(),
-    }[form]
-    assert load_bootstrap(source) == bootstrap
-
-
-def test_a_bootstrap_that_cannot_be_read_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot read the bootstrap") as caught:
-        Client(tmp_path / "none.json")
-    assert "livepin bootstrap" in (caught.value.hint or "")
-    (tmp_path / "broken.json").write_text("{}")
-    with pytest.raises(MalformedError):
-        Client(tmp_path / "broken.json")
 
 
 def test_unlisted_is_one_of_two_words(simulator: DeliverySimulator) -> None:

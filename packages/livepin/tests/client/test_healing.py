@@ -23,7 +23,9 @@ class Pins:
         self.fetches: list[float] = []
         self.right = False
         self._right_after = right_after
-        self.healing = Healing(self._fetch, self.changed)
+        self.overridden = False
+        self.asked: list[float] = []
+        self.healing = Healing(self._fetch, self.changed, ask=self._ask)
 
     def heal(self, leaf: str = "sha256/leaf", host: str = HOST) -> bool:
         return self.healing.heal(mismatch(leaf, host), lambda: self.right)
@@ -37,6 +39,12 @@ class Pins:
         assert 0 < timeout <= healing_module.DEADLINE
         self.fetches.append(timeout)
         if len(self.fetches) >= self._right_after:
+            self.publish()
+
+    def _ask(self, timeout: float) -> None:
+        assert 0 < timeout <= healing_module.DEADLINE
+        self.asked.append(timeout)
+        if self.overridden:
             self.publish()
 
 
@@ -113,6 +121,39 @@ def test_a_chain_that_stays_wrong_is_refused_at_the_deadline() -> None:
     took = seconds(lambda: pins.heal() and pytest.fail("nothing was published"))
     assert 0.3 <= took < 5
     assert 2 <= len(pins.fetches) <= 1 + 0.3 / (0.02 * 0.5)
+
+
+def test_an_override_is_asked_for_where_the_newest_config_does_not_help() -> None:
+    pins = Pins()
+    pins.overridden = True
+    assert pins.heal()
+    assert (len(pins.fetches), len(pins.asked)) == (1, 1)
+
+
+def test_no_override_is_asked_for_where_the_newest_config_helps() -> None:
+    pins = Pins(right_after=1)
+    assert pins.heal()
+    assert pins.asked == []
+
+
+def test_an_override_is_asked_for_once_while_a_handshake_waits() -> None:
+    pins = Pins()
+    assert not pins.heal()
+    assert len(pins.fetches) > len(pins.asked) == 1
+
+
+def test_an_override_is_looked_for_beside_a_chain_that_is_refused_at_once(
+    timing: Callable[..., None],
+) -> None:
+    timing(_LOOK=0.0)
+    pins = Pins()
+    assert not pins.heal()
+    pins.overridden = True
+    assert not pins.heal()  # refused at once; the look is for the next one
+    with pins.changed:
+        assert pins.changed.wait_for(lambda: pins.right, timeout=10)
+    assert pins.heal()
+    assert len(pins.asked) == 2
 
 
 def test_the_pause_lies_between_fetches_of_all_waiting_handshakes_together(

@@ -45,6 +45,35 @@ def test_a_key_is_made_when_it_is_needed_and_kept(path: Path) -> None:
     ]
 
 
+def test_a_key_that_exists_is_found_and_none_is_made_for_that(path: Path) -> None:
+    assert Installation(KeyFile(path)).existing() is None
+    assert Installation(None).existing() is None
+    assert not path.exists()
+    first = kid(path)
+    found = Installation(KeyFile(path))
+    assert found.existing() == first == found.thumbprint
+    path.unlink()
+    assert found.existing() == first  # read once
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish"])
+def test_a_damaged_key_is_none_that_exists_and_stays_where_it_is(
+    path: Path, content: bytes
+) -> None:
+    path.write_bytes(content)
+    assert Installation(KeyFile(path)).existing() is None
+    assert path.read_bytes() == content
+
+
+def test_a_key_that_cannot_be_read_is_told_of_when_it_is_needed(path: Path) -> None:
+    path.mkdir()
+    found = Installation(KeyFile(path))
+    assert found.existing() is None
+    assert found.problem is None
+    found.key()
+    assert "cannot read" in (found.problem or "")
+
+
 @POSIX
 def test_nobody_else_can_read_it(path: Path) -> None:
     previous = os.umask(0)

@@ -33,12 +33,12 @@ def test_an_answer_is_read() -> None:
     assert (found.tokens[HOST].header, found.tokens[HOST].value) == ("Livepin-Token", "a.b.c")
     assert found.tokens[HOST].lives == 300
     assert found.newest == (1, 9)
-    assert (found.config, found.override) == (b"signed.by.owner", False)
+    assert (found.config, found.override) == (b"signed.by.owner", None)
 
 
 def test_what_may_be_null_is_null() -> None:
     found = TokenAnswer.parse(answer(tokens=None, config=None, override="signed"))
-    assert (found.tokens, found.config, found.override) == (None, None, True)
+    assert (found.tokens, found.config, found.override) == (None, None, b"signed")
 
 
 @pytest.mark.parametrize(

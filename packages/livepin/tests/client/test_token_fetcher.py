@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from livepin import TokenState, tokens
 from livepin.client import Client, token_fetcher
+from livepin.documents import Mode
 from livepin.errors import FetchError
 from livepin.jose import PrivateKey, PublicKey
 from livepin.pins import PinSet
@@ -162,16 +163,39 @@ def test_a_token_that_is_left_out_without_a_reason_is_no_service(
     assert pins.token(HOST).state is TokenState.NO_SERVICE
 
 
-def test_an_override_is_reported_as_not_supported_once(
+def test_an_override_that_comes_along_is_adopted(delivery: Delivery, pins: Client) -> None:
+    delivery.simulator.override(pins.installation_thumbprint, HOST, mode=Mode.OFF)
+    assert [again(pins), again(pins)] == [TokenState.SUCCESS] * 2
+    domain = pins.domain(HOST)
+    assert domain is not None
+    assert (domain.mode, domain.token) == (Mode.OFF, True)
+    assert {*delivery.paths} == {TOKEN}
+
+
+def test_an_override_under_a_new_root_comes_with_config_and_root(
+    delivery: Delivery, pins: Client
+) -> None:
+    delivery.simulator.keys["override"] = PrivateKey.generate()
+    delivery.simulator.publish_root()
+    delivery.publish()
+    delivery.simulator.override(pins.installation_thumbprint, HOST, mode=Mode.REPORT)
+    assert again(pins) is TokenState.SUCCESS
+    found = pins.status().override
+    assert found is not None
+    assert found.modes == {HOST: Mode.REPORT}
+    assert delivery.paths == [TOKEN, TOKEN, "/v1/acme/root/2"]
+
+
+def test_an_override_that_a_rule_refuses_changes_nothing_and_costs_no_token(
     delivery: Delivery, pins: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def overriding(*asked: Any) -> Any:
-        status, fields, body = delivery.simulator.post(*asked)
-        return status, fields, json.dumps(json.loads(body) | {"override": "signed"}).encode()
-
-    delivery.answer_post = overriding
+    theirs = delivery.simulator.override("x" * 43, HOST, mode=Mode.OFF)
+    delivery.simulator.overrides[pins.installation_thumbprint] = theirs
     assert [again(pins), again(pins)] == [TokenState.SUCCESS] * 2
-    assert caplog.text.count("not supported yet") == 1
+    assert pins.status().override is None
+    problem = pins.status().override_problem
+    assert problem == "rule 9: the override is for another installation"
+    assert caplog.text.count(problem) == 1
 
 
 # -- why there is none -------------------------------------------------------------------------

@@ -356,12 +356,6 @@ def test_a_forked_child_asks_for_itself(pins: Client, simulator: DeliverySimulat
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_the_clock_of_tokens_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tokens.run_time() <= tokens.run_time()
-    monkeypatch.delattr(tokens.time, "CLOCK_BOOTTIME", raising=False)
-    assert tokens.run_time() <= tokens.run_time()
-
-
 def test_a_request_is_signed_by_the_key_of_the_installation(
     simulator: DeliverySimulator,
 ) -> None:

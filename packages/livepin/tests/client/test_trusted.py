@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import random
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from livepin import PinMismatchError
@@ -16,6 +18,7 @@ from livepin.bootstrap import Bootstrap
 from livepin.client import FileStore, MemoryStore
 from livepin.client.store import Store
 from livepin.client.trusted import Trusted
+from livepin.documents import Mode
 from livepin.errors import StoreError
 from livepin.jose import PrivateKey
 from livepin.pins import Pin
@@ -461,3 +464,233 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.parametrize("client", ["open", "closed"])
 def test_a_forked_child_goes_on_by_itself(client: str) -> None:
     subprocess.run([sys.executable, "-c", FORKED, client], check=True, timeout=60)
+
+
+# -- overrides, and the run time that they have used up ----------------------------------------
+
+OURS = "i" * 43
+HOST = "api.example.com"
+DAY = dt.timedelta(days=1)
+
+
+class Device:
+    """A device with an override for a day, that may start the app, and kill it."""
+
+    def __init__(self, simulator: DeliverySimulator, ticks: Any) -> None:
+        self.simulator = simulator
+        self.ticks = ticks
+        self.store = MemoryStore()
+        self.told = self.ended = 0
+        simulator.pin(HOST, Pin(b"\1" * 32))
+        self.bootstrap = simulator.bootstrap()
+
+    def start(self, store: Store | None = None) -> Trusted:
+        """Return what a process trusts that starts now; one that ran before is killed."""
+        return Trusted(
+            self.bootstrap,
+            store or self.store,
+            clock=self.simulator.clock,
+            on_change=self._tell,
+            thumbprint=lambda: OURS,
+            on_end=self._end,
+            ticks=self.ticks,
+        )
+
+    def overridden(self, lifetime: dt.timedelta = DAY) -> Trusted:
+        """Return what a process trusts that has just taken an override."""
+        active = self.start()
+        self.take(active, self.simulator.override(OURS, HOST, mode=Mode.OFF, lifetime=lifetime))
+        return active
+
+    def take(self, active: Trusted, raw: bytes) -> bool:
+        """Adopt an override."""
+        now = self.simulator.clock()
+        return active.adopt(active().advance_override(raw, thumbprint=OURS, now=now))
+
+    @property
+    def stored(self) -> int | None:
+        """The run time that is stored, in seconds; None without an override."""
+        found = json.loads(self.store.data or b"{}")
+        return found["override_used"] if found.get("override") else None
+
+    def _tell(self) -> None:
+        self.told += 1
+
+    def _end(self) -> None:
+        self.ended += 1
+
+
+@pytest.fixture
+def device(simulator: DeliverySimulator, ticks: Any) -> Device:
+    return Device(simulator, ticks)
+
+
+def in_force(active: Trusted) -> bool:
+    return active().trusted_override is not None
+
+
+def test_an_override_is_adopted_stored_and_there_after_a_restart(device: Device) -> None:
+    active = device.overridden()
+    assert in_force(active)
+    assert device.told == 1
+    assert in_force(device.start())
+    assert not device.take(active, device.simulator.overrides[OURS])  # the same is no news
+    assert device.told == 1
+
+
+def test_it_ends_by_run_time_though_the_clock_stands_still(device: Device) -> None:
+    active = device.overridden()
+    device.ticks.advance(24 * 3600 - 1)
+    assert in_force(active)
+    device.ticks.advance(1)
+    assert device.ended == 0
+    assert not in_force(active)
+    assert not in_force(active)
+    assert device.ended == 1
+    assert active.override_end() is None
+    assert active.until_count() == 0
+    active.count()
+    assert (device.told, device.stored, active.until_count()) == (2, None, float("inf"))
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5])
+def test_run_time_is_stored_before_it_is_used(device: Device, seconds: float) -> None:
+    """An app that is killed again and again gains nothing, however early."""
+    device.overridden(dt.timedelta(seconds=5))
+    starts = 0
+    while in_force(device.start()):
+        device.ticks.advance(seconds)
+        starts += 1
+    assert starts < 5
+
+
+def test_what_is_stored_in_advance_grows_to_a_minute(device: Device) -> None:
+    active = device.overridden()
+    found = []
+    for _ in range(9):
+        found.append(device.stored)
+        device.ticks.advance(active.until_count())
+        active.count()
+    assert found == [1, 2, 4, 8, 16, 32, 64, 124, 184]
+    assert device.told == 1
+
+
+def test_a_crash_costs_no_more_than_the_process_has_run(device: Device) -> None:
+    active = device.overridden()
+    device.ticks.advance(10)
+    active.count()
+    assert device.stored == 20
+    again = device.start()
+    assert again.override_end() == device.simulator.clock() + DAY - dt.timedelta(seconds=20)
+
+
+def test_nothing_is_stored_until_it_is_due(device: Device) -> None:
+    active = device.overridden()
+    before = device.store.data
+    device.ticks.advance(0.9)
+    active.count()
+    assert device.store.data is before
+
+
+def test_its_last_minute_is_not_taken_from_a_process_that_goes_on(device: Device) -> None:
+    active = device.overridden(dt.timedelta(seconds=10))
+    device.ticks.advance(6)
+    active.count()
+    assert device.stored is None  # used up in advance
+    active.adopt(active().advance_config(device.simulator.publish()))
+    assert in_force(active)
+    assert active.until_count() == 4
+    device.ticks.advance(4)
+    assert not in_force(active)
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_clock_that_was_forward_for_a_moment_has_ended_it_for_good(
+    device: Device, noticed: bool
+) -> None:
+    active = device.overridden()
+    device.simulator.clock.advance(days=2)
+    assert not in_force(active)
+    if noticed:
+        active.count()
+    device.simulator.clock.advance(days=-2)
+    assert not in_force(active)
+    active.count()
+    assert device.stored is None
+    assert not in_force(device.start())
+
+
+def test_a_clock_that_is_set_back_gives_no_time(device: Device) -> None:
+    active = device.overridden()
+    device.simulator.clock.advance(days=-300)
+    device.ticks.advance(12 * 3600)
+    active.count()
+    again = device.start()
+    device.ticks.advance(12 * 3600)
+    assert not in_force(active)
+    assert not in_force(again)
+
+
+def test_it_ends_when_the_clock_says_so(device: Device) -> None:
+    active = device.overridden()
+    device.simulator.clock.advance(hours=23, minutes=59, seconds=59.5)
+    assert active.until_count() == 0.5
+    device.simulator.clock.advance(seconds=0.5)
+    assert not in_force(active)
+
+
+def test_two_processes_count_for_themselves(device: Device) -> None:
+    """What one stores in advance is not taken from the other."""
+    first = device.overridden()
+    second = device.start()
+    for _ in range(60):
+        device.ticks.advance(60)
+        first.count()
+        second.count()
+    ends = [active.override_end() for active in (first, second)]
+    used = [device.simulator.clock() + DAY - end for end in ends if end is not None]
+    assert used == [dt.timedelta(hours=1), dt.timedelta(hours=1, seconds=1)]
+
+
+def test_what_another_process_has_taken_or_ended_is_so_here_too(device: Device) -> None:
+    first, second = device.overridden(), device.start()
+    device.take(second, device.simulator.end_override(OURS))
+    device.ticks.advance(1)
+    first.count()
+    assert first().lookup(HOST).mode is Mode.ENFORCE
+    assert first().override_floor == 2
+    assert device.told == 3
+
+
+def test_a_newer_one_begins_anew(device: Device) -> None:
+    active = device.overridden()
+    device.ticks.advance(23 * 3600)
+    device.take(active, device.simulator.override(OURS, HOST, mode=Mode.REPORT))
+    assert active.override_end() == device.simulator.clock() + DAY
+    assert device.stored == 1
+
+
+def test_one_that_has_ended_when_it_arrives_uses_up_its_version(device: Device) -> None:
+    active = device.start()
+    raw = device.simulator.override(OURS, HOST, lifetime=dt.timedelta())
+    assert device.take(active, raw)
+    assert not in_force(active)
+    assert active().override_floor == device.start()().override_floor == 1
+
+
+def test_a_store_that_fails_is_tried_again_after_a_minute(device: Device) -> None:
+    class Full(MemoryStore):
+        def save(self, data: bytes) -> None:
+            raise StoreError("cannot write: no space")
+
+    active = device.start(Full())
+    device.take(active, device.simulator.override(OURS, HOST, mode=Mode.OFF))
+    assert in_force(active)
+    assert active.until_count() == 60
+
+
+def test_who_has_no_key_drops_a_stored_one(device: Device) -> None:
+    device.overridden()
+    active = trusted(device.simulator, device.store, device.bootstrap)
+    assert not in_force(active)
+    assert active().override_floor == 1

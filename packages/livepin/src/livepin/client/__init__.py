@@ -3,6 +3,7 @@
 from .client import Client
 from .context import PinnedContext
 from .fetcher import Answer, Fetcher, HTTPFetcher, Request
+from .overrides import OverrideInForce
 from .status import Status
 from .store import FileStore, MemoryStore, Store
 from .token_fetcher import TokenState
@@ -15,6 +16,7 @@ __all__ = [
     "FileStore",
     "HTTPFetcher",
     "MemoryStore",
+    "OverrideInForce",
     "PinnedContext",
     "Request",
     "Status",

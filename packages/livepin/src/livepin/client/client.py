@@ -11,13 +11,12 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timezone
+from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from livepin.bootstrap import MAX_SIZE, Bootstrap
+from livepin.bootstrap import Bootstrap
 from livepin.documents import Domain
 from livepin.documents.token_request import is_app_name
 from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, VerificationError
@@ -27,17 +26,20 @@ from livepin.pins import PREFIX, fingerprint_text, parse_fingerprint
 from livepin.tokens import installation_id
 
 from .backoff import Backoff
+from .clocks import Clock, utc_now
 from .context import PinnedContext
 from .fetcher import Fetcher, HTTPFetcher, Request
 from .healing import Healing
-from .installation import Installation, KeyFile
-from .judge import Clock, ConfigJudge, Unlisted
+from .installation import Installation
+from .judge import ConfigJudge, Unlisted
 from .judging import Judging, passes
+from .overrides import Overrides
 from .proofs import Proofs
 from .push import PushListener
 from .reports import Reports
+from .sources import key_source, load_bootstrap, open_store
 from .status import Status
-from .store import FileStore, MemoryStore, Store
+from .store import Store
 from .threads import Background, is_ending, resting
 from .token_fetcher import TokenFetcher, TokenState
 from .tokens import Key, Token, Tokens
@@ -53,10 +55,6 @@ _FIRST_RETRY = 2.0  # seconds at most, after one failed update; the next pauses 
 _IDLE = 5.0  # seconds between looks for open connections when a refresh is due
 _REPORT_SIZE = 16 * 1024
 _NO_KEY = fingerprint_text(bytes(32)).removeprefix(PREFIX)  # nothing known has this SHA-256
-
-
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 class Client:
@@ -91,7 +89,7 @@ class Client:
         ca: str | None = None,
         push: bool = True,
         reports: bool = True,
-        clock: Clock = _utc_now,
+        clock: Clock = utc_now,
         fetcher: Fetcher | None = None,
         app: str = "app",
         installation: str | os.PathLike[str] | Signer | None = None,
@@ -117,11 +115,16 @@ class Client:
         self._app = app
         self._clock = clock
         self._fetcher = fetcher or HTTPFetcher()
-        kept = _store(store)
-        self._installation = Installation(_key_source(installation, kept))
+        kept = open_store(store)
+        self._installation = Installation(key_source(installation, kept))
         self._proofs = Proofs(self._installation, now=self._service_time)
         self._trusted = Trusted(
-            load_bootstrap(bootstrap), kept, clock=clock, on_change=self._on_change
+            load_bootstrap(bootstrap),
+            kept,
+            clock=clock,
+            on_change=self._on_change,
+            thumbprint=self._installation.existing,
+            on_end=self._look_up,
         )
         self._judge = ConfigJudge(self._trusted, clock=clock, unlisted=unlisted)
         self._updater = Updater(self._trusted, self._fetcher, clock=clock)
@@ -133,6 +136,7 @@ class Client:
         self._contexts: dict[tuple[str, ...], PinnedContext] = {}
         self._judgings: tuple[Judging, ...] = ()
         self.context()
+        self._overrides.tell()
         _clients.add(self)
 
     # -- for apps -------------------------------------------------------------------------------
@@ -164,7 +168,9 @@ class Client:
             FetchError: neither delivery nor recovery URLs answered.
             VerificationError: what they answered was refused; the active config stays.
         """
+        deadline = time.monotonic() + timeout
         error = self._updater.update_anew(timeout=timeout).error
+        self._overrides.follow(max(deadline - time.monotonic(), 0.0))
         if error is not None:
             raise error
 
@@ -197,6 +203,14 @@ class Client:
     def installation_id(self) -> str:
         """The id of this installation, as tokens and operators name it. It makes the key."""
         return installation_id(self._trusted().account, self._installation.key().public.kid)
+
+    @property
+    def installation_thumbprint(self) -> str:
+        """The thumbprint (RFC 7638) of this installation's key, which an override names.
+
+        It makes the key.
+        """
+        return self._installation.key().public.kid
 
     def token(self, host: str, bind: str | bytes | None = None) -> Token:
         """Return a token for `host`, or why there is none; it waits 12 seconds at most.
@@ -290,6 +304,8 @@ class Client:
             installation_id=self._known_id(),
             installation_problem=self._installation.problem,
             tokens=self._tokens.last,
+            override=self._overrides.in_force(),
+            override_problem=self._overrides.problem,
         )
 
     def wait_for(self, version: int, *, timeout: float) -> bool:
@@ -345,15 +361,20 @@ class Client:
         self._backoff = Backoff(_FIRST_RETRY)
         self._worker: threading.Thread | None = None
         self._push: PushListener | None = None
+        self._overrides = Overrides(
+            self._trusted, self._updater, self._installation, clock=self._clock
+        )
         self._healing = Healing(
             lambda timeout: self._updater.update(timeout=timeout, fresh=True),
             self._trusted.changed,
+            ask=self._overrides.fetch,
         )
         fetcher = TokenFetcher(
             self._trusted,
             self._updater,
             self._fetcher,
             self._installation,
+            self._overrides,
             app=self._app,
             newer=self._refresh_soon,
         )
@@ -380,6 +401,11 @@ class Client:
     def _make_due(self) -> None:
         with self._wake:
             self._due = True
+            self._wake.notify()
+
+    def _look_up(self) -> None:
+        """Have the thread look what there is to do."""
+        with self._wake:
             self._wake.notify()
 
     def _refresh_soon(self) -> None:
@@ -414,10 +440,11 @@ class Client:
             with self._wake:
                 if not (self._due or self._closed or self._reports):
                     with resting():
-                        self._wake.wait(self._until_due())
+                        self._wake.wait(min(self._until_due(), self._trusted.until_count()))
                 due, self._due = self._due, False
                 if self._closed:
                     return
+            self._trusted.count()
             if due or (self._is_due() and self._open_connections()):
                 self._refresh_when_due()
             self._send_reports()
@@ -426,6 +453,7 @@ class Client:
         self._attempted, self._retry_at = time.monotonic(), math.inf
         error = self._updater.update().error
         self._log_outcome(error)
+        self._overrides.follow()
         if error is None:
             self._backoff.reset()
             self._retry_at = None
@@ -471,6 +499,7 @@ class Client:
         logger.info(
             "config version %d is active, %d connections closed", state.config.version, closed
         )
+        self._overrides.tell()
 
     def _token_key(self, host: str, bind: str | bytes | None) -> Key | None:
         """Return which token is wanted, or None where no domain asks for one."""
@@ -504,8 +533,7 @@ class Client:
     def _mismatched(self, error: PinMismatchError) -> None:
         if self._reports is not None and self._reports.add(error, now=self._clock()):
             logger.warning("%s", error)
-            with self._wake:
-                self._wake.notify()
+            self._look_up()
 
     def _events_url(self) -> str:
         state = self._trusted()
@@ -540,42 +568,6 @@ def _value(token: Token) -> str:
     if token.state is not TokenState.SUCCESS:
         raise ConfigurationError(f"expected a token to prove, found none ({token.state.value})")
     return token.value
-
-
-def load_bootstrap(source: str | os.PathLike[str] | bytes | Bootstrap) -> Bootstrap:
-    """Return the bootstrap from a path, its JSON text, or its one-string form."""
-    if isinstance(source, Bootstrap):
-        return source
-    if isinstance(source, bytes) or _is_text(source):
-        return Bootstrap.parse(source)  # type: ignore[arg-type]
-    try:
-        with Path(source).open("rb") as file:
-            return Bootstrap.parse(file.read(MAX_SIZE + 1))
-    except OSError as exc:
-        raise ConfigurationError(
-            f"cannot read the bootstrap {os.fspath(source)}: {exc.strerror or exc}",
-            hint="make one with: livepin bootstrap --out bootstrap.json",
-        ) from exc
-
-
-def _is_text(source: object) -> bool:
-    return isinstance(source, str) and source.lstrip().startswith(("{", "livepin:"))
-
-
-def _store(store: str | os.PathLike[str] | Store | None) -> Store:
-    if store is None:
-        return MemoryStore()
-    return FileStore(store) if isinstance(store, (str, os.PathLike)) else store
-
-
-def _key_source(
-    found: str | os.PathLike[str] | Signer | None, store: Store
-) -> KeyFile | Signer | None:
-    if isinstance(found, (str, os.PathLike)):
-        return KeyFile(found)
-    if found is None and isinstance(store, FileStore):
-        return KeyFile(store.path.with_name(f"{store.path.name}.key"))
-    return found
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -4,6 +4,7 @@ A mismatch may be an attack or a certificate that changed before its pin was pub
 newest config is fetched, past all caches, until the same chain passes or five seconds are over.
 Then this chain is refused at once for a while. That no handshake waits does not mean that nobody
 looks: as long as connections are tried, newer pins are fetched beside them, at a slower pace.
+Where the newest config does not help, an override of this installation may.
 """
 
 from __future__ import annotations
@@ -31,11 +32,19 @@ class Healing:
     """Waits for pins that make a refused chain right.
 
     `refresh(timeout)` fetches the newest config past all caches, or joins a fetch under way.
-    `changed` is notified whenever the trusted state changes.
+    `ask(timeout)` asks for an override of this installation, where there can be one. `changed` is
+    notified whenever the trusted state changes.
     """
 
-    def __init__(self, refresh: Callable[[float], object], changed: threading.Condition) -> None:
+    def __init__(
+        self,
+        refresh: Callable[[float], object],
+        changed: threading.Condition,
+        *,
+        ask: Callable[[float], object] = lambda _: None,
+    ) -> None:
         self._refresh = refresh
+        self._ask = ask
         self._changed = changed
         self._lock = threading.Lock()
         self._tokens, self._filled = _BURST, time.monotonic()
@@ -52,15 +61,17 @@ class Healing:
         """
         key = error.host, error.chain[0]
         if self._is_blocked(key):
-            return passes() or self._look()
+            return passes() or self._look(passes)
         deadline = time.monotonic() + DEADLINE
+        asked = False
         while not passes():
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 self._block(key)
                 return False
             if self._may_fetch():
-                self._refresh(remaining)
+                self._fetch(remaining, passes, ask=not asked)
+                asked = True
             else:
                 with self._changed, resting():
                     self._changed.wait(min(_PAUSE / 4, remaining))
@@ -106,14 +117,22 @@ class Healing:
             if each.set_running_or_notify_cancel():
                 each.set_result(healed)
 
-    def _look(self) -> bool:
+    def _fetch(self, seconds: float, passes: Callable[[], bool], *, ask: bool = True) -> None:
+        """Fetch the newest config; where it does not help, ask for an override."""
+        deadline = time.monotonic() + seconds
+        self._refresh(seconds)
+        remaining = deadline - time.monotonic()
+        if ask and remaining > 0 and not passes():
+            self._ask(remaining)
+
+    def _look(self, passes: Callable[[], bool]) -> bool:
         """Fetch beside a connection that is refused, for the next one; false, as this one is."""
         with self._lock:
             now = time.monotonic()
             if now < self._next_look or not self._takes_token(now):
                 return False
             self._next_look = now + spread(_LOOK)
-        run = Background(lambda: self._refresh(DEADLINE), name="livepin-look")
+        run = Background(lambda: self._fetch(DEADLINE, passes), name="livepin-look")
         with contextlib.suppress(RuntimeError):  # no more threads: the next connection tries
             run.start()
         return False

@@ -105,6 +105,15 @@ class Installation:
         """The thumbprint of the key, None as long as it was not needed."""
         return None if self._held is None else self._held.public.kid
 
+    def existing(self) -> str | None:
+        """Return the thumbprint of the key if there is one by now; none is made for this."""
+        if self._held is None and self._file is not None:
+            with self._making:
+                if self._held is None:
+                    with contextlib.suppress(StoreError):  # told when the key is needed
+                        self._held = self._read(self._file)
+        return self.thumbprint
+
     @property
     def is_in_memory(self) -> bool:
         """Whether the key is here by now, and signs without waiting for anything."""

@@ -16,8 +16,9 @@ from livepin.errors import PinMismatchError, StaleConfigError, UnlistedHostError
 from livepin.pins import fingerprint_text
 from livepin.trust import TrustedState
 
+from .clocks import Clock
+
 Unlisted = Literal["system", "refuse"]
-Clock = Callable[[], datetime]
 
 _MOST_SETTLED = 256
 _MOST_WARNINGS = 1024  # hosts; a crawler must not fill the memory

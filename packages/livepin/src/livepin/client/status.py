@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from .overrides import OverrideInForce
 from .token_fetcher import TokenState
 
 
@@ -13,8 +14,10 @@ class Status:
     """What a client trusts and how it fares; made for logs and support.
 
     `unreached` names what `livepin.inject` found in the process and cannot pin. `installation_id`
-    is None as long as no token was needed, `installation_problem` says what is wrong with the
-    installation's key or its file, `tokens` is how the last fetch of tokens ended.
+    is None as long as its key was not needed, `installation_problem` says what is wrong with the
+    installation's key or its file, `tokens` is how the last fetch of tokens ended. `override` is
+    what an override for this installation alone changes while it is in force, `override_problem`
+    why the last that came was not taken.
     """
 
     account: str
@@ -37,3 +40,5 @@ class Status:
     installation_id: str | None
     installation_problem: str | None
     tokens: TokenState | None
+    override: OverrideInForce | None
+    override_problem: str | None

@@ -43,14 +43,14 @@ class TokenAnswer:
     """An answer: `tokens` by host, or None where the challenge was not good.
 
     `newest` is the (root_version, version) of the newest config, `config` that config as signed,
-    where it came along.
+    where it came along, `override` that of this installation.
     """
 
     challenge: str = field(repr=False)
     tokens: dict[str, Issued] | None
     newest: tuple[int, int]
     config: bytes | None
-    override: bool
+    override: bytes | None
 
     @classmethod
     def parse(cls, raw: bytes) -> TokenAnswer:
@@ -67,7 +67,7 @@ class TokenAnswer:
             tokens=None if listed is None else _tokens(listed),
             newest=_newest(members.get("newest")),
             config=_document(members, "config"),
-            override=_document(members, "override") is not None,
+            override=_document(members, "override"),
         )
 
 

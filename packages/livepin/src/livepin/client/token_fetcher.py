@@ -19,6 +19,7 @@ from livepin.trust import TrustedState
 
 from .fetcher import Answer, Fetcher, Request
 from .installation import Installation
+from .overrides import Overrides
 from .token_answer import MAX_SIZE, Issued, TokenAnswer
 from .trusted import Trusted
 from .updater import Updater
@@ -52,7 +53,7 @@ class Fetched:
 
 
 class TokenFetcher:
-    """Asks for tokens, keeps the challenge for the next time, and hands on newer configs.
+    """Asks for tokens, keeps the challenge for the next time, and hands on newer documents.
 
     One thread asks at a time. `newer` is called where there is a newer config that is not held
     afterwards.
@@ -64,6 +65,7 @@ class TokenFetcher:
         updater: Updater,
         fetcher: Fetcher,
         installation: Installation,
+        overrides: Overrides,
         *,
         app: str,
         newer: Callable[[], object],
@@ -72,10 +74,10 @@ class TokenFetcher:
         self._updater = updater
         self._fetcher = fetcher
         self._installation = installation
+        self._overrides = overrides
         self._app = app
         self._newer = newer
         self._challenge: str | None = None
-        self._told_of_override = False
 
     def fetch(self, hosts: Mapping[str, bytes | None], *, timeout: float) -> Fetched:
         """Ask one delivery URL after another for tokens, each with what it is to be bound to."""
@@ -150,15 +152,14 @@ class TokenFetcher:
         return request.signed(key)
 
     def _follow(self, answer: TokenAnswer, state: TrustedState, base: str, deadline: float) -> None:
-        """Adopt the config that came along, by the same rules as one that was fetched."""
-        if answer.override and not self._told_of_override:
-            self._told_of_override = True
-            logger.warning("an override came for this installation; it is not supported yet")
+        """Adopt the documents that came along, by the same rules as those that are fetched."""
         if answer.config is not None:
             try:
                 self._updater.adopt(state, answer.config, base, deadline=deadline)
             except LivepinError as exc:  # the tokens are good all the same
                 logger.warning("the config that came with tokens was not taken: %s", exc)
+        if answer.override is not None:
+            self._overrides.take(answer.override, base, deadline=deadline)
         if answer.newest > self._trusted().order:
             self._newer()
 

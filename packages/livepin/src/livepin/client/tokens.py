@@ -8,9 +8,8 @@ when a token is needed and ends with the answer.
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime  # in Python 3.10 one of its own
 from contextlib import suppress
@@ -21,6 +20,7 @@ from livepin.documents.token_request import MAX_HOSTS
 from livepin.tokens import TokenError, issue_time
 
 from .backoff import Backoff
+from .clocks import Ticks, run_time
 from .threads import Background, resting
 from .token_answer import Issued
 from .token_fetcher import TokenFetcher, TokenState
@@ -35,13 +35,6 @@ _MOST_HELD = 256  # tokens
 
 # A host in normal form, and the SHA-256 of what its token is bound to, or None.
 Key = tuple[str, "bytes | None"]
-
-
-def run_time() -> float:
-    """Return seconds that nobody sets, those of a device that sleeps included where possible."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +63,7 @@ class Tokens:
     `ticks` gives run time in seconds.
     """
 
-    def __init__(self, fetcher: TokenFetcher, *, ticks: Callable[[], float] = run_time) -> None:
+    def __init__(self, fetcher: TokenFetcher, *, ticks: Ticks = run_time) -> None:
         self.last: TokenState | None = None  # of the last fetch
         self.values: frozenset[str] = frozenset()  # of all that may be under way
         self._fetcher = fetcher

@@ -1,18 +1,20 @@
 """Bringing the trusted state up to date: which URLs, in which order, within which time.
 
-The rules themselves are in `livepin.trust`. Only root and config may come over the recovery
-channel, which is unpinned on purpose: their signatures protect them, so a man in the middle can
-at most delay them.
+The rules themselves are in `livepin.trust`. Only roots, configs and overrides may come over the
+recovery channel, which is unpinned on purpose: their signatures protect them, so a man in the
+middle can at most delay them. When overrides are asked for is in `overrides`.
 """
 
 from __future__ import annotations
 
+import functools
 import queue
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from livepin.documents import config, root
@@ -20,14 +22,19 @@ from livepin.errors import FetchError, LivepinError, PinningError, VerificationE
 from livepin.hostnames import normalise
 from livepin.trust import TrustedState
 
+from .clocks import Clock
 from .context import PinnedContext
 from .fetcher import Fetcher, Request
-from .judge import Clock, DeliveryJudge
+from .judge import DeliveryJudge
 from .threads import Background, resting
 from .trusted import Trusted
 
+Walk = Callable[[str, "ssl.SSLContext | None", float], None]
+
 DEADLINE = 15.0  # seconds for one update, roots and both channels included
 RECOVERY_AFTER = 1.0  # seconds without an answer
+PAST_CACHES = {"Cache-Control": "no-cache", "Pragma": "no-cache"}
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,8 @@ class Updater:
                 flight.done.wait(timeout)
             return flight.outcome or Outcome(None, FetchError("no answer in time"))
         try:
-            flight.outcome = self.last = self._run(timeout, fresh=fresh)
+            walk = functools.partial(self._walk, fresh=fresh)
+            flight.outcome = self.last = self.race(walk, timeout=timeout)
             if flight.outcome.error is None:
                 self.last_success = time.monotonic()
             return flight.outcome
@@ -93,19 +101,23 @@ class Updater:
             held = self._delivery = delivery, PinnedContext(judge, anchors=delivery.ca)
         return held[1]
 
-    def _run(self, timeout: float, *, fresh: bool) -> Outcome:
-        """Try the pinned channel; if it fails, or after a second, the recovery channel too."""
+    def race(self, walk: Walk, *, timeout: float) -> Outcome:
+        """Try the pinned channel; if it fails, or after a second, the recovery channel too.
+
+        `walk(base, context, deadline)` fetches from one base URL, or raises; the first that does
+        not ends it.
+        """
         deadline = time.monotonic() + timeout
         delivery = self._trusted().config.delivery
         ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._start(delivery.urls, self.delivery_context, deadline, ended, fresh=fresh)
+        self._start(walk, delivery.urls, self.delivery_context, deadline, ended)
         under_way, failed = 1, _get(ended, min(RECOVERY_AFTER, timeout))
         if failed is not None:
             under_way -= 1
             if failed.error is None:
                 return failed
         if delivery.recovery_urls:
-            self._start(delivery.recovery_urls, _ordinary, deadline, ended, fresh=fresh)
+            self._start(walk, delivery.recovery_urls, _ordinary, deadline, ended)
             under_way += 1
         while under_way:
             found = _get(ended, deadline - time.monotonic())
@@ -119,44 +131,19 @@ class Updater:
 
     def _start(
         self,
+        walk: Walk,
         urls: tuple[str, ...],
         context: Callable[[], ssl.SSLContext],
         deadline: float,
         ended: queue.SimpleQueue[Outcome],
-        *,
-        fresh: bool,
     ) -> None:
         def run() -> None:
-            ended.put(self._try_each(urls, context, deadline, fresh=fresh))
+            ended.put(_try_each(walk, urls, context, deadline))
 
         try:
             Background(run, name="livepin-fetch").start()
         except RuntimeError as exc:  # no more threads: not a reason for the worker to end
             ended.put(Outcome(None, FetchError(str(exc))))
-
-    def _try_each(
-        self,
-        urls: tuple[str, ...],
-        context: Callable[[], ssl.SSLContext],
-        deadline: float,
-        *,
-        fresh: bool,
-    ) -> Outcome:
-        failed: Outcome | None = None
-        for at, url in enumerate(urls):
-            now = time.monotonic()
-            # A URL that never answers leaves time for those after it.
-            share = now + (deadline - now) / (len(urls) - at)
-            try:
-                chosen = context() if url.startswith("https:") else None
-                self._walk(url.rstrip("/"), chosen, share, fresh=fresh)
-            except LivepinError as exc:
-                failed = _more_telling(failed, Outcome(url, exc))
-            except Exception as exc:  # noqa: BLE001 - a thread must not end without an outcome
-                failed = _more_telling(failed, Outcome(url, FetchError(f"{url}: {exc}")))
-            else:
-                return Outcome(url, None)
-        return failed or Outcome(None, FetchError("no URL to fetch from"))
 
     def _walk(
         self, base: str, context: ssl.SSLContext | None, deadline: float, *, fresh: bool
@@ -167,9 +154,10 @@ class Updater:
         # one that a thief gave to another config (rule 7).
         headers = {"If-None-Match": '"{}.{}"'.format(*state.order)}
         if fresh:
-            headers |= {"Cache-Control": "no-cache", "Pragma": "no-cache"}
+            headers |= PAST_CACHES
         path = f"{base}/v1/{state.account}"
-        raw = self._fetch(f"{path}/config/{state.stream}", context, deadline, _CONFIG, headers)
+        url = f"{path}/config/{state.stream}"
+        raw = self.get(url, context, deadline, bounds=_CONFIG, headers=headers)
         if raw is not None:
             self._advance(state, raw, path, context, deadline)
 
@@ -194,22 +182,49 @@ class Updater:
         context: ssl.SSLContext | None,
         deadline: float,
     ) -> None:
-        for version in state.missing_roots(raw):
-            found = self._fetch(f"{path}/root/{version}", context, deadline, _ROOT, {})
+        state = self.with_roots(state, state.missing_roots(raw), path, context, deadline)
+        self._trusted.adopt(state.advance_config(raw))
+
+    def with_roots(
+        self,
+        state: TrustedState,
+        missing: range,
+        path: str,
+        context: ssl.SSLContext | None,
+        deadline: float,
+    ) -> TrustedState:
+        """Return `state` with the roots that are `missing`, each of them adopted.
+
+        Raises:
+            VerificationError: a rule refuses one; those before it stay adopted.
+            FetchError: one is not to be had below the URL `path`.
+        """
+        for version in missing:
+            found = self.get(f"{path}/root/{version}", context, deadline, bounds=_ROOT)
             if found is None:
                 raise FetchError(f"{path}: root {version} is not there")
             state = state.advance_root(found)
             self._trusted.adopt(state)
-        self._trusted.adopt(state.advance_config(raw))
+        return state
 
-    def _fetch(
+    def get(
         self,
         url: str,
         context: ssl.SSLContext | None,
         deadline: float,
+        *,
         bounds: tuple[int, int],
-        headers: Mapping[str, str],
+        headers: Mapping[str, str] = _NO_HEADERS,
+        nothing: int = 304,
     ) -> bytes | None:
+        """Return what is at `url`, or None where the status is the one that means `nothing`.
+
+        `bounds` are the most bytes, and the most when compressed.
+
+        Raises:
+            FetchError: another status than 200, or no answer by the monotonic `deadline`.
+            PinningError: the connection was refused.
+        """
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise FetchError(f"{url}: no answer in time")
@@ -222,7 +237,7 @@ class Updater:
             headers=headers,
         )
         answer = self._fetcher.fetch(request)
-        if answer.status == 304:
+        if answer.status == nothing:
             return None
         if answer.status != 200:
             raise FetchError(f"{url}: expected status 200, found {answer.status}")
@@ -235,6 +250,26 @@ class _Flight:
     def __init__(self) -> None:
         self.done = threading.Event()
         self.outcome: Outcome | None = None
+
+
+def _try_each(
+    walk: Walk, urls: tuple[str, ...], context: Callable[[], ssl.SSLContext], deadline: float
+) -> Outcome:
+    failed: Outcome | None = None
+    for at, url in enumerate(urls):
+        now = time.monotonic()
+        # A URL that never answers leaves time for those after it.
+        share = now + (deadline - now) / (len(urls) - at)
+        try:
+            chosen = context() if url.startswith("https:") else None
+            walk(url.rstrip("/"), chosen, share)
+        except LivepinError as exc:
+            failed = _more_telling(failed, Outcome(url, exc))
+        except Exception as exc:  # noqa: BLE001 - a thread must not end without an outcome
+            failed = _more_telling(failed, Outcome(url, FetchError(f"{url}: {exc}")))
+        else:
+            return Outcome(url, None)
+    return failed or Outcome(None, FetchError("no URL to fetch from"))
 
 
 _CONFIG = config.MAX_SIZE, config.MAX_COMPRESSED

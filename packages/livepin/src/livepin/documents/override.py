@@ -71,6 +71,15 @@ class Override:
             domains=parse_domains(members, pin_sets),
         )
 
+    @staticmethod
+    def root_named(payload: bytes) -> int:
+        """Return the root_version in `payload`, which nobody vouches for yet.
+
+        Raises:
+            VerificationError: rule 1 or 4.
+        """
+        return Members.parse(payload, where="override", known=_KNOWN).version("root_version")
+
     def payload(self) -> bytes:
         """Return the payload to be signed."""
         return jsontext.dump(
