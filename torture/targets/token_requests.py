@@ -44,6 +44,7 @@ _ISSUING = Issuing(
     published=(),
     settings={},
     rules={},
+    overrides={},
 )
 
 

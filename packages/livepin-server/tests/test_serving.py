@@ -25,6 +25,7 @@ from livepin.testing import RecordingServer, make_chain
 from livepin_server import serving
 from livepin_server.bus.memory import Announcement
 from livepin_server.delivery.events import Events
+from livepin_server.delivery.overrides import Overrides
 from livepin_server.delivery.snapshot import Snapshot
 from livepin_server.errors import UnavailableError
 from livepin_server.folder import Node
@@ -395,7 +396,8 @@ def test_a_large_config_is_packed_beside_the_loop_that_answers(opened) -> None:
     async def main() -> None:
         metrics, snapshot = Metrics(), Watched()
         events = Events(snapshot, metrics, most=1, most_per_address=1)
-        await _Loader(opened, snapshot, events, metrics).load_all()
+        overrides = Overrides(metrics, clock=opened.clock)
+        await _Loader(opened, snapshot, overrides, events, metrics).load_all()
         assert snapshot.get("/v1/acme/config/main") is not None
 
     asyncio.run(main())

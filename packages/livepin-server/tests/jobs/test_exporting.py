@@ -48,6 +48,9 @@ class Target:
     def write(self, file, *, over):
         self.folder.write(file, over=over)
 
+    def remove(self, path):
+        self.folder.remove(path)
+
 
 class Export:
     """A running export of the data folder to a folder."""
@@ -56,7 +59,9 @@ class Export:
         folder.mkdir()
         self.opened, self.place, self.metrics = opened, folder, Metrics()
         self.target = Target(folder)
-        self.exporting = Exporting(opened.published, self.target, self.metrics, pause=0.01)
+        self.exporting = Exporting(
+            opened.published, self.target, self.metrics, clock=opened.clock, pause=0.01
+        )
         opened.bus.subscribe(self.exporting.announced)
 
     @property
@@ -187,7 +192,10 @@ def test_a_newer_config_there_stays(export, opened, add_domain, caplog):
                 raise NotFoundError("it is being made")
             return stale
 
-    behind = Exporting(Behind(), export.target, Metrics(), pause=0.01)
+        def overrides(self, account):
+            return {}
+
+    behind = Exporting(Behind(), export.target, Metrics(), clock=opened.clock, pause=0.01)
     with caplog.at_level(logging.INFO):
         behind.start()
         eventually(lambda: "what is there is newer" in caplog.text)
@@ -211,7 +219,9 @@ def test_a_stop_does_not_wait_for_a_target_that_hangs_for_ever(export, monkeypat
 
 def test_a_stop_ends_a_pause(export):
     export.target.trouble = ExportError("no")
-    exporting = Exporting(export.opened.published, export.target, Metrics(), pause=3600)
+    exporting = Exporting(
+        export.opened.published, export.target, Metrics(), clock=export.opened.clock, pause=3600
+    )
     exporting.start()
     eventually(lambda: export.target.tries == 1)
     exporting.stop()

@@ -104,6 +104,9 @@ PUT     ~/installations/{installation}/tags 404  installations      --yy  --00  
 PUT     ~/installations/{installation}/rule 422  installations      --yy  --00  --yy
 PUT     ~/installations/{installation}/pass 422  installations      ---y  ---0  ---y
 DELETE  ~/installations/{installation}/rule 404  installations      --yy  --00  --yy
+GET     ~/overrides                       200  installations        yyyy  0000  yyyy
+POST    ~/overrides                       422  installations        y-yy  0-00  y-yy
+DELETE  ~/overrides/{override}            404  installations        y-yy  0-00  y-yy
 GET     /metrics                          200  metrics              ----  ----  -yyy
 """
 # What a process that serves delivery alone answers in private.
@@ -142,6 +145,7 @@ BODIES = {
     "PUT ~/installations/{installation}/tags": {"tags": []},
     "PUT ~/installations/{installation}/rule": {"verdict": "block", "reason": "x", **PAST},
     "PUT ~/installations/{installation}/pass": {"reason": "x", **PAST},
+    "POST ~/overrides": {"installation": "x", "domains": ["!"], "reason": "x"},
     "POST ~/api-keys": {"name": "a/b", "role": "viewer"},
     "POST ~/api-keys/{key_id}/rotate": {},
     "POST /v1/api-keys": {"name": "x", "role": "viewer", "account": "no"},
@@ -150,7 +154,7 @@ BODIES = {
 VALUES = {
     "account": "acme", "pattern": "x.example", "digest": DIGEST, "name": "payments",
     "stream": "main", "version": "latest", "key_id": "nobody", "number": "open",
-    "other": "latest", "installation": "A" * 22,
+    "other": "latest", "installation": "A" * 22, "override": "9",
 }  # fmt: skip
 ACCOUNTS = ("acme", "beta", None)
 _NETWORKS = itertools.count()

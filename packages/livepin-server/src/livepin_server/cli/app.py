@@ -232,6 +232,7 @@ _add("api-key", "api_key:app", "Who may call the management API, what for, and h
 _add("token", "token:app", "What stands in tokens, and whether a backend takes one.")
 _add("token-key", "token_key:app", "The keys that sign tokens.")
 _add("installation", "installation:app", "The apps on devices that ask for tokens.")
+_add("override", "override:app", "One installation unpinned for a while, for a pentest.")
 _add("profile", "profile:app", "Servers that the commands know by name.")
 _add(
     "export",

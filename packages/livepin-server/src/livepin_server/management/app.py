@@ -31,6 +31,7 @@ from . import (
     domains,
     installations,
     openapi,
+    overrides,
     pin_sets,
     roots,
     server,
@@ -53,6 +54,7 @@ ROUTES = [
     *configs.HANDLERS,
     *tokens.HANDLERS,
     *installations.HANDLERS,
+    *overrides.HANDLERS,
     *audit.HANDLERS,
     *server.HANDLERS,
 ]

@@ -16,6 +16,7 @@ from .audit.log import Audit
 from .backups import Backups
 from .delivery_settings import DeliverySettings
 from .domains import Domains
+from .overrides.overrides import Overrides
 from .pin_sets import PinSets
 from .private_keys import PrivateKeys
 from .publishing.published import Published
@@ -51,6 +52,7 @@ class Services:
     token_keys: TokenKeys
     token_settings: TokenSettings
     installations: Installations
+    overrides: Overrides
     recording: Recording
     audit: Audit
     bus: Bus
@@ -89,6 +91,7 @@ def compose(
         token_keys=token_keys,
         token_settings=TokenSettings(database, bus, clock=clock),
         installations=Installations(database, bus, clock=clock),
+        overrides=Overrides(database, custody, bus, clock=clock),
         recording=Recording(database),
         audit=Audit(database),
         bus=bus,

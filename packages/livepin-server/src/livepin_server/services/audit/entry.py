@@ -36,6 +36,8 @@ Action = Literal[
     "installation.tag",
     "installation.unblock",
     "login.blocked",
+    "override.create",
+    "override.end",
     "probe",
     "root-key.keep",
     "root.prepare",

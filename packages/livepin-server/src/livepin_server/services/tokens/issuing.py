@@ -19,6 +19,8 @@ from livepin.jose import b64url_encode
 from livepin.tokens import Algorithm, Claims, SigningKey
 from msgspec import Struct
 
+from livepin_server.services.model import OverrideDocument
+
 from .model import DomainTokens, Rule
 
 MAX_INLINE = 64 * 1024  # bytes of a config that comes along
@@ -48,7 +50,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     tokens: dict[str, Token] | None
     newest: Newest
     config: str | None
-    override: None = None
+    override: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class StreamConfig:
 class Issuing:
     """What tokens of one account are made of, at a time.
 
-    `keys` are by name, the newest last; `settings` by pattern, `rules` by installation.
+    `keys` are by name, the newest last; `settings` by pattern, `rules` by installation,
+    `overrides` by its thumbprint: they come along, and change nothing of tokens.
     """
 
     account: str
@@ -96,6 +99,7 @@ class Issuing:
     published: tuple[PublicKey, ...]
     settings: Mapping[str, DomainTokens]
     rules: Mapping[str, Rule]
+    overrides: Mapping[str, OverrideDocument]
 
     def answer(self, request: TokenRequest, challenge: str, now: datetime) -> Answer:
         """Return the answer to a request, of a stream that there is, whose challenge was good."""
@@ -112,12 +116,13 @@ class Issuing:
             tokens=found,
             newest=stream.newest,
             config=_inline(stream, request),
+            override=self._override(request.key.kid, now),
         )
 
     def challenged(self, request: TokenRequest, challenge: str) -> Answer:
         """Return the answer to a request whose challenge was not good."""
         newest = self.streams[request.stream].newest
-        return Answer(challenge=challenge, tokens=None, newest=newest, config=None)
+        return Answer(challenge=challenge, tokens=None, newest=newest, config=None, override=None)
 
     def jwks(self, now: datetime, *, restricted: bool) -> bytes:
         """Return the JWK Set; with `restricted` also the keys that are for backends only."""
@@ -131,6 +136,10 @@ class Issuing:
                 ]
             }
         )
+
+    def _override(self, thumbprint: str, now: datetime) -> str | None:
+        found = self.overrides.get(thumbprint)
+        return found.raw.decode("ascii") if found is not None and now < found.until else None
 
     def _passes(self, installation: str, now: datetime) -> bool:
         rule = self.rules.get(installation)
