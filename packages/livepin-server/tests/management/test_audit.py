@@ -161,6 +161,13 @@ def installation(call, method, what, body=None):
     call(method, f"{one}/{what}", body)
 
 
+def override(call):
+    host = f"o{newest(call, OF_ACCOUNT)}.example.com"
+    call("POST", DOMAINS, {"pattern": host, "pins": [pin(4)]}, 201)
+    wanted = {"installation": "o" * 43, "domains": [host], "mode": "off", "reason": "a test"}
+    return call("POST", OVERRIDES, wanted, 201)["version"]
+
+
 def example(call):
     pins = [pin(9)]
     call("POST", DOMAINS, {"pattern": "tokens.example.org", "pins": pins, "token": True}, 201)
@@ -176,6 +183,7 @@ def token_key(call, step, **body):
 
 TOKEN_KEYS, TOKENS = "/v1/accounts/acme/token-keys", "/v1/accounts/acme/tokens"
 OF_SERVER, OF_ACCOUNT = "/v1/audit", "/v1/accounts/acme/audit"
+OVERRIDES = "/v1/accounts/acme/overrides"
 LOOKING = {("POST", "/v1/accounts/{account}/tokens/check")}  # which changes nothing
 # Each route that may change something, how to have it do so, and the action that is told where.
 ROUTES = {
@@ -243,6 +251,9 @@ ROUTES = {
          OF_ACCOUNT, "installation.force-pass"),
     ("DELETE", "/v1/accounts/{account}/installations/{installation}/rule"):
         (lambda call: installation(call, "DELETE", "rule"), OF_ACCOUNT, "installation.unblock"),
+    ("POST", "/v1/accounts/{account}/overrides"): (override, OF_ACCOUNT, "override.create"),
+    ("DELETE", "/v1/accounts/{account}/overrides/{override}"):
+        (lambda call: call("DELETE", f"{OVERRIDES}/{override(call)}"), OF_ACCOUNT, "override.end"),
     ("POST", "/v1/accounts/{account}/api-keys"): (of_account, OF_ACCOUNT, "api-key.create"),
     ("POST", "/v1/accounts/{account}/api-keys/{key_id}/rotate"):
         (lambda call: call("POST", f"{of_account(call)}/rotate", {}), OF_ACCOUNT,
