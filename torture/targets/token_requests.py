@@ -48,6 +48,7 @@ _ISSUING = Issuing(
     published=(),
     settings={},
     rules={},
+    overrides={},
 )
 
 

@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 from livepin.testing import RecordingServer, make_chain
 from livepin_server import serving
-from livepin_server.bus.memory import Announcement
+from livepin_server.bus.memory import Announcement, OverridesChanged
 from livepin_server.delivery.events import Events
+from livepin_server.delivery.overrides import Overrides
 from livepin_server.delivery.snapshot import Snapshot
 from livepin_server.errors import UnavailableError
 from livepin_server.folder import Node
@@ -32,14 +33,17 @@ from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.changes import SetDelivery
 from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.model import How, Intent, Role
+from livepin_server.services.overrides.model import NewOverride
 from livepin_server.services.tokens.recording import Seen
 from livepin_server.serving import (
     RUN_FILE,
+    _forget_overrides,
     _forget_unseen,
     _keep_seen,
     _keep_uses,
     _Loader,
     _look,
+    _tell_expired,
     _watch,
 )
 from livepin_server.storage.schema import keys
@@ -384,6 +388,55 @@ def test_what_could_not_be_loaded_is_delivered_once_the_cause_has_gone(start_ser
     wait(in_step)
 
 
+def test_overrides_that_cannot_be_loaded_are_in_no_configs_way(start_server, until, caplog) -> None:
+    """Such as where a delivery node may not read that table yet."""
+    server = start_server()
+
+    def run(statement: str) -> None:
+        server.services.database.write(lambda each: each.exec_driver_sql(statement))
+
+    def in_step() -> bool:
+        return "livepin_in_step 1.0" in server.metrics.text().decode().splitlines()
+
+    run("ALTER TABLE overrides RENAME TO away")
+    server.services.bus.announce(OverridesChanged(account="acme"))
+    until(lambda: not in_step())
+    server.services.publisher.republish("acme", "main", Intent(author="bob"))
+    until(lambda: server.send("GET", "/v1/acme/config/main").headers["etag"] == '"1.2"')
+    assert caplog.text.count("the overrides of acme could not be loaded") == 1
+    run("ALTER TABLE away RENAME TO overrides")
+    until(in_step)
+    server.services.bus.announce(OverridesChanged(account="none"))
+    server.services.bus.announce(OverridesChanged(account="acme"))
+    assert in_step()
+
+
+def test_overrides_are_told_of_once_they_expire_and_forgotten_after_a_month(
+    opened, clock, intent, add_domain, caplog
+) -> None:
+    add_domain()
+    services, told = opened.services, []
+    domains = ["api.example.com"]
+    new = NewOverride(installation="t" * 43, domains=domains, mode="off", lives=60)
+    services.overrides.create("acme", new, intent, tested=False)
+    watch = _watch(opened, Metrics()).run
+    for _ in range(3):
+        watch()
+    assert caplog.text.count("an override unpins the installation") == 1
+    services.bus.subscribe(told.append, OverridesChanged)
+    job, last = _tell_expired(opened), _forget_overrides(opened)
+    assert (job.seconds, last.seconds, last.first) == (60, 86400, 86400)
+    clock.advance(minutes=1)
+    job.run()
+    assert told == [OverridesChanged(account="acme")]
+    clock.advance(days=30)
+    last.run()
+    assert services.overrides.all("acme", tested=False)
+    clock.advance(seconds=1)
+    last.run()
+    assert services.overrides.all("acme", tested=False) == []
+
+
 def test_a_large_config_is_packed_beside_the_loop_that_answers(opened) -> None:
     threads = []
 
@@ -395,7 +448,8 @@ def test_a_large_config_is_packed_beside_the_loop_that_answers(opened) -> None:
     async def main() -> None:
         metrics, snapshot = Metrics(), Watched()
         events = Events(snapshot, metrics, most=1, most_per_address=1)
-        await _Loader(opened, snapshot, events, metrics).load_all()
+        overrides = Overrides(metrics, clock=opened.clock)
+        await _Loader(opened, snapshot, overrides, events, metrics).load_all()
         assert snapshot.get("/v1/acme/config/main") is not None
 
     asyncio.run(main())

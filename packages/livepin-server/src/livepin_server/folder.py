@@ -69,6 +69,7 @@ class Node:
     published: Published
     api_keys: ApiKeys
     bus: Bus
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +143,7 @@ def opened(
                 published=Published(database),
                 api_keys=services.api_keys,
                 bus=services.bus,
+                clock=clock,
                 services=services,
             )
         finally:
@@ -172,6 +174,7 @@ def delivering(data: Path, environment: Mapping[str, str], *, clock: Clock) -> I
             published=Published(database),
             api_keys=ApiKeys(database, clock=clock),
             bus=_bus(database),
+            clock=clock,
         )
 
 

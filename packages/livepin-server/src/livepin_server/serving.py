@@ -20,11 +20,12 @@ from livepin.documents.config import check_url
 from livepin.errors import ConfigurationError
 
 from livepin_server import descriptors
-from livepin_server.bus.memory import Announcement
+from livepin_server.bus.memory import Announcement, OverridesChanged
 from livepin_server.delivery.app import DeliveryApp
 from livepin_server.delivery.claims import Claims
 from livepin_server.delivery.credentials import Credentials
 from livepin_server.delivery.events import Events
+from livepin_server.delivery.overrides import Overrides
 from livepin_server.delivery.reports import Reports
 from livepin_server.delivery.snapshot import Snapshot
 from livepin_server.delivery.token_loader import TokenLoader
@@ -58,6 +59,8 @@ _LOOK_FIRST = 30.0  # seconds; by then whoever serves them with this process is 
 _USES_EVERY = 60.0  # seconds: of the last uses of API keys, a crash loses so much
 _FORGET_EVERY = 86400.0  # seconds
 _REMEMBERED = timedelta(days=180)  # installations that ask for no token any more
+_ENDED_KEPT = timedelta(days=30)  # overrides; the audit log has all of them
+_EXPIRED_EVERY = 60.0  # seconds; of overrides, until they are out of copies and out of memory
 _SEEN_EVERY = 1.0  # seconds: of when installations were last seen, a crash loses so much
 _AGAIN = 1.0  # seconds until what could not be loaded is tried again
 _MOST_MANAGEMENT = 512  # connections
@@ -111,7 +114,7 @@ async def serve(
     events = Events(
         snapshot, metrics, most=streams, most_per_address=settings.max_streams_per_address
     )
-    claims = Claims(snapshot, metrics)
+    claims, overrides = Claims(snapshot, metrics), Overrides(metrics, clock=node.clock)
     metrics.attention.add(claims.notes)
     revocation = _revocation(node)
     desk = _desk(node, metrics, revocation)
@@ -120,6 +123,7 @@ async def serve(
         events,
         Reports(metrics, claims),
         claims,
+        overrides,
         metrics,
         limit=_limit(settings),
         tokens=desk,
@@ -130,12 +134,16 @@ async def serve(
         management=_management_listener(node, private_app(metrics), metrics),
     )
     _stop_on_signals(running.stop)
-    loader = _Loader(node, snapshot, events, metrics)
+    loader = _Loader(node, snapshot, overrides, events, metrics)
     loader.tokens = _token_loader(node, desk, loader.report)
-    exports = [Exporting(node.published, each, metrics) for each in targets]
-    unsubscribe = [node.bus.subscribe(loader.announced)]
+    exports = [Exporting(node.published, each, metrics, clock=node.clock) for each in targets]
+    unsubscribe = [
+        node.bus.subscribe(loader.announced),
+        node.bus.subscribe(loader.overrides_changed, OverridesChanged),
+    ]
     unsubscribe += [] if loader.tokens is None else loader.tokens.subscribe()
-    unsubscribe += [node.bus.subscribe(each.announced) for each in exports]
+    for kind in (Announcement, OverridesChanged):
+        unsubscribe += [node.bus.subscribe(each.announced, kind) for each in exports]
     for each in exports:
         metrics.attention.add(each.notes)
     tasks: list[asyncio.Task[None]] = []
@@ -184,18 +192,21 @@ class _Loader:
         self,
         node: Node,
         snapshot: Snapshot,
+        overrides: Overrides,
         events: Events,
         metrics: Metrics,
     ) -> None:
         self.tokens: TokenLoader | None = None
         self._published = node.published
         self._snapshot = snapshot
+        self._overrides = overrides
         self._events = events
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._order = asyncio.Lock()
         self._loading: set[asyncio.Task[None]] = set()
         self._missed: set[str] = set()
+        self._missed_overrides: set[str] = set()
         self._missed_any = False
         self._hears = True
 
@@ -203,6 +214,10 @@ class _Loader:
         """Load the account anew, on the loop."""
         self._metrics.publications.labels(announcement.account, announcement.stream).inc()
         self._loop.call_soon_threadsafe(self._start, self._load, announcement.account)
+
+    def overrides_changed(self, news: OverridesChanged) -> None:
+        """Load the overrides of an account anew, on the loop, and nothing that others fetch."""
+        self._loop.call_soon_threadsafe(self._start, self._load_overrides, news.account)
 
     def in_step(self, found: bool) -> None:
         """Load everything anew: what was announced before may not have been heard."""
@@ -229,11 +244,14 @@ class _Loader:
                 await self._load_again()
             for account in list(self._missed):
                 await self._load(account)
+            for account in list(self._missed_overrides):
+                await self._load_overrides(account)
 
     def report(self) -> None:
         """Tell whether everything that is published is served."""
-        missed = self._missed or self._missed_any or (self.tokens and self.tokens.missed)
-        self._metrics.in_step.set(self._hears and not missed)
+        missed = self._missed | self._missed_overrides
+        missed |= set() if self.tokens is None else self.tokens.missed
+        self._metrics.in_step.set(self._hears and not missed and not self._missed_any)
 
     async def _load_again(self) -> None:
         try:
@@ -271,8 +289,23 @@ class _Loader:
         for stream, config in documents.configs.items():
             self._metrics.versions.labels(account, stream).set(config.version)
         self._events.wake(account)
+        await self._load_overrides(account)  # a new root ends them
         if self.tokens is not None:
             await self.tokens.load(account)
+
+    async def _load_overrides(self, account: str) -> None:
+        async with self._order:
+            try:
+                found = await asyncio.to_thread(self._published.overrides, account)
+                await asyncio.to_thread(self._overrides.replace, account, found)
+                self._missed_overrides.discard(account)
+            except NotFoundError:
+                self._missed_overrides.discard(account)
+            except Exception:  # configs are delivered all the same
+                if account not in self._missed_overrides:
+                    logger.exception("the overrides of %s could not be loaded", account)
+                self._missed_overrides.add(account)
+        self.report()
 
 
 def _revocation(node: Node) -> RevocationRefresh | None:
@@ -328,6 +361,8 @@ def _background(
         found.append(run_forever(_keep_uses(node)))
         found.append(run_forever(_keep_seen(node)))
         found.append(run_forever(_forget_unseen(node)))
+        found.append(run_forever(_tell_expired(node)))
+        found.append(run_forever(_forget_overrides(node)))
         found.append(run_forever(_look(node, metrics)))
     found.append(run_forever(_watch(node, metrics)))
     if loader.tokens is not None:
@@ -417,6 +452,20 @@ def _forget_unseen(folder: Folder) -> Job:
     return Job(name="unseen", seconds=_FORGET_EVERY, run=run, first=_FORGET_EVERY)
 
 
+def _tell_expired(folder: Folder) -> Job:
+    run = folder.services.overrides.tell_expired
+    return Job(name="expired-overrides", seconds=_EXPIRED_EVERY, run=run)
+
+
+def _forget_overrides(folder: Folder) -> Job:
+    services = folder.services
+
+    def run() -> None:
+        services.overrides.forget(services.clock() - _ENDED_KEPT)
+
+    return Job(name="ended-overrides", seconds=_FORGET_EVERY, run=run, first=_FORGET_EVERY)
+
+
 def _look(folder: Folder, metrics: Metrics) -> Job:
     watch = DeliveryWatch(folder.published, Lookout().look)
     metrics.attention.add(watch.notes)
@@ -446,6 +495,8 @@ def _watch(node: Node, metrics: Metrics) -> Job:
                 keys = expiry.key_warnings(node.api_keys.all(), now)
                 texts |= {*expiry.warnings(found, now), *_of_delivery(node, now), *keys}
                 texts |= {*node.services.private_keys.warnings()}
+                overrides = node.services.overrides
+                texts |= {w for name in node.published.accounts() for w in overrides.warnings(name)}
             for text in sorted(texts - said):
                 logger.warning(text)
             said = texts

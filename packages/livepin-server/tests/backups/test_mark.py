@@ -39,6 +39,33 @@ def test_each_stream_is_published_once(marked, services, intent):
     assert not (opened.data / mark.FILE).exists()
 
 
+def test_overrides_of_the_backup_are_ended_and_later_ones_are_not(marked, add_domain, intent):
+    """Nobody knows whether they were ended since; and the mark may stay for long."""
+    from livepin_server.services.overrides.model import NewOverride
+
+    add_domain()
+    opened = marked(acme=MarkedAccount(floor=3, root_version=1, foreign=99))
+
+    def in_force(letter):
+        overrides = opened.services.overrides
+        domains = ["api.example.com"]
+        new = NewOverride(installation=letter * 43, domains=domains, mode="off")
+        version = overrides.create("acme", new, intent, tested=False).version
+
+        def one():
+            listed = overrides.all("acme", tested=False)
+            return next(each.in_force for each in listed if each.version == version)
+
+        return one
+
+    old = in_force("o")
+    mark.go_on(opened)
+    new = in_force("n")
+    mark.go_on(opened)
+    assert (old(), new()) == (False, True)
+    assert (opened.data / mark.FILE).exists()
+
+
 def test_a_stream_that_is_above_already_is_not_published_again(marked, add_domain):
     add_domain()
     opened = marked(acme=MarkedAccount(floor=1, root_version=1))

@@ -11,7 +11,13 @@ import socket
 import threading
 
 import pytest
-from livepin_server.bus.memory import MOST_SPENT, Announcement, Spent, TokensChanged
+from livepin_server.bus.memory import (
+    MOST_SPENT,
+    Announcement,
+    OverridesChanged,
+    Spent,
+    TokensChanged,
+)
 from livepin_server.bus.postgres import PostgresBus
 
 PATIENCE = 30.0  # seconds
@@ -30,7 +36,7 @@ class Listener:
         self._changed = threading.Condition()
         self.bus.subscribe(lambda each: self._note(self.heard, each))
         self.others = []
-        for kind in (TokensChanged, Spent):
+        for kind in (TokensChanged, OverridesChanged, Spent):
             self.bus.subscribe(lambda each: self._note(self.others, each), kind)
         self._loop = asyncio.new_event_loop()
         self._task = None
@@ -125,11 +131,12 @@ def test_what_this_process_announced_itself_is_not_heard_twice(database, listen)
 def test_news_are_heard_by_those_of_their_kind(database, listen):
     first, second = listen(), listen()
     second.in_step()
-    changed = TokensChanged(account="acme")
-    database.write(lambda each: first.bus.enclose(each, changed))
+    changed = [TokensChanged(account="acme"), OverridesChanged(account="acme")]
+    for each in changed:
+        database.write(lambda connection, news=each: first.bus.enclose(connection, news))
     publish(database, first.bus, 1)
-    second.until(lambda found: found.heard and found.others)
-    assert (second.heard, second.others) == ([news(1)], [changed])
+    second.until(lambda found: found.heard and len(found.others) == 2)
+    assert (second.heard, second.others) == ([news(1)], changed)
 
 
 def test_what_was_spent_is_told_without_a_transaction(database, listen, end_connections):

@@ -27,6 +27,7 @@ COMMANDS = [
     "token-key add", "token-key rotate", "token-key list", "token-key export",
     "installation list", "installation show", "installation tag", "installation block",
     "installation unblock", "installation force-pass", "installation force-fail",
+    "override create", "override list", "override end",
     "audit log", "audit export", "audit verify",
     "profile add", "profile list", "profile show", "profile use", "profile remove",
     "completion", "demo",

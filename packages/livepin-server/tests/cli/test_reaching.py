@@ -72,6 +72,23 @@ def test_a_viewer_may_look(run, remote, key_of, monkeypatch) -> None:
     assert run("domain", "list", "--json").json == []
 
 
+def test_a_pentester_unpins_his_device_and_looks_at_nothing_else(
+    run, remote, key_of, monkeypatch
+) -> None:
+    run("domain", "add", "unpinned.test", "--pin", PIN)
+    his, other = "-" + "h" * 42, "o" * 43
+    assert run("installation", "tag", his, "test").code == 0
+    monkeypatch.setenv("LIVEPIN_API_KEY", key_of("pentest", "acme"))
+    what = ("--domain", "unpinned.test", "--mode", "off", "--reason", "CHG-1234")
+    made = run("override", "create", his, *what, "--json").json
+    assert run("override", "list", "--json").json == [made]
+    refused = run("override", "create", other, *what)
+    assert (refused.code, "an installation with the tag test" in refused.err) == (3, True)
+    assert "hint:  an admin gives it: livepin installation tag " in refused.err
+    assert run("override", "end", his).code == 0
+    assert run("installation", "list").code == 3
+
+
 def test_a_viewer_does_not_make_the_server_look_around(
     run, remote, key_of, monkeypatch, api, ca
 ) -> None:

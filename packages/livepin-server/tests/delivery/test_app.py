@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from livepin.testing import FakeClock
 from livepin_server.delivery.app import DeliveryApp
 from livepin_server.delivery.claims import Claims
 from livepin_server.delivery.events import Events
+from livepin_server.delivery.overrides import Overrides
 from livepin_server.delivery.reports import Reports
 from livepin_server.delivery.snapshot import Snapshot
 from livepin_server.services.model import AccountDocuments, ConfigDocument
@@ -51,8 +53,11 @@ def delivery() -> DeliveryApp:
     events = Events(snapshot, metrics, most=1, most_per_address=1)
     limit = RateLimit(1000, 1000)
     claims = Claims(snapshot, metrics)
-    reports = Reports(metrics, claims)
-    return DeliveryApp(snapshot, events, reports, claims, metrics, limit=limit, body_time=0.02)
+    overrides = Overrides(metrics, clock=FakeClock())
+    return DeliveryApp(
+        snapshot, events, Reports(metrics, claims), claims, overrides, metrics, limit=limit,
+        body_time=0.02,
+    )  # fmt: skip
 
 
 def ask(app: DeliveryApp, method: str, path: str, proto: str = "http") -> Answer:

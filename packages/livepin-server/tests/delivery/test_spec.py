@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from livepin_server.delivery import app, events, reports, snapshot
 from livepin_server.exports.static import documents
+from livepin_server.services.model import NewDomain
+from livepin_server.services.overrides.model import NewOverride
 from livepin_server.settings import Settings
 
 TEXT = (Path(__file__).parents[4] / "spec" / "delivery.md").read_text("utf-8")
@@ -45,6 +47,7 @@ def test_the_events_in_it_are_what_is_sent() -> None:
     [
         documents.CONFIG_CACHING,
         documents.ROOT_CACHING,
+        documents.OVERRIDE_CACHING,
         f"after {events.HEARTBEAT:.0f} seconds at the latest",
         f"at most {reports.MAX_SIZE // 1024} KiB ({reports.MAX_SIZE:,} bytes)",
         f"at least {snapshot._SMALLEST_GZIP} bytes",
@@ -56,10 +59,17 @@ def test_its_numbers_are_those_of_the_code(said: str) -> None:
     assert said in TEXT
 
 
-def test_each_route_in_it_is_there_and_no_other(server) -> None:
+def test_each_route_in_it_is_there_and_no_other(server, new_pin, intent, until) -> None:
+    pins, thumbprint = [new_pin()], "t" * 43
+    server.services.domains.add("acme", NewDomain(pattern="api.test", pins=pins), intent)
+    new = NewOverride(installation=thumbprint, domains=["api.test"], mode="off")
+    server.services.overrides.create("acme", new, intent, tested=False)
+    until(lambda: server.send("GET", f"/v1/acme/override/{thumbprint}").status_code == 200)
     table = TEXT[TEXT.index("## Routes") : TEXT.index("## Documents")]
     paths = re.findall(r"`(/v1/[^`…]+|/\w+z)`", table)
-    named = {"{account}": "acme", "{stream}": "main", "{version}": "1"}
+    named = {
+        "{account}": "acme", "{stream}": "main", "{version}": "1", "{thumbprint}": thumbprint,
+    }  # fmt: skip
     for path in paths:
         real = re.sub(r"\{\w+\}", lambda found: named[found[0]], path)
         status = server.send("PUT", real).status_code

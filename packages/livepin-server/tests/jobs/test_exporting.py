@@ -8,10 +8,11 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from livepin_server.bus.memory import Announcement
+from livepin_server.bus.memory import Announcement, OverridesChanged
 from livepin_server.errors import ExportError, NotFoundError
 from livepin_server.exports.static.folder import FolderTarget
 from livepin_server.jobs.exporting import Exporting
+from livepin_server.services.overrides.model import NewOverride
 from livepin_server.telemetry.metrics import Metrics
 
 MAIN = "v1/acme/config/main"
@@ -48,6 +49,9 @@ class Target:
     def write(self, file, *, over):
         self.folder.write(file, over=over)
 
+    def remove(self, path):
+        self.folder.remove(path)
+
 
 class Export:
     """A running export of the data folder to a folder."""
@@ -56,8 +60,11 @@ class Export:
         folder.mkdir()
         self.opened, self.place, self.metrics = opened, folder, Metrics()
         self.target = Target(folder)
-        self.exporting = Exporting(opened.published, self.target, self.metrics, pause=0.01)
-        opened.bus.subscribe(self.exporting.announced)
+        self.exporting = Exporting(
+            opened.published, self.target, self.metrics, clock=opened.clock, pause=0.01
+        )
+        for kind in (Announcement, OverridesChanged):
+            opened.bus.subscribe(self.exporting.announced, kind)
 
     @property
     def in_step(self):
@@ -187,12 +194,67 @@ def test_a_newer_config_there_stays(export, opened, add_domain, caplog):
                 raise NotFoundError("it is being made")
             return stale
 
-    behind = Exporting(Behind(), export.target, Metrics(), pause=0.01)
+        def overrides(self, account):
+            return {}
+
+    behind = Exporting(Behind(), export.target, Metrics(), clock=opened.clock, pause=0.01)
     with caplog.at_level(logging.INFO):
         behind.start()
         eventually(lambda: "what is there is newer" in caplog.text)
     behind.stop()
     assert path.read_bytes() == newer
+
+
+def test_an_override_is_there_until_it_is_over(export, opened, add_domain, intent, clock, caplog):
+    services, thumbprint = opened.services, "t" * 43
+    place = export.place / "v1/acme/override" / thumbprint
+    add_domain()
+
+    def create(lives):
+        domains = ["api.example.com"]
+        new = NewOverride(installation=thumbprint, domains=domains, mode="off", lives=lives)
+        services.overrides.create("acme", new, intent, tested=False)
+        return services.published.overrides("acme")[thumbprint].raw
+
+    export.exporting.start()
+    eventually(lambda: export.in_step == 1)
+    for _ in range(2):  # the second in the place of the first, which is none of others
+        raw = create(60)
+        eventually(lambda raw=raw: place.exists() and place.read_bytes() == raw)
+    clock.advance(minutes=1)
+    services.overrides.tell_expired()
+    eventually(lambda: not place.exists())
+    assert not [each for each in caplog.records if each.levelno == logging.WARNING]
+    # It is not looked for again, unless there is one anew.
+    place.write_bytes(b"x")
+    add_domain("other.example.com")
+    version = services.published.newest("acme", "main")
+    eventually(lambda: export.has(version))
+    eventually(lambda: export.in_step == 1)
+    assert place.read_bytes() == b"x"
+    raw = create(120)
+    eventually(lambda: place.read_bytes() == raw)
+
+
+def test_an_override_that_cannot_be_removed_is_in_nobodys_way(
+    export, opened, add_domain, intent, clock, caplog, monkeypatch
+):
+    add_domain()
+    new = NewOverride(installation="t" * 43, domains=["api.example.com"], mode="off", lives=60)
+    opened.services.overrides.create("acme", new, intent, tested=False)
+    place = export.place / "v1/acme/override" / new.installation
+    export.exporting.start()
+    eventually(place.exists)
+
+    def refuse(path):
+        raise ExportError("it answers 403")
+
+    monkeypatch.setattr(export.target, "remove", refuse)
+    clock.advance(minutes=1)
+    add_domain("other.example.com")
+    eventually(lambda: "could not be removed" in caplog.text)
+    eventually(lambda: export.has(4))
+    assert export.texts == []
 
 
 def test_a_stop_does_not_wait_for_a_target_that_hangs_for_ever(export, monkeypatch):
@@ -211,7 +273,9 @@ def test_a_stop_does_not_wait_for_a_target_that_hangs_for_ever(export, monkeypat
 
 def test_a_stop_ends_a_pause(export):
     export.target.trouble = ExportError("no")
-    exporting = Exporting(export.opened.published, export.target, Metrics(), pause=3600)
+    exporting = Exporting(
+        export.opened.published, export.target, Metrics(), clock=export.opened.clock, pause=3600
+    )
     exporting.start()
     eventually(lambda: export.target.tries == 1)
     exporting.stop()

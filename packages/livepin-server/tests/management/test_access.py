@@ -109,6 +109,9 @@ GET     ~/policy                          200  installations        -yyy  -000  
 GET     ~/policy/versions                 200  installations        -yyy  -000  -yyy
 POST    ~/policy/effect                   200  installations        -yyy  -000  -yyy
 PUT     ~/policy                          409  installations        ---y  ---0  ---y
+GET     ~/overrides                       200  installations        yyyy  0000  yyyy
+POST    ~/overrides                       422  installations        y-yy  0-00  y-yy
+DELETE  ~/overrides/{override}            404  installations        y-yy  0-00  y-yy
 GET     /metrics                          200  metrics              ----  ----  -yyy
 """
 # What a process that serves delivery alone answers in private.
@@ -149,6 +152,7 @@ BODIES = {
     "PUT ~/installations/{installation}/pass": {"reason": "x", **PAST},
     "POST ~/policy/effect": {"policy": {}},
     "PUT ~/policy": {"policy": {"mode": "report"}},
+    "POST ~/overrides": {"installation": "x", "domains": ["!"], "reason": "x"},
     "POST ~/api-keys": {"name": "a/b", "role": "viewer"},
     "POST ~/api-keys/{key_id}/rotate": {},
     "POST /v1/api-keys": {"name": "x", "role": "viewer", "account": "no"},
@@ -157,7 +161,7 @@ BODIES = {
 VALUES = {
     "account": "acme", "pattern": "x.example", "digest": DIGEST, "name": "payments",
     "stream": "main", "version": "latest", "key_id": "nobody", "number": "open",
-    "other": "latest", "installation": "A" * 22,
+    "other": "latest", "installation": "A" * 22, "override": "9",
 }  # fmt: skip
 ACCOUNTS = ("acme", "beta", None)
 _NETWORKS = itertools.count()

@@ -161,6 +161,13 @@ def installation(call, method, what, body=None):
     call(method, f"{one}/{what}", body)
 
 
+def override(call):
+    host = f"o{newest(call, OF_ACCOUNT)}.example.com"
+    call("POST", DOMAINS, {"pattern": host, "pins": [pin(4)]}, 201)
+    wanted = {"installation": "o" * 43, "domains": [host], "mode": "off", "reason": "a test"}
+    return call("POST", OVERRIDES, wanted, 201)["version"]
+
+
 def example(call):
     pins = [pin(9)]
     call("POST", DOMAINS, {"pattern": "tokens.example.org", "pins": pins, "token": True}, 201)
@@ -180,6 +187,7 @@ LOOKING = {  # which changes nothing
     ("POST", "/v1/accounts/{account}/tokens/check"),
     ("POST", "/v1/accounts/{account}/policy/effect"),
 }
+OVERRIDES = "/v1/accounts/acme/overrides"
 # Each route that may change something, how to have it do so, and the action that is told where.
 ROUTES = {
     ("POST", "/v1/accounts/{account}/prepare"):
@@ -249,6 +257,9 @@ ROUTES = {
     ("PUT", "/v1/accounts/{account}/policy"):
         (lambda call: call("PUT", "/v1/accounts/acme/policy", {"policy": {"threshold": 90}}),
          OF_ACCOUNT, "policy.set"),
+    ("POST", "/v1/accounts/{account}/overrides"): (override, OF_ACCOUNT, "override.create"),
+    ("DELETE", "/v1/accounts/{account}/overrides/{override}"):
+        (lambda call: call("DELETE", f"{OVERRIDES}/{override(call)}"), OF_ACCOUNT, "override.end"),
     ("POST", "/v1/accounts/{account}/api-keys"): (of_account, OF_ACCOUNT, "api-key.create"),
     ("POST", "/v1/accounts/{account}/api-keys/{key_id}/rotate"):
         (lambda call: call("POST", f"{of_account(call)}/rotate", {}), OF_ACCOUNT,

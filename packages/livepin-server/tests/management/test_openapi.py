@@ -46,11 +46,11 @@ def test_each_operation_says_what_it_does_and_needs(method, path, operation) -> 
         assert (operation["security"], operation["description"]) == ([], "Open to all.")
     else:
         said = (
-            r"Needs an API key( for the whole server)? with the role (\w+)"
+            r"Needs an API key( for the whole server)? with the role (\w+)( or pentest)?"
             r"(, whatever its scopes|; if it has scopes, ([a-z, ]+) among them)\."
         )
         found = re.fullmatch(said, operation["description"])
-        assert found[2] in ("pentest", "viewer", "operator", "admin")
+        assert found[2] in ("viewer", "operator", "admin")
         assert "401" in operation["responses"]
 
 

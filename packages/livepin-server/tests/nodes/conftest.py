@@ -33,7 +33,7 @@ from livepin_server.settings import Settings
 INTENT = Intent(author="bob")
 PATIENCE = 60.0  # seconds, on a busy machine
 # What delivery needs of the database; docs/operations.md says the same.
-RIGHTS = "GRANT SELECT ON accounts, streams, roots, configs, alembic_version TO {role}"
+RIGHTS = "GRANT SELECT ON accounts, streams, roots, configs, overrides, alembic_version TO {role}"
 METRICS_RIGHTS = "GRANT SELECT ON api_keys TO {role}"
 
 

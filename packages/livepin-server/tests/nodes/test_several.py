@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
@@ -25,6 +26,7 @@ from livepin_server.services.audit.log import Wanted
 from livepin_server.services.changes import SetDelivery
 from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.model import Area, DomainTaken, Intent, NewDomain, NewStream, Role
+from livepin_server.services.overrides.model import NewOverride
 from livepin_server.services.publishing.publisher import Publisher
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import configs, keys
@@ -38,6 +40,23 @@ def two_servers(postgres_folder, another_folder, request):
     """Two whole servers, each on its own copy of the data folder."""
     running = request.getfixturevalue("run_server")
     return running(postgres_folder), running(another_folder(postgres_folder))
+
+
+OVERRIDE = "/v1/acme/override/" + "o" * 43
+
+
+@pytest.fixture
+def add_override(new_pin, intent):
+    """Sign an override at a server; return it."""
+
+    def one(server):
+        services = server.services
+        services.domains.add("acme", NewDomain(pattern="api.test", pins=[new_pin()]), intent)
+        new = NewOverride(installation="o" * 43, domains=["api.test"], mode="off")
+        services.overrides.create("acme", new, intent, tested=False)
+        return services.published.overrides("acme")["o" * 43].raw
+
+    return one
 
 
 def etag(server):
@@ -57,6 +76,17 @@ def test_what_one_publishes_all_deliver(two_servers, until, new_pin, intent):
         line = 'livepin_publications_total{account="acme",stream="main"} 2.0'
         until(lambda server=server, line=line: line in server.metrics.text().decode())
         assert "livepin_in_step 1.0" in server.metrics.text().decode()
+
+
+def test_an_override_made_at_one_is_delivered_by_all_and_ended_at_another(
+    two_servers, until, add_override
+):
+    first, second = two_servers
+    made = add_override(first)
+    until(lambda: all(each.send("GET", OVERRIDE).content == made for each in two_servers))
+    second.services.overrides.end("acme", "o" * 43, INTENT, tested=False)
+    ended = second.services.published.overrides("acme")["o" * 43].raw
+    until(lambda: all(each.send("GET", OVERRIDE).content == ended for each in two_servers))
 
 
 def test_an_event_stream_on_one_tells_of_what_another_published(two_servers, intent):
@@ -242,9 +272,10 @@ def test_a_process_that_found_it_due_too_late_leaves_it(opened, clock, intent):
 
 
 def test_delivery_alone_needs_no_key_and_may_read_none(
-    run_server, postgres_folder, delivery_folder, start_child, until, intent
+    run_server, postgres_folder, delivery_folder, start_child, until, intent, clock, add_override
 ):
-    server, data = run_server(postgres_folder), delivery_folder()
+    clock.advance(seconds=max(0.0, time.time() - clock().timestamp()))  # the child has its own
+    server, data = run_server(postgres_folder, clock=clock), delivery_folder()
     child = start_child(data, "--only", "delivery")
     assert child.get("/readyz").status_code == 200
     assert child.get("/v1/acme/root/1").status_code == 200
@@ -252,6 +283,8 @@ def test_delivery_alone_needs_no_key_and_may_read_none(
     assert child.get("/v1/acme/config/main").content == before
     server.services.publisher.republish("acme", "main", intent)
     until(lambda: child.get("/v1/acme/config/main").headers["etag"] == '"1.2"')
+    made = add_override(server)
+    until(lambda: child.get(OVERRIDE).content == made)
     # It has no key to sign tokens with, nor those that verify them: ask another server.
     for method, path in (("POST", "/v1/acme/token"), ("GET", "/v1/acme/jwks.json")):
         answer = child.ask(method, path)

@@ -11,7 +11,8 @@ from livepin.documents.root import TYP
 from livepin.jose import PrivateKey, parse_general, sign_general
 from livepin.trust import TrustedState
 from livepin_server.errors import ConflictError, InvalidError, NotFoundError
-from livepin_server.services.model import Intent, NewStream, NextRoot
+from livepin_server.services.model import Intent, NewDomain, NewPin, NewStream, NextRoot
+from livepin_server.services.overrides.model import NewOverride
 from livepin_server.storage.schema import keys as key_table
 from livepin_server.storage.schema import roots as root_table
 from sqlalchemy import select
@@ -100,6 +101,23 @@ def refused(services, roots, held):
 
 def online(root):
     return {kid for name in ("config", "override") for kid in root.roles[name].keys}
+
+
+def test_who_publishes_a_root_hears_which_overrides_it_ends(roots, services, prepare):
+    pins = [NewPin(sha256=f"sha256/{'A' * 43}=")]
+    services.domains.add("beta", NewDomain(pattern="api.example.com", pins=pins), INTENT)
+    new = NewOverride(installation="t" * 43, domains=["api.example.com"], mode="off")
+    made = services.overrides.create("beta", new, INTENT, tested=False)
+    services.streams.add("beta", NewStream(name="canary"), INTENT)
+    done = roots.publish("beta", signed(prepare(replace_online=True)), INTENT)
+    (warning,) = [each for one in done for each in one.warnings]
+    assert warning.startswith(f"the override {made.version} of the installation")
+    (listed,) = services.overrides.all("beta", tested=False)
+    assert (listed.in_force, listed.ended_by) == (False, "root 2")
+    # Under the new root, and by its key, there may be one anew.
+    again = services.overrides.create("beta", new, INTENT, tested=False)
+    assert (again.root_version, again.in_force) == (2, True)
+    assert not services.overrides.all("beta", tested=False)[1].in_force
 
 
 # -- show ----------------------------------------------------------------------------------------

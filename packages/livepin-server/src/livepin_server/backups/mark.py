@@ -64,6 +64,8 @@ def go_on(opened: Folder) -> None:
     for name, account in found.accounts.items():
         try:
             opened.services.versions.go_on(name, account.floor, intent)
+            # Of what was in force when the backup was made nobody knows whether it was ended since.
+            opened.services.overrides.end_up_to(name, account.floor, intent)
             done = account.foreign is None or newest.get(name) != account.root_version
         except ServiceError as exc:
             logger.warning("nothing can be published for %s: %s", name, exc)

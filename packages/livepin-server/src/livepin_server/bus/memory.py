@@ -31,6 +31,13 @@ class TokensChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverridesChanged:
+    """An override of an account was signed, or has ended by itself."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
     """Challenges that were spent, at most `MOST_SPENT`; 12 bytes each."""
 
@@ -38,7 +45,7 @@ class Spent:
 
 
 MOST_SPENT = 400
-News = Announcement | TokensChanged | Spent
+News = Announcement | TokensChanged | OverridesChanged | Spent
 Subscriber = Callable[[Any], None]
 
 

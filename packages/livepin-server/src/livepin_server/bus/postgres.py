@@ -19,7 +19,15 @@ import msgspec
 import psycopg
 from sqlalchemy import Connection, func, select
 
-from .memory import MOST_SPENT, Announcement, MemoryBus, News, Spent, TokensChanged
+from .memory import (
+    MOST_SPENT,
+    Announcement,
+    MemoryBus,
+    News,
+    OverridesChanged,
+    Spent,
+    TokensChanged,
+)
 
 _CHANNEL = "livepin"
 _NAME = msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9-]+$")
@@ -42,6 +50,11 @@ class _Tokens(msgspec.Struct, frozen=True, tag="tokens"):
     account: Annotated[str, _NAME]
 
 
+class _Overrides(msgspec.Struct, frozen=True, tag="overrides"):
+    sender: str
+    account: Annotated[str, _NAME]
+
+
 class _Spent(msgspec.Struct, frozen=True, tag="spent"):
     sender: str
     challenges: Annotated[list[_Challenge], msgspec.Meta(max_length=MOST_SPENT)]
@@ -51,7 +64,7 @@ class _Beat(msgspec.Struct, frozen=True, tag="beat"):
     sender: str
 
 
-_decode = msgspec.json.Decoder(_News | _Tokens | _Spent | _Beat).decode
+_decode = msgspec.json.Decoder(_News | _Tokens | _Overrides | _Spent | _Beat).decode
 
 
 class _DeafError(Exception):
@@ -185,9 +198,11 @@ class PostgresBus(MemoryBus):
         return msgspec.json.encode(_said(news, self._name)).decode()
 
 
-def _said(news: News, sender: str) -> _News | _Tokens | _Spent:
+def _said(news: News, sender: str) -> _News | _Tokens | _Overrides | _Spent:
     if isinstance(news, TokensChanged):
         return _Tokens(sender=sender, account=news.account)
+    if isinstance(news, OverridesChanged):
+        return _Overrides(sender=sender, account=news.account)
     if isinstance(news, Spent):
         return _Spent(sender=sender, challenges=list(news.challenges))
     return _News(
@@ -199,9 +214,11 @@ def _said(news: News, sender: str) -> _News | _Tokens | _Spent:
     )
 
 
-def _heard(found: _News | _Tokens | _Spent) -> News:
+def _heard(found: _News | _Tokens | _Overrides | _Spent) -> News:
     if isinstance(found, _Tokens):
         return TokensChanged(account=found.account)
+    if isinstance(found, _Overrides):
+        return OverridesChanged(account=found.account)
     if isinstance(found, _Spent):
         return Spent(challenges=tuple(found.challenges))
     return Announcement(

@@ -233,6 +233,7 @@ _add("token", "token:app", "What stands in tokens, and whether a backend takes o
 _add("token-key", "token_key:app", "The keys that sign tokens.")
 _add("installation", "installation:app", "The apps on devices that ask for tokens.")
 _add("policy", "policy:app", "What installations must prove, and what their signals weigh.")
+_add("override", "override:app", "One installation unpinned for a while, for a pentest.")
 _add("profile", "profile:app", "Servers that the commands know by name.")
 _add(
     "export",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Annotated, Any
 
@@ -9,12 +10,13 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from .api import Common, connected
-from .output import CommandError, minute, say, show_json, table
+from .output import CommandError, minute, say, show_json, some, table
 from .parameters import Reason, expiry
 
 app = App(name="installation")
 
 _DEFAULTS = Common()
+_NAMED = re.compile(r"[A-Za-z0-9_-]{22}|[A-Za-z0-9_-]{43}")  # an id, or a key's thumbprint
 _WORDS = {
     "block": "is blocked: it gets tokens that no backend takes",
     "fail": "fails from now on, whatever it shows: it gets tokens that no backend takes",
@@ -26,7 +28,7 @@ Id = Annotated[
     Parameter(
         name="ID",
         allow_leading_hyphen=True,  # one id in 64 begins with one
-        help="The id that the app shows; or latest, whoever asked last.",
+        help="The id or the thumbprint that the app shows; or latest, whoever asked last.",
     ),
 ]
 Until = Annotated[
@@ -75,7 +77,8 @@ def list_(
 def show(identity: Id, /, *, common: Common = _DEFAULTS) -> None:
     """Show one installation, and what is decided of it."""
     with connected(common) as api:
-        found = api.call("GET", f"{api.base}/installations/{path(identity)}")
+        found = api.call("GET", f"{api.base}/installations/{which(identity)}")
+        overrides = api.call("GET", f"{api.base}/overrides", installation=found["id"])
     if common.json:
         show_json(found)
         return
@@ -95,6 +98,10 @@ def show(identity: Id, /, *, common: Common = _DEFAULTS) -> None:
     if rule is not None:
         until = f" until {minute(rule['expires'])}" if rule["expires"] else ""
         say(f"  decided     {rule['verdict']}{until}, by {rule['author']}: {rule['reason']}")
+    for each in overrides:
+        if each["in_force"]:
+            say(f"  override    {each['version']}: {each['mode']} at {some(each['domains'])} until "
+                f"{minute(each['expires'])}, by {each['author']}: {each['reason']}")  # fmt: skip
 
 
 @app.command(help_epilogue="Example:\n  livepin installation tag latest lab beta")
@@ -105,10 +112,14 @@ def tag(
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Give an installation these tags, and no others."""
+    """Give an installation these tags, and no others.
+
+    The tag test says that it may be unpinned for a test: an admin alone gives
+    and takes that. One that never asked for a token is named by its thumbprint.
+    """
     body = {"tags": list(tags), "reason": reason}
     with connected(common) as api:
-        found = api.call("PUT", f"{api.base}/installations/{path(identity)}/tags", body)
+        found = api.call("PUT", f"{api.base}/installations/{which(identity)}/tags", body)
     if common.json:
         show_json(found)
     else:
@@ -137,7 +148,7 @@ def block(
 def unblock(identity: Id, /, *, reason: Reason = "", common: Common = _DEFAULTS) -> None:
     """Lift what was decided of an installation, whatever it was."""
     with connected(common) as api:
-        one = f"{api.base}/installations/{path(identity)}/rule"
+        one = f"{api.base}/installations/{which(identity)}/rule"
         found = api.call("DELETE", one, reason=reason)
     if common.json:
         show_json(found)
@@ -178,7 +189,7 @@ def _decide(identity: str, verdict: str, expires: str | None, reason: str, commo
         body["verdict"] = verdict
     step = "pass" if verdict == "pass" else "rule"
     with connected(common) as api:
-        found = api.call("PUT", f"{api.base}/installations/{path(identity)}/{step}", body)
+        found = api.call("PUT", f"{api.base}/installations/{which(identity)}/{step}", body)
     if common.json:
         show_json(found)
         return
@@ -187,10 +198,9 @@ def _decide(identity: str, verdict: str, expires: str | None, reason: str, commo
     say(f"{found['id']} {_WORDS[verdict]}{ends}.", "green")
 
 
-def path(identity: str) -> str:
-    """Return an id as a segment of a path."""
-    known = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-    if identity != "latest" and (len(identity) != 22 or not set(identity) <= known):
+def which(identity: str) -> str:
+    """Return an id or thumbprint as a segment of a path."""
+    if identity != "latest" and not _NAMED.fullmatch(identity):
         raise CommandError(
             f"expected an id of 22 characters, or latest, found {identity[:80]!r}",
             hint="livepin installation list; an app shows its own: client.installation_id",

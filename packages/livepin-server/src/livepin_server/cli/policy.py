@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from .api import Agreeing, Common, connected
 from .files import read_text
-from .installation import Id, path
+from .installation import Id, which
 from .output import CommandError, counted, minute, say, show_json, table
 from .parameters import Reason, lifetime
 
@@ -165,7 +165,7 @@ def set_(
 def explain(identity: Id, /, *, common: Common = _DEFAULTS) -> None:
     """Show how an installation is appraised by its last evidence, and which rule decides."""
     with connected(common) as api:
-        found = api.call("GET", f"{api.base}/installations/{path(identity)}/appraisal")
+        found = api.call("GET", f"{api.base}/installations/{which(identity)}/appraisal")
     if common.json:
         show_json(found)
         return

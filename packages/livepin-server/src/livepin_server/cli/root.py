@@ -318,6 +318,8 @@ def _show_published(proposal: Proposal, done: list[dict[str, Any]], common: Comm
     say(f"root {root.version} of {root.account} is published.", "green")
     for each in done:
         say(f"{each['stream']}: config version {each['version']}")
+        for text in each["warnings"]:
+            warn(text)
     if proposal.previous is None:
         return
     for line in changes.lines(proposal.previous.document, root):

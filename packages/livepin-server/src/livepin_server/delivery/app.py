@@ -18,6 +18,7 @@ from livepin_server.web.problems import BODY_UNREAD, CONTENT_TYPE, encoded, prob
 from .claims import Claims
 from .credentials import Credentials
 from .events import Events
+from .overrides import Overrides
 from .reports import MAX_SIZE, Reports
 from .snapshot import Document, Snapshot
 from .tokens import TokenDesk
@@ -66,6 +67,7 @@ class DeliveryApp:
         events: Events,
         reports: Reports,
         claims: Claims,
+        overrides: Overrides,
         metrics: Metrics,
         *,
         limit: RateLimit,
@@ -78,6 +80,7 @@ class DeliveryApp:
         self._events = events
         self._reports = reports
         self._claims = claims
+        self._overrides = overrides
         self._metrics = metrics
         self._limit = limit
         self._tokens = tokens
@@ -94,7 +97,7 @@ class DeliveryApp:
         if not self._limit.allow(address):
             self._refuse(proto, 429, "too many requests from this address", self._retry(1))
             return
-        document = self._snapshot.get(scope.path)
+        document = self._snapshot.get(scope.path) or self._overrides.get(scope.path)
         if document is not None:
             self._send(scope, proto, document)
         else:

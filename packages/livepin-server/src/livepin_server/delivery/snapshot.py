@@ -48,10 +48,10 @@ class Snapshot:
         for stream, config in documents.configs.items():
             tag = f"{config.root_version}.{config.version}"
             file = config_file(account, stream, config.raw)
-            fresh[f"/{file.path}"] = _document(account, config.version, tag, file, stream)
+            fresh[f"/{file.path}"] = ready(account, config.version, tag, file, stream)
         for version, raw in documents.roots.items():
             file = root_file(account, version, raw)
-            fresh[f"/{file.path}"] = _document(account, version, str(version), file, None)
+            fresh[f"/{file.path}"] = ready(account, version, str(version), file, None)
         others = {p: d for p, d in self._by_path.items() if d.account != account}
         self._by_path = others | fresh
         self._versions[account] = {
@@ -60,9 +60,8 @@ class Snapshot:
         }
 
 
-def _document(
-    account: str, version: int, tag: str, file: StaticFile, stream: str | None
-) -> Document:
+def ready(account: str, version: int, tag: str, file: StaticFile, stream: str | None) -> Document:
+    """Return a document in the forms that it is sent in."""
     etag, raw = f'"{tag}"', file.body
     headers = [
         ("content-type", file.content_type),

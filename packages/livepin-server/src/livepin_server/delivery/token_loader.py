@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
-from livepin_server.bus.memory import MOST_SPENT, Bus, Spent, TokensChanged
+from livepin_server.bus.memory import MOST_SPENT, Bus, OverridesChanged, Spent, TokensChanged
 from livepin_server.errors import NotFoundError, UnavailableError
 from livepin_server.services.tokens.loading import Tokens
 
@@ -52,6 +52,7 @@ class TokenLoader:
         """Hear the news; return what ends that."""
         return [
             self._bus.subscribe(self._changed, TokensChanged),
+            self._bus.subscribe(self._changed, OverridesChanged),
             self._bus.subscribe(self._spent, Spent),
         ]
 
@@ -97,7 +98,7 @@ class TokenLoader:
     async def _load(self, account: str) -> None:
         await self.load(account)
 
-    def _changed(self, news: TokensChanged) -> None:
+    def _changed(self, news: TokensChanged | OverridesChanged) -> None:
         self._loop.call_soon_threadsafe(self.want, news.account)
 
     def _spent(self, news: Spent) -> None:

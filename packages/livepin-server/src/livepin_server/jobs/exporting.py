@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 
-from livepin_server.bus.memory import Announcement
+from livepin_server.bus.memory import Announcement, OverridesChanged
 from livepin_server.errors import ExportError, NotFoundError, ServiceError
 from livepin_server.exports.static import Documents, Outcome, Target, export
 from livepin_server.services.publishing.published import Published
@@ -27,10 +28,17 @@ class Exporting:
     """Keeps a target in step with what is published, whichever process publishes it."""
 
     def __init__(
-        self, published: Published, target: Target, metrics: Metrics, *, pause: float = PAUSE
+        self,
+        published: Published,
+        target: Target,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], datetime],
+        pause: float = PAUSE,
     ) -> None:
         self._published = published
         self._target = target
+        self._clock = clock
         self._metric = metrics.exported.labels(target.name)
         self._first_pause = pause
         self._news = threading.Condition()
@@ -38,6 +46,7 @@ class Exporting:
         self._all = True  # at the start: what was published before may not have arrived
         self._stopped = False
         self._trouble: str | None = None
+        self._removed: set[tuple[str, str]] = set()  # account and thumbprint of an override
         self._thread = threading.Thread(target=self._run, name="livepin-export", daemon=True)
 
     def start(self) -> None:
@@ -52,10 +61,10 @@ class Exporting:
         if self._thread.is_alive():
             self._thread.join(_LEAVE)
 
-    def announced(self, announcement: Announcement) -> None:
+    def announced(self, news: Announcement | OverridesChanged) -> None:
         """Export an account, soon."""
         with self._news:
-            self._wanted.add(announcement.account)
+            self._wanted.add(news.account)
             self._news.notify()
 
     def in_step(self, found: bool) -> None:
@@ -117,11 +126,25 @@ class Exporting:
     def _one(self, account: str) -> None:
         try:
             found = self._published.documents(account)
+            overrides = self._published.overrides(account)
         except NotFoundError:
             return  # it is being made
         configs = {stream: each.raw for stream, each in found.configs.items()}
-        documents = Documents(account=account, roots=found.roots, configs=configs)
+        now = self._clock()
+        live = {
+            each: override.raw
+            for each, override in overrides.items()
+            if override is not None and now < override.until
+        }
+        self._removed -= {(account, each) for each in live}
+        gone = {
+            each for each in overrides if each not in live and (account, each) not in self._removed
+        }
+        documents = Documents(
+            account=account, roots=found.roots, configs=configs, overrides=live, gone=gone
+        )
         self._tell(account, export(documents, self._target))
+        self._removed |= {(account, each) for each in gone}
 
     def _tell(self, account: str, outcome: Outcome) -> None:
         extra = {"target": self._target.name, "account": account}
@@ -129,6 +152,11 @@ class Exporting:
             logger.warning(
                 "what was there was not of this account, and was replaced",
                 extra=extra | {"paths": outcome.strange},
+            )
+        if outcome.left:
+            logger.warning(
+                "overrides that are over could not be removed; apps take them no more",
+                extra=extra | {"paths": outcome.left},
             )
         if outcome.newer:
             logger.info("what is there is newer", extra=extra | {"paths": outcome.newer})

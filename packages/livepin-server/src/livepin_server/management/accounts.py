@@ -28,7 +28,7 @@ from .shapes import (
 _Request = Request[Principal, Any, Any]
 
 
-@get("/v1/whoami", role=Role.PENTEST, area=tuple(Area), sync_to_thread=False)
+@get("/v1/whoami", role=Role.VIEWER, beside=Role.PENTEST, area=tuple(Area), sync_to_thread=False)
 def whoami(request: _Request) -> Principal:
     """Return the caller."""
     return request.user

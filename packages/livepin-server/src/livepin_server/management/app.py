@@ -31,6 +31,7 @@ from . import (
     domains,
     installations,
     openapi,
+    overrides,
     pin_sets,
     policy,
     roots,
@@ -55,6 +56,7 @@ ROUTES = [
     *tokens.HANDLERS,
     *installations.HANDLERS,
     *policy.HANDLERS,
+    *overrides.HANDLERS,
     *audit.HANDLERS,
     *server.HANDLERS,
 ]

@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, Parameter
 
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, Principal, Role
+from livepin_server.services.rights import may
 from livepin_server.services.tokens.installations import MOST_LISTED
 from livepin_server.services.tokens.model import InstallationView
 
@@ -39,7 +40,7 @@ def list_installations(
 def show_installation(
     services: NamedDependency[Services], account: FromPath[str], installation: FromPath[str]
 ) -> InstallationView:
-    """Return one installation by its id, or the one seen last for `latest`."""
+    """Return one installation by its id or thumbprint, or the one seen last for `latest`."""
     return services.installations.show(account, installation)
 
 
@@ -51,9 +52,10 @@ def tag_installation(
     installation: FromPath[str],
     data: JSONBody[TagInstallation],
 ) -> InstallationView:
-    """Give an installation these tags, and no others."""
+    """Give an installation these tags, and no others. An admin alone gives or takes `test`."""
     who = intent(request, data.reason)
-    return services.installations.tag(account, installation, data.tags, who)
+    by_admin = may(request.user, Role.ADMIN, Area.INSTALLATIONS)
+    return services.installations.tag(account, installation, data.tags, who, by_admin=by_admin)
 
 
 @put(_ONE + "/rule", **_DECIDES)

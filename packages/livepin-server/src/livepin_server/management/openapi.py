@@ -20,7 +20,7 @@ from litestar.utils.sync import AsyncCallable
 from livepin_server import __version__
 from livepin_server.services.model import Area, Role
 from livepin_server.services.rights import named
-from livepin_server.web.auth import areas_of
+from livepin_server.web.auth import areas_of, roles_of
 from livepin_server.web.problems import CONTENT_TYPE, Problem
 
 from .asking import how
@@ -30,8 +30,9 @@ Private API of a Livepin server; the commands speak it. Paths under /v1 only eve
 
 Each request names an API key: `Authorization: Bearer lpk_...`. A key has one role, for one account
 or for the whole server. An admin may do what an operator may, an operator what a viewer may;
-`pentest` stands beside them. A key may have scopes: then it reaches only the operations that need
-one of these. An account that a key is not for does not exist, as far as the key can tell (404).
+`pentest` stands beside them, and reaches the operations that name it and no others. A key may have
+scopes: then it reaches only the operations that need one of these. An account that a key is not
+for does not exist, as far as the key can tell (404).
 
 Each error is a problem (RFC 9457). A refused request has changed nothing. Every change of pins is
 published before it is answered: `publication` names the config version that carries it. With
@@ -158,7 +159,7 @@ def _written(handler: HTTPRouteHandler) -> Callable[..., Any]:
 
 def _needs(handler: HTTPRouteHandler) -> str:
     whole = " for the whole server" if handler.opt.get("server_wide") else ""
-    needed = f"Needs an API key{whole} with the role {handler.opt['role'].value}"
+    needed = f"Needs an API key{whole} with the role {roles_of(handler)}"
     areas = areas_of(handler)
     if {*areas} == {*Area}:
         return f"{needed}, whatever its scopes."

@@ -44,6 +44,7 @@ def status(
     configs = (each for each in services.published.expiries() if each.kind == "config")
     warnings += expiry.warnings((each for each in configs if only in (None, each.account)), now)
     warnings += [text for each in accounts for text in services.stage.warnings(each.name)]
+    warnings += [text for each in accounts for text in services.overrides.warnings(each.name)]
     warnings += services.audit.warnings(only)
     warnings += [] if only else services.private_keys.warnings()
     warnings += [

@@ -32,6 +32,7 @@ from livepin_server.services.model import (
     StreamView,
     Text,
 )
+from livepin_server.services.overrides.model import NewOverride
 from livepin_server.services.tokens.keys import LONGEST_OVERLAP as LONGEST_TOKEN_OVERLAP
 from livepin_server.services.tokens.model import (
     MOST_TAGS,
@@ -388,6 +389,12 @@ class TryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A policy to try on the evidence of the last day."""
 
     policy: Policy
+
+
+class CreateOverride(NewOverride, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An override to sign, and why."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
 class CheckToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,6 +20,7 @@ from .audit.log import Audit
 from .backups import Backups
 from .delivery_settings import DeliverySettings
 from .domains import Domains
+from .overrides.overrides import Overrides
 from .pin_sets import PinSets
 from .private_keys import PrivateKeys
 from .publishing.published import Published
@@ -55,6 +56,7 @@ class Services:
     token_keys: TokenKeys
     token_settings: TokenSettings
     installations: Installations
+    overrides: Overrides
     recording: Recording
     apps: Apps
     policies: Policies
@@ -100,6 +102,7 @@ def compose(
         token_keys=token_keys,
         token_settings=TokenSettings(database, bus, clock=clock),
         installations=installations,
+        overrides=Overrides(database, custody, bus, clock=clock),
         recording=Recording(database, verdicts),
         apps=apps,
         policies=Policies(database, bus, clock=clock),

@@ -311,6 +311,16 @@ class ConfigDocument(Struct, frozen=True, kw_only=True):
     raw: bytes
 
 
+class OverrideDocument(Struct, frozen=True, kw_only=True):
+    """A signed override as it is delivered, `until` a time; in force it is until it `expires`."""
+
+    root_version: int
+    version: int
+    raw: bytes
+    expires: datetime
+    until: datetime
+
+
 class AccountDocuments(Struct, frozen=True, kw_only=True):
     """Everything that delivery serves for one account."""
 

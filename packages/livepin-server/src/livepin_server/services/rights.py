@@ -15,9 +15,14 @@ RANK = {Role.PENTEST: 0, Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
 _OF_SERVER = frozenset({Area.METRICS})  # areas of which no account has a part
 
 
+def has_role(caller: Principal, needed: Role, beside: Role | None = None) -> bool:
+    """Tell whether a key has a role, one above it, or the one that may beside these."""
+    return RANK[caller.role] >= RANK[needed] or caller.role is beside
+
+
 def may(caller: Principal, role: Role, *areas: Area) -> bool:
     """Tell whether a key has a role, and one of these areas among its scopes if it has any."""
-    return RANK[caller.role] >= RANK[role] and reaches(caller, areas)
+    return has_role(caller, role) and reaches(caller, areas)
 
 
 def reaches(caller: Principal, areas: Collection[Area]) -> bool:

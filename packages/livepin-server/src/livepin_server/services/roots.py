@@ -16,6 +16,7 @@ from livepin.documents.root import ROLES, TYP
 from livepin.errors import MalformedError, VerificationError
 from livepin.jose import PublicKey, parse_general, sign_general
 from livepin.trust import CLOCK_TOLERANCE
+from msgspec import structs
 from sqlalchemy import Connection, insert, select
 
 from livepin_server.ceremony import changes
@@ -31,6 +32,8 @@ from .audit.log import Audit
 from .expiry import LIFETIME, Expiry, root_warnings
 from .model import Intent, NextRoot, Publication, RootKeyView, RootRoleView, RootView
 from .nearest import not_found
+from .overrides import rows as overrides
+from .overrides.model import OverrideView
 from .publishing.check import check_root
 from .publishing.published import require_account
 from .publishing.publisher import Publisher
@@ -161,6 +164,7 @@ class Roots:
             streams = require_account(connection, account)
             before, _ = newest(connection, account)
             after = self._acceptable(connection, before, payload, now)
+            ended = overrides.in_force(connection, account, now)
             check_root(connection, account, document)
             connection.execute(
                 insert(roots).values(
@@ -177,6 +181,8 @@ class Roots:
                 self._publisher.issue(connection, account, stream, lines, intent, now=now)
                 for stream in streams
             ]
+            warnings = [*done[0].warnings, *map(_ended, ended)]
+            done[0] = structs.replace(done[0], warnings=warnings)
             named = [kid for role in after.roles.values() for kid in role.keys]
             return done, key_rows.drop(connection, account, but=named)
 
@@ -339,6 +345,13 @@ def _root_role(before: Root, wanted: NextRoot) -> Role:
             hint="--threshold N",
         )
     return Role(keys=found, threshold=threshold)
+
+
+def _ended(found: OverrideView) -> str:
+    return (
+        f"the override {found.version} of the installation {found.installation} ends with the root "
+        "before: who still needs one makes it anew"
+    )
 
 
 def _role_view(role: Role, where: dict[str, str]) -> RootRoleView:

@@ -332,6 +332,29 @@ installation_rules = Table(
     Column("tags", Text, nullable=False),
 )
 
+# What was signed for one installation. Without hosts it is the end of the one before.
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("installation", text(22), nullable=False),
+    Column("thumbprint", text(43), nullable=False),
+    Column("stream", text(63), nullable=False),
+    Column("root_version", BigInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("hosts", Text, nullable=False),  # as asked for, with a space between them
+    Column("mode", text(16), nullable=False),
+    Column("pins", Text, nullable=False),  # of its own, with a space between them
+    Column("issued", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Column("until", Moment, nullable=False),  # delivered; nobody has one of before in force then
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("ended", Moment),
+    Column("ended_by", Text),
+)
+
 # Entries are never changed: triggers that the migrations made refuse it. No foreign key: what was
 # done to an account that never came to be is in the log, too.
 audit = Table(

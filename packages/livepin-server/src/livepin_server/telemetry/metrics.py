@@ -64,6 +64,12 @@ class Metrics:
             ["target"],
             registry=self.registry,
         )
+        self.overrides = Gauge(
+            "livepin_overrides",
+            "Installations with an override in force, which may unpin them",
+            ["account"],
+            registry=self.registry,
+        )
         self.backed_up = Gauge(
             "livepin_backup_timestamp_seconds",
             "When a backup was last made since the start, in seconds since 1970",

@@ -15,7 +15,7 @@ from livepin_server.errors import ForbiddenError
 from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.model import Area, Principal, Role
 from livepin_server.services.nearest import not_found
-from livepin_server.services.rights import RANK, named, reaches
+from livepin_server.services.rights import has_role, named, reaches
 
 from .blocked import BlockedAddresses
 from .limits import RateLimit, origin
@@ -80,17 +80,19 @@ class ApiKeyMiddleware(AbstractAuthenticationMiddleware):
 def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Refuse a caller whose role, scopes or account are not those of the route.
 
-    A route without a role is open to nobody, one without an area to no key with scopes. Other
-    accounts do not exist, as far as the caller can tell.
+    A route without a role is open to nobody, one without an area to no key with scopes. A role
+    that stands beside the others has to be named by the route. Other accounts do not exist, as
+    far as the caller can tell.
     """
     if connection.scope["path"] in PUBLIC:
         return
-    needed, areas = handler.opt.get("role"), areas_of(handler)
+    needed, beside = handler.opt.get("role"), handler.opt.get("beside")
     principal: Principal = connection.user
-    if not isinstance(needed, Role) or RANK[principal.role] < RANK[needed]:
+    if not isinstance(needed, Role) or not has_role(principal, needed, beside):
         raise PermissionDeniedException(
-            f"expected the role {getattr(needed, 'value', 'none')}, found {principal.role.value}"
+            f"expected the role {roles_of(handler)}, found {principal.role.value}"
         )
+    areas = areas_of(handler)
     if not reaches(principal, areas):
         raise PermissionDeniedException(f"expected an API key with the scope {named(areas)}")
     if handler.opt.get("server_wide") and principal.account is not None:
@@ -98,6 +100,12 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
     account = connection.path_params.get("account")
     if account is not None and principal.account not in (None, account):
         raise not_found("account", account, [principal.account])
+
+
+def roles_of(handler: BaseRouteHandler) -> str:
+    """Return in words the roles of a route: the least, and one that may beside those above it."""
+    found = [handler.opt.get("role"), handler.opt.get("beside")]
+    return " or ".join(each.value for each in found if isinstance(each, Role)) or "none"
 
 
 def areas_of(handler: BaseRouteHandler) -> tuple[Area, ...]:

@@ -62,6 +62,21 @@ def test_everything_is_there_byte_for_byte_as_delivery_serves_it(
     start.advance_config(place.get(MAIN))
 
 
+def test_overrides_come_follow_each_other_and_go(place, documents):
+    one, two = "v1/acme/override/one", "v1/acme/override/two"
+    found = dataclasses.replace(documents(), overrides={"one": b"first", "two": b"other"})
+    assert export(found, place.target).written == [ROOT_1, MAIN, one, two]
+    if place.headers is not None:
+        headers = place.headers(one)
+        assert headers["content-type"] == "application/jose"
+        assert headers["cache-control"] == "no-cache"
+    found = dataclasses.replace(found, overrides={"one": b"second"}, gone={"two", "never"})
+    outcome = export(found, place.target)
+    assert (outcome.written, outcome.removed) == ([one], [two])
+    assert (outcome.strange, outcome.left) == ([], [])
+    assert (place.get(one), place.get(two)) == (b"second", None)
+
+
 def test_types_and_caching_are_those_of_delivery(place, documents):
     export(documents(), place.target)
     if place.headers is None:

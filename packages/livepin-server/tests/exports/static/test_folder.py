@@ -55,6 +55,14 @@ def test_a_file_in_the_place_of_a_folder_is_named(folder, documents):
     assert (folder / "v1").read_text() == "mine"
 
 
+def test_what_cannot_be_removed_is_named_and_what_is_not_there_is_no_matter(folder, documents):
+    found = FolderTarget(folder)
+    (folder / "here" / "inner").mkdir(parents=True)
+    with pytest.raises(ExportError, match="cannot write"):
+        found.remove("here/inner")
+    found.remove("here/nothing")
+
+
 def test_what_cannot_be_read_is_named(folder, documents):
     (folder / MAIN).mkdir(parents=True)
     with pytest.raises(ExportError, match=r"cannot read .*www: Is a directory"):

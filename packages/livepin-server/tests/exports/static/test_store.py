@@ -38,6 +38,14 @@ def test_a_write_needs_what_was_read_to_be_there_still(bucket):
     assert bucket.read(FILE.path, limit=10).body == b"second"
 
 
+def test_what_is_removed_is_gone_and_what_is_not_there_is_no_matter(bucket):
+    bucket.write(FILE, over=None)
+    for _ in range(2):
+        bucket.remove(FILE.path)
+        assert bucket.read(FILE.path, limit=10) is None
+    bucket.write(FILE, over=None)
+
+
 def test_what_is_too_large_is_not_read(bucket):
     bucket.write(config_file("acme", "main", b"x" * 1000), over=None)
     held = bucket.read(FILE.path, limit=10)
@@ -76,6 +84,8 @@ def test_a_store_that_does_not_answer_is_named_and_no_signature_shown(monkeypatc
         export(documents(), target("az://box/x", os.environ))
     assert "TOPSECRET" not in str(caught.value)
     assert "\n" not in str(caught.value)
+    with pytest.raises(ExportError, match="cannot write az://box/x: it does not answer"):
+        target("az://box/x", os.environ).remove("y")
 
 
 def test_without_leave_nothing_goes_out_in_clear(stores, reach, monkeypatch, documents):

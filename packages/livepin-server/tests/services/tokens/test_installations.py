@@ -5,8 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from livepin import tokens
 from livepin_server.bus.memory import TokensChanged
-from livepin_server.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+from livepin_server.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+)
 from livepin_server.services.tokens import recording
 from livepin_server.services.tokens.recording import Recording, Seen
 from msgspec import structs
@@ -185,6 +192,29 @@ def test_tags_are_told_apart_to_the_letter(known, intent):
     known.tag("acme", TWO, ["labx1", "lab"], intent)
     assert [each.id for each in known.all("acme", tag="lab_1")] == [ONE]
     assert [each.id for each in known.all("acme", tag="lab")] == [TWO]
+
+
+def test_the_tag_for_tests_is_for_admins_to_give_and_to_take(known, intent):
+    for tags in (["test"], ["lab", "test"]):
+        with pytest.raises(ForbiddenError, match="the role admin to give or take the tag test"):
+            known.tag("acme", ONE, tags, intent)
+    assert known.show("acme", ONE).tags == []
+    assert known.tag("acme", ONE, ["test"], intent, by_admin=True).tags == ["test"]
+    with pytest.raises(ForbiddenError):
+        known.tag("acme", ONE, ["lab"], intent)
+    assert known.tag("acme", ONE, ["test", "lab"], intent).tags == ["lab", "test"]
+    assert known.decide("acme", ONE, "block", intent).tags == ["lab", "test"]
+    assert known.tag("acme", ONE, [], intent, by_admin=True).tags == []
+
+
+def test_a_thumbprint_names_an_installation_that_was_never_seen_too(known, intent):
+    thumbprint = "n" * 43
+    with pytest.raises(NotFoundError):
+        known.show("acme", thumbprint)
+    found = known.tag("acme", thumbprint, ["test"], intent, by_admin=True)
+    assert (found.id, found.last_seen) == (tokens.installation_id("acme", thumbprint), None)
+    assert known.show("acme", thumbprint) == known.show("acme", found.id) == found
+    assert known.decide("acme", thumbprint, "block", intent).id == found.id
 
 
 def test_one_that_was_never_seen_stands_last(known, intent):

@@ -1,7 +1,8 @@
 """Exporting: what a target gets of an account's documents, in which order, and what it keeps.
 
 Roots come before configs, so that a config is never there without its root. What is there already
-is judged by the rules of trust: a newer config stays, whoever put it there.
+is judged by the rules of trust: a newer config stays, whoever put it there. Of overrides the
+database knows all: what it says is put there, by every server that has heard of a change.
 """
 
 from __future__ import annotations
@@ -9,14 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from livepin.bootstrap import Bootstrap
-from livepin.documents import config, root
+from livepin.documents import config, override, root
 from livepin.errors import MalformedError, RollbackError, VerificationError
 from livepin.jose import parse_compact
 from livepin.trust import TrustedState
 
 from livepin_server.errors import ExportError
 
-from .documents import Documents, StaticFile, config_file, root_file, root_path
+from .documents import (
+    Documents,
+    StaticFile,
+    config_file,
+    override_file,
+    override_path,
+    root_file,
+    root_path,
+)
 from .target import ChangedError, Held, Target
 
 _TRIES = 5  # of a file that another process writes too
@@ -24,12 +33,17 @@ _TRIES = 5  # of a file that another process writes too
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What was done, by path. `newer` stayed as it was; `strange` was none of ours before."""
+    """What was done, by path. `newer` stayed as it was; `strange` was none of ours before.
+
+    `removed` are overrides that are over, `left` those that could not be removed.
+    """
 
     written: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     newer: list[str] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
 
 def export(documents: Documents, target: Target) -> Outcome:
@@ -46,7 +60,24 @@ def export(documents: Documents, target: Target) -> Outcome:
         for stream in sorted(documents.configs):
             file = config_file(documents.account, stream, documents.configs[stream])
             _bring(file, target, outcome, config.MAX_SIZE, documents, stream)
+        for thumbprint in sorted(documents.overrides):
+            file = override_file(documents.account, thumbprint, documents.overrides[thumbprint])
+            _bring(file, target, outcome, override.MAX_SIZE, documents, followed=True)
+        for thumbprint in sorted(documents.gone):
+            _remove(override_path(documents.account, thumbprint), target, outcome)
     return outcome
+
+
+def _remove(path: str, target: Target, outcome: Outcome) -> None:
+    """Remove an override that is over. It does no harm where it stays: apps take it no more."""
+    if target.read(path, limit=0) is None:
+        return
+    try:
+        target.remove(path)
+    except ExportError:
+        outcome.left.append(path)
+    else:
+        outcome.removed.append(path)
 
 
 def _bring(
@@ -56,7 +87,10 @@ def _bring(
     limit: int,
     documents: Documents,
     stream: str | None = None,
+    *,
+    followed: bool = False,
 ) -> None:
+    """Bring a file to a target; `followed` says that an older one of ours may be there."""
     for _ in range(_TRIES):
         held = target.read(file.path, limit=limit)
         strange = False
@@ -64,7 +98,7 @@ def _bring(
             if held.body == file.body:
                 outcome.unchanged.append(file.path)
                 return
-            strange = stream is None
+            strange = stream is None and not followed
             if stream is not None:
                 try:
                     if _is_newer(held, documents, stream, target):

@@ -78,6 +78,15 @@ class FolderTarget:
         except OSError as exc:
             raise self._failed("write", exc) from exc
 
+    def remove(self, path: str) -> None:
+        """Remove a file, for good."""
+        place = self._folder / path
+        try:
+            place.unlink(missing_ok=True)
+            _sync(place.parent)
+        except OSError as exc:
+            raise self._failed("write", exc) from exc
+
     def _make(self, folder: Path) -> None:
         for each in reversed([folder, *folder.parents]):
             if each.is_relative_to(self._folder) and not each.exists():

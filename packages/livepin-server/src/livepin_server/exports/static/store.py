@@ -104,6 +104,15 @@ class StoreTarget:
         except (BaseError, OSError, ValueError) as exc:
             raise self._failed("write", exc) from exc
 
+    def remove(self, path: str) -> None:
+        """Remove an object; a store says nothing of one that is not there, or that it is not."""
+        try:
+            obstore.delete(self._store, path)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError, ValueError) as exc:
+            raise self._failed("write", exc) from exc
+
     def _failed(self, what: str, exc: Exception) -> ExportError:
         hint = None
         if isinstance(exc, FileNotFoundError):

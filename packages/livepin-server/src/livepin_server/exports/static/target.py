@@ -52,6 +52,13 @@ class Target(Protocol):
             ExportError: it cannot be written. ChangedError: something else is there by now.
         """
 
+    def remove(self, path: str) -> None:
+        """Remove what is there, if anything is.
+
+        Raises:
+            ExportError: it cannot be removed.
+        """
+
 
 def target(text: str, environment: Mapping[str, str]) -> Target:
     """Return the target that a text names: a folder, or s3://, gs://, az:// and a bucket.

@@ -38,6 +38,8 @@ Action = Literal[
     "installation.verdict",
     "login.blocked",
     "policy.set",
+    "override.create",
+    "override.end",
     "probe",
     "root-key.keep",
     "root.prepare",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import datetime
 
 from livepin.bootstrap import Bootstrap
 from livepin.documents.config import MAX_COMPRESSED
@@ -10,7 +11,7 @@ from livepin.errors import VerificationError
 from livepin.trust import TrustedState
 from sqlalchemy import ColumnElement, Connection, select
 
-from livepin_server.errors import ConflictError
+from livepin_server.errors import ConflictError, InvalidError
 from livepin_server.storage.schema import configs, roots
 
 
@@ -46,6 +47,27 @@ def check_root(connection: Connection, account: str, raw: bytes) -> None:
         raise ConflictError(
             f"clients would refuse this root: {exc}",
             hint="nothing was published; a signature is added by: livepin root sign",
+        ) from exc
+
+
+def check_override(
+    connection: Connection, account: str, stream: str, raw: bytes, *, thumbprint: str, now: datetime
+) -> TrustedState:
+    """Run the rules of trust on an override, from the newest config of a stream.
+
+    It returns the state of the app whose installation has this key.
+
+    Raises:
+        InvalidError: the app would refuse it; nothing may be delivered.
+    """
+    of_stream = (configs.c.account == account, configs.c.stream == stream)
+    document, root_version = _starts(connection, *of_stream)[0]
+    state = _walked(_roots(connection, account), document, root_version)
+    try:
+        return state.advance_override(raw, thumbprint=thumbprint, now=now)
+    except VerificationError as exc:
+        raise InvalidError(
+            f"the app would refuse this override: {exc}", hint="nothing was signed for delivery"
         ) from exc
 
 

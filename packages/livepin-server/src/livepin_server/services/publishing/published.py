@@ -13,17 +13,22 @@ from sqlalchemy.engine import Row
 from livepin_server.errors import NotFoundError
 from livepin_server.services.delivery_settings import DeliverySettings
 from livepin_server.services.expiry import Expiry
-from livepin_server.services.model import AccountDocuments, ConfigDocument, Publication
+from livepin_server.services.model import (
+    AccountDocuments,
+    ConfigDocument,
+    OverrideDocument,
+    Publication,
+)
 from livepin_server.services.nearest import not_found
 from livepin_server.storage.database import Database
-from livepin_server.storage.schema import accounts, configs, roots, streams
+from livepin_server.storage.schema import accounts, configs, overrides, roots, streams
 
 _MOST_LISTED = 50  # versions
 RECORD = [each for each in configs.c if each.name != "document"]  # a document may be megabytes
 
 
 class Published:
-    """Reads the tables `accounts`, `streams`, `roots` and `configs`, and no other."""
+    """Reads the tables `accounts`, `streams`, `roots`, `configs`, `overrides`, and no other."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -83,6 +88,24 @@ class Published:
             },
             roots={row.version: row.document for row in found},
         )
+
+    def overrides(self, account: str) -> dict[str, OverrideDocument | None]:
+        """Return the newest override of each installation, by the thumbprint of its key.
+
+        None stands where that names an older root: apps take it no more (rule 6).
+
+        Raises:
+            NotFoundError: no such account.
+        """
+        with self._database.reading() as connection:
+            require_account(connection, account)
+            of_account = select(func.max(roots.c.version)).where(roots.c.account == account)
+            newest_root = connection.scalar(of_account)
+            rows = newest_overrides(connection, account)
+        return {
+            row.thumbprint: _override(row) if row.root_version == newest_root else None
+            for row in rows
+        }
 
     def delivery(self, account: str) -> DeliverySettings:
         """Return where the documents of an account are delivered."""
@@ -183,6 +206,33 @@ def newest(
     if stream is not None:
         query = query.where(configs.c.stream == stream)
     return list(connection.execute(query).all())
+
+
+def newest_overrides(
+    connection: Connection, account: str, installation: str | None = None
+) -> list[Row[tuple[object, ...]]]:
+    """Return the newest override of each installation of an account, or of one."""
+    others = overrides.alias()
+    last = select(func.max(others.c.version)).where(
+        others.c.account == overrides.c.account,
+        others.c.installation == overrides.c.installation,
+    )
+    query = select(overrides).where(
+        overrides.c.account == account, overrides.c.version == last.scalar_subquery()
+    )
+    if installation is not None:
+        query = query.where(overrides.c.installation == installation)
+    return list(connection.execute(query).all())
+
+
+def _override(row: Row[tuple[object, ...]]) -> OverrideDocument:
+    return OverrideDocument(
+        root_version=row.root_version,
+        version=row.version,
+        raw=row.document,
+        expires=row.expires if row.hosts else row.issued,  # without hosts it is an end
+        until=row.until,
+    )
 
 
 def _newest_version() -> ScalarSelect[int]:

@@ -18,7 +18,7 @@ from livepin.documents import Config, Root, config
 from livepin.documents.root import TYP as ROOT_TYP
 from livepin.errors import LivepinError, MalformedError, VerificationError
 from livepin.jose import Signer, parse_compact, parse_general, sign_compact
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.engine import Row
 
 from livepin_server.bus.memory import Announcement, Bus
@@ -41,6 +41,7 @@ from livepin_server.storage.schema import accounts, configs, roots
 
 from .build import build
 from .check import check
+from .counting import next_version
 from .difference import Difference, difference
 from .findings import Finding, Findings, Limits
 from .guards import judge, needed
@@ -361,12 +362,7 @@ class Publisher:
         action: Action,
     ) -> Draft:
         """Take the next version number, and return the config that the rows say."""
-        version = connection.execute(
-            update(accounts)
-            .where(accounts.c.name == account)
-            .values(last_version=accounts.c.last_version + 1)
-            .returning(accounts.c.last_version)
-        ).scalar_one()
+        version = next_version(connection, account)
         root = self.newest_root(connection, account)
         after = build(
             connection,

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from livepin import tokens
 from sqlalchemy import Connection, and_, delete, insert, literal, select
 from sqlalchemy.engine import Row
 
 from livepin_server.bus.memory import Bus, TokensChanged
-from livepin_server.errors import ConflictError, InvalidError, NotFoundError
+from livepin_server.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from livepin_server.services.audit import Action, entry_of
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.model import Intent
@@ -19,7 +20,7 @@ from livepin_server.services.publishing.published import require_account
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import installation_rules, installations
 
-from .model import MOST_TAGS, InstallationView, Rule, Verdict
+from .model import MOST_TAGS, TEST, InstallationView, Rule, Verdict
 
 MOST_LISTED = 1000
 _ACTIONS: dict[Verdict, Action] = {
@@ -28,6 +29,8 @@ _ACTIONS: dict[Verdict, Action] = {
     "fail": "installation.force-fail",
 }
 _ID = re.compile(r"[A-Za-z0-9_-]{22}\Z")
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
+_WHICH = "livepin installation list; an app shows its own: client.installation_id"
 _TAG = re.compile(r"[A-Za-z0-9._:-]{1,63}\Z")
 _SAME = and_(
     installations.c.account == installation_rules.c.account,
@@ -62,7 +65,7 @@ class Installations:
         if failing:
             query = query.where(installations.c.verdict != "pass")
         if tag is not None:
-            query = query.join(installation_rules, _SAME).where(_tagged(tag))
+            query = query.join(installation_rules, _SAME).where(tagged(tag))
         with self._database.reading() as connection:
             require_account(connection, account)
             rows = connection.execute(query.limit(limit)).all()
@@ -74,14 +77,14 @@ class Installations:
         return seen + [_view(row.id, None, row, now) for row in unseen]
 
     def show(self, account: str, name: str) -> InstallationView:
-        """Return one installation, by its id, or the one seen last for `latest`.
+        """Return one installation, by its id or thumbprint, or the one seen last for `latest`.
 
         Raises:
             NotFoundError: nothing is known of it.
         """
         with self._database.reading() as connection:
             require_account(connection, account)
-            identity = self._named(connection, account, name)
+            identity = named(connection, account, name)
             return self._shown(connection, account, identity)
 
     def decide(
@@ -105,7 +108,7 @@ class Installations:
         def transaction(connection: Connection) -> InstallationView:
             now = self._clock()
             require_account(connection, account)
-            identity = self._named(connection, account, name, new=verdict is not None)
+            identity = named(connection, account, name, new=verdict is not None)
             if expires is not None and expires <= now:
                 raise InvalidError(f"expected an end to come, found {expires:%Y-%m-%d %H:%M} UTC")
             before = self._shown(connection, account, identity)
@@ -124,11 +127,22 @@ class Installations:
         self._bus.announce(TokensChanged(account=account))
         return found
 
-    def tag(self, account: str, name: str, tags: Sequence[str], intent: Intent) -> InstallationView:
+    def tag(
+        self,
+        account: str,
+        name: str,
+        tags: Sequence[str],
+        intent: Intent,
+        *,
+        by_admin: bool = False,
+    ) -> InstallationView:
         """Give an installation these tags, and no others.
+
+        By its thumbprint it may be one that never asked for a token.
 
         Raises:
             NotFoundError: nothing is known of it. InvalidError: too many, or not such a word.
+            ForbiddenError: it gives or takes the tag `test`, and is not by an admin.
         """
         if len(set(tags)) > MOST_TAGS:
             raise InvalidError(f"expected at most {MOST_TAGS} tags")
@@ -142,8 +156,13 @@ class Installations:
         def transaction(connection: Connection) -> InstallationView:
             now = self._clock()
             require_account(connection, account)
-            identity = self._named(connection, account, name)
+            identity = named(connection, account, name, new=_THUMBPRINT.match(name) is not None)
             before = self._shown(connection, account, identity)
+            if not by_admin and (TEST in tags) != (TEST in before.tags):
+                raise ForbiddenError(
+                    f"expected the role admin to give or take the tag {TEST}",
+                    hint="it says which installations may be unpinned for a test",
+                )
             found = rules_of(connection, account, identity).get(identity)
             rule = {name: found and getattr(found, name) for name in ("verdict", "expires")}
             rule["reason"] = found.reason if found else ""
@@ -154,30 +173,8 @@ class Installations:
 
         return self._database.write(transaction)
 
-    def _named(self, connection: Connection, account: str, name: str, *, new: bool = False) -> str:
-        """Return the id that is meant; with `new` one of which nothing is known yet may be."""
-        if name != "latest" and not _ID.match(name):
-            raise InvalidError(
-                f"expected the id of an installation, 22 characters, found {name[:80]!r}",
-                hint="livepin installation list; an app shows its own: client.installation_id",
-            )
-        query = _of(account)
-        if name == "latest":
-            query = query.order_by(installations.c.last_seen.desc()).limit(1)
-        else:
-            query = query.where(installations.c.id == name)
-        row = connection.execute(query).first()
-        if row is not None:
-            return str(row.id)
-        if name != "latest" and (new or name in rules_of(connection, account, name)):
-            return name
-        raise NotFoundError(
-            f"nothing is known of the installation {name[:80]!r}",
-            hint="livepin installation list; an app shows its own: client.installation_id",
-        )
-
     def _shown(self, connection: Connection, account: str, identity: str) -> InstallationView:
-        row = connection.execute(_of(account).where(installations.c.id == identity)).first()
+        row = last_request(connection, account, identity)
         rule = rules_of(connection, account, identity).get(identity)
         return _view(identity, row, rule, self._clock())
 
@@ -216,6 +213,54 @@ class Installations:
         return after
 
 
+def named(
+    connection: Connection, account: str, name: str, *, new: bool = False, tag: str | None = None
+) -> str:
+    """Return the id that is meant by an id, a thumbprint, or `latest`: the one seen last.
+
+    With `new` one of which nothing is known yet may be; of those with a `tag`, if one is given,
+    `latest` is.
+
+    Raises:
+        InvalidError: it is none of these. NotFoundError: nothing is known of it.
+    """
+    if name == "latest":
+        query = _of(account).order_by(installations.c.last_seen.desc()).limit(1)
+        if tag is not None:
+            query = query.join(installation_rules, _SAME).where(tagged(tag))
+        row = connection.execute(query).first()
+        if row is not None:
+            return str(row.id)
+    else:
+        found = id_of(account, name)
+        if new or last_request(connection, account, found) or rules_of(connection, account, found):
+            return found
+    raise NotFoundError(f"nothing is known of the installation {name[:80]!r}", hint=_WHICH)
+
+
+def id_of(account: str, name: str) -> str:
+    """Return the id of an installation that is named by that, or by the thumbprint of its key.
+
+    Raises:
+        InvalidError: it is neither.
+    """
+    if _THUMBPRINT.match(name):
+        return tokens.installation_id(account, name)
+    if not _ID.match(name):
+        raise InvalidError(
+            f"expected the id of an installation, 22 characters, found {name[:80]!r}", hint=_WHICH
+        )
+    return name
+
+
+def last_request(connection: Connection, account: str, identity: str) -> Row[Any] | None:
+    """Return what an installation said in its last token request, if there was one."""
+    found: Row[Any] | None = connection.execute(
+        _of(account).where(installations.c.id == identity)
+    ).first()
+    return found
+
+
 def rules_of(connection: Connection, account: str, *identities: str) -> dict[str, Row[Any]]:
     """Return what was decided of these installations of an account, by id."""
     query = select(installation_rules).where(
@@ -245,7 +290,8 @@ def rule_of(row: Row[Any], now: datetime) -> Rule | None:
     )
 
 
-def _tagged(tag: str) -> Any:
+def tagged(tag: str) -> Any:
+    """Return the condition that an installation has a tag."""
     return (literal(" ") + installation_rules.c.tags + " ").contains(f" {tag} ", autoescape=True)
 
 
@@ -257,7 +303,7 @@ def _unseen(account: str, tag: str | None) -> Any:
         .where(installation_rules.c.account == account, installations.c.id.is_(None))
         .order_by(installation_rules.c.created.desc(), installation_rules.c.id)
     )
-    return query if tag is None else query.where(_tagged(tag))
+    return query if tag is None else query.where(tagged(tag))
 
 
 def _of(account: str) -> Any:

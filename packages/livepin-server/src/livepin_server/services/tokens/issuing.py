@@ -22,6 +22,7 @@ from msgspec import Struct
 from livepin_server.attestation.appraisal import UNASKED, Appraisal
 from livepin_server.attestation.policy import DEFAULT, Policy
 from livepin_server.attestation.registered import Registered
+from livepin_server.services.model import OverrideDocument
 
 from .model import DomainTokens, Rule
 
@@ -52,7 +53,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     tokens: dict[str, Token] | None
     newest: Newest
     config: str | None
-    override: None = None
+    override: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ class Issuing:
     """What tokens of one account are made of, at a time.
 
     `keys` are by name, the newest last; `settings` by pattern, `rules` by installation, `apps` by
-    the name that requests name.
+    the name that requests name; `overrides` by thumbprint: they come along, and change nothing of
+    tokens.
     """
 
     account: str
@@ -101,6 +103,7 @@ class Issuing:
     published: tuple[PublicKey, ...]
     settings: Mapping[str, DomainTokens]
     rules: Mapping[str, Rule]
+    overrides: Mapping[str, OverrideDocument]
     policy: Policy = DEFAULT
     policy_version: int = 0
     apps: Mapping[str, Registered] = field(default_factory=dict)
@@ -126,12 +129,13 @@ class Issuing:
             tokens=found,
             newest=stream.newest,
             config=_inline(stream, request),
+            override=self._override(request.key.kid, now),
         )
 
     def challenged(self, request: TokenRequest, challenge: str) -> Answer:
         """Return the answer to a request whose challenge was not good."""
         newest = self.streams[request.stream].newest
-        return Answer(challenge=challenge, tokens=None, newest=newest, config=None)
+        return Answer(challenge=challenge, tokens=None, newest=newest, config=None, override=None)
 
     def jwks(self, now: datetime, *, restricted: bool) -> bytes:
         """Return the JWK Set; with `restricted` also the keys that are for backends only."""
@@ -145,6 +149,10 @@ class Issuing:
                 ]
             }
         )
+
+    def _override(self, thumbprint: str, now: datetime) -> str | None:
+        found = self.overrides.get(thumbprint)
+        return found.raw.decode("ascii") if found is not None and now < found.until else None
 
     def _passes(self, installation: str, now: datetime, appraisal: Appraisal) -> bool:
         """Tell whether tokens are genuine: what an operator decided goes before any verdict."""

@@ -75,6 +75,7 @@ class Tokens:
         }
         if any(each.token for found in streams.values() for each in found.config.domains):
             self._keys.ensure(account, _INTENT)
+        overrides = self._published.overrides(account)
         first = self._published.delivery(account).urls[0].rstrip("/")
         with self._database.reading() as connection:
             of_account, of_domains = settings.read(connection, account)
@@ -91,6 +92,7 @@ class Tokens:
                 policy=policy.policy,
                 policy_version=policy.version,
                 apps=self._apps.read(connection, account),
+                overrides={name: each for name, each in overrides.items() if each is not None},
             )
 
     def check(self, account: str, token: str, bind: str | None) -> Checked:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, structs
 from livepin_server.services.model import Name, Pattern
 
 MOST_TAGS = 16
+TEST = "test"  # the tag of those that may be unpinned for a test: admins alone give and take it
 LIVES = int(tokens.LIFETIME.total_seconds())  # seconds, at most
 Profile = Literal["livepin", "approov"]
 Alg = Literal["ES256", "EdDSA", "HS256"]
