@@ -157,7 +157,7 @@ class Verifying:
             return done.rowcount == 1
 
         if not self._database.write(transaction):
-            raise EvidenceError("counter", "expected a counter above the last one")
+            raise EvidenceError("counter", "expected above the last, which was kept meanwhile")
 
 
 def _takes_long(issuing: Issuing, request: TokenRequest) -> bool:
