@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import (
+    attestations,
     backends,
     backups,
     documents,
@@ -28,6 +29,7 @@ TARGETS: dict[str, Target] = {
     **proposals.TARGETS,
     **settings.TARGETS,
     **token_requests.TARGETS,
+    **attestations.TARGETS,
     **wire.TARGETS,
     **backups.TARGETS,
     **backends.TARGETS,

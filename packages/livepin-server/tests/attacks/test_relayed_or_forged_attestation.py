@@ -30,6 +30,7 @@ from minted_android import (
     boolean,
     evidence,
     flipped,
+    mutated,
     root_of_trust,
     sample,
 )
@@ -198,7 +199,7 @@ def test_300_mutations_are_refused_in_words():
     chance = random.Random(6)
     chain = sample().device.attest(sample().asked.nonce)
     for _ in range(300):
-        found = evidence(_mutated(chain, chance))
+        found = evidence(mutated(chain, chance))
         if chance.random() < 0.1:
             found["chain"][chance.randrange(len(found["chain"]))] = chance.choice(
                 [None, 1, "é", []]
@@ -211,25 +212,3 @@ def test_300_mutations_are_refused_in_words():
         assert found == evidence(chain)
     assert len(said) > 250
     assert all(map(str.isprintable, said))
-
-
-def _mutated(chain, chance):
-    """Cut, double, swap and change bytes, and whole certificates."""
-    found = [bytearray(each) for each in chain]
-    for _ in range(chance.randint(1, 3)):
-        each = chance.choice(found)
-        at = chance.randrange(len(each) + 1)
-        match chance.randrange(6):
-            case 0:
-                each[at : at + chance.randint(1, 40)] = b""
-            case 1:
-                each[at:at] = each[at : at + chance.randint(1, 40)]
-            case 2:
-                each[at : at + 1] = bytes([chance.randrange(256)])
-            case 3:
-                chance.shuffle(found)
-            case 4:
-                found.insert(chance.randrange(len(found)), bytearray(each))
-            case _:
-                each[at:at] = chance.randbytes(chance.randint(1, 8))
-    return [bytes(each) for each in found]

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from livepin.certificates import spki_fingerprint
 from livepin.errors import MalformedError
-from livepin_server.attestation import android, android_chain
+from livepin_server.attestation import android, android_chain, der
 from livepin_server.attestation.android_chain import Certificate
 from livepin_server.attestation.attested import EvidenceError
 from livepin_server.attestation.revoked import MOST_AGE, Revoked
@@ -25,7 +25,6 @@ from minted_android import (
     asked,
     element,
     evidence,
-    number,
     sample,
     sequence,
 )
@@ -94,6 +93,8 @@ def test_p384_and_sha384_are_verified():
         {"chain": ["\u00e4", "AA"]},
         {"chain": ["\ud800", "AA"]},
         {"chain": ["AA", "AA"]},
+        {"chain": ["AA", "AQ"]},
+        {"chain": ["AA", "A="]},
         {"chain": ["A" * 200_000, "AA"]},
     ],
 )
@@ -132,7 +133,8 @@ def test_a_serial_number_that_is_not_positive_is_malformed(first):
     leaf = bytearray(attest()[0])
     at = leaf.index(b"\xa0\x03\x02\x01\x02\x02\x01\x01") + 7
     leaf[at] = first
-    assert refusal([bytes(leaf), *attest()[1:]]) == "malformed"
+    with pytest.raises(EvidenceError, match=r"malformed: .* a positive serial number"):
+        Certificate.parse(bytes(leaf))
 
 
 def test_a_root_that_is_not_signed_by_itself_is_refused():
@@ -187,9 +189,17 @@ def test_who_says_nothing_or_nonsense_of_being_a_ca_is_none(value):
 
 
 def test_a_certificate_that_does_not_say_its_version_is_malformed():
-    """Its serial number stands elsewhere, and would be looked up by another."""
-    old = sequence(sequence(number(1), sequence(), sequence()), sequence(), element(0, 3, b"\0"))
-    assert refusal([old, *attest()[1:]]) == "malformed"
+    """Its serial number stands elsewhere, and another one would be looked up."""
+    signed, *rest = der.one(attest()[0]).sequence()
+    kept = signed.sequence()[1:-1]  # without the version, and what came with the third
+    old = sequence(sequence(*map(_encoded, kept)), *map(_encoded, rest))
+    assert x509.load_der_x509_certificate(old).version is x509.Version.v1
+    with pytest.raises(EvidenceError, match=r"malformed: .* says its version"):
+        Certificate.parse(old)
+
+
+def _encoded(found):
+    return element(found.kind, found.tag, found.content, constructed=found.constructed)
 
 
 def test_a_description_elsewhere_or_nowhere_is_refused():

@@ -66,6 +66,7 @@ def test_numbers_of_64_bits_are_read(value):
         ("04820080" + "00" * 128, "shortest length"),
         ("1f8001", "shortest tag"),
         ("1f1e00", "shortest tag"),
+        ("1f803f00", "shortest tag"),
         ("1fffffffff7f00", "a tag of at most"),
     ],
 )

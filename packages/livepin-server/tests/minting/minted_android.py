@@ -7,6 +7,7 @@ found by its name alone, by tests and measurements.
 from __future__ import annotations
 
 import datetime as dt
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -265,6 +266,28 @@ def flipped(chain: Sequence[bytes], chance: Callable[[int], int]) -> list[bytes]
         found.append(each[:at] + bytes([each[at] ^ bit]) + each[at + 1 :] if inside else each)
         at -= len(each)
     return found
+
+
+def mutated(chain: Sequence[bytes], chance: random.Random) -> list[bytes]:
+    """Return a chain with bytes or whole certificates cut, doubled, swapped or changed."""
+    found = [bytearray(each) for each in chain]
+    for _ in range(chance.randint(1, 3)):
+        each = chance.choice(found)
+        at = chance.randrange(len(each) + 1)
+        match chance.randrange(6):
+            case 0:
+                each[at : at + chance.randint(1, 40)] = b""
+            case 1:
+                each[at:at] = each[at : at + chance.randint(1, 40)]
+            case 2:
+                each[at : at + 1] = bytes([chance.randrange(256)])
+            case 3:
+                chance.shuffle(found)
+            case 4:
+                found.insert(chance.randrange(len(found)), bytearray(each))
+            case _:
+                each[at:at] = chance.randbytes(chance.randint(1, 8))
+    return [bytes(each) for each in found]
 
 
 def _issue(
