@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from livepin.client import Answer, Client, FileStore, Request
-from livepin.client.client import load_bootstrap
+from livepin.client.sources import load_bootstrap
 from livepin.documents import Mode, Stale
 from livepin.errors import (
     ConfigurationError,

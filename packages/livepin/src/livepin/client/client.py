@@ -13,14 +13,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from hashlib import sha256
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from livepin.bootstrap import MAX_SIZE, Bootstrap
+from livepin.bootstrap import Bootstrap
 from livepin.documents import Domain
 from livepin.documents.token_request import is_app_name
 from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, VerificationError
+from livepin.evidence import Evidence
+from livepin.evidence.signals import Signals
 from livepin.hostnames import normalise
 from livepin.jose import Signer
 from livepin.pins import PREFIX, fingerprint_text, parse_fingerprint
@@ -29,15 +30,18 @@ from livepin.tokens import installation_id
 from .backoff import Backoff
 from .context import PinnedContext
 from .fetcher import Fetcher, HTTPFetcher, Request
+from .gathering import Gathering
 from .healing import Healing
-from .installation import Installation, KeyFile
+from .held import Held
+from .installation import Installation
 from .judge import Clock, ConfigJudge, Unlisted
 from .judging import Judging, passes
 from .proofs import Proofs
 from .push import PushListener
 from .reports import Reports
+from .sources import key_source, load_bootstrap, store_of
 from .status import Status
-from .store import FileStore, MemoryStore, Store
+from .store import Store
 from .threads import Background, is_ending, resting
 from .token_fetcher import TokenFetcher, TokenState
 from .tokens import Key, Token, Tokens
@@ -75,6 +79,9 @@ class Client:
     by the installation's key goes with each token. A request that needs a token and gets none is
     refused (`without_token="refuse"`) or goes without (`"send"`).
 
+    Requests for tokens carry evidence: what each of `evidence` gives, and with `signals` what this
+    process says of itself. What comes of it is the server's affair, and not told here.
+
     Pinning is active as soon as the client exists, by what the store or the bootstrap holds.
 
     Raises:
@@ -98,6 +105,8 @@ class Client:
         bind: str | None = None,
         proof: bool = False,
         without_token: WithoutToken = "refuse",  # noqa: S107 - no password
+        evidence: Sequence[Evidence] = (),
+        signals: bool = True,
     ) -> None:
         if unlisted not in ("system", "refuse"):
             raise ConfigurationError(f'expected unlisted "system" or "refuse", found {unlisted!r}')
@@ -117,13 +126,15 @@ class Client:
         self._app = app
         self._clock = clock
         self._fetcher = fetcher or HTTPFetcher()
-        kept = _store(store)
-        self._installation = Installation(_key_source(installation, kept))
+        kept = store_of(store)
+        self._installation = Installation(key_source(installation, kept))
         self._proofs = Proofs(self._installation, now=self._service_time)
-        self._trusted = Trusted(
-            load_bootstrap(bootstrap), kept, clock=clock, on_change=self._on_change
-        )
+        loaded = load_bootstrap(bootstrap)
+        self._trusted = Trusted(loaded, kept, clock=clock, on_change=self._on_change)
         self._judge = ConfigJudge(self._trusted, clock=clock, unlisted=unlisted)
+        held = Held(loaded, self._trusted, self._judge, lambda: self._judgings, clock=clock)
+        self._signals = Signals(held.replaced) if signals else None
+        self._providers = tuple(evidence)
         self._updater = Updater(self._trusted, self._fetcher, clock=clock)
         self._reports = Reports() if reports else None
         self._use_push = push
@@ -290,6 +301,7 @@ class Client:
             installation_id=self._known_id(),
             installation_problem=self._installation.problem,
             tokens=self._tokens.last,
+            signals=() if self._signals is None else self._signals.texts(),
         )
 
     def wait_for(self, version: int, *, timeout: float) -> bool:
@@ -305,6 +317,7 @@ class Client:
         with self._wake:
             self._closed = True
             self._wake.notify_all()
+        self._evidence.stop()
         if self._push is not None:
             self._push.stop()
         if self._worker is not None and self._worker is not threading.current_thread():
@@ -349,6 +362,9 @@ class Client:
             lambda timeout: self._updater.update(timeout=timeout, fresh=True),
             self._trusted.changed,
         )
+        self._evidence = Gathering(
+            self._signals, self._providers, app=self._app, news=lambda: self._tokens.drop()
+        )
         fetcher = TokenFetcher(
             self._trusted,
             self._updater,
@@ -356,6 +372,7 @@ class Client:
             self._installation,
             app=self._app,
             newer=self._refresh_soon,
+            evidence=self._evidence.collect,
         )
         self._tokens = Tokens(fetcher)
 
@@ -363,6 +380,8 @@ class Client:
         self._trusted.reset_lock()
         self._judge.reset_lock()
         self._installation.reset_lock()
+        if self._signals is not None:
+            self._signals.reset_lock()
         self._updater = Updater(self._trusted, self._fetcher, clock=self._clock)
         if self._reports is not None:
             self._reports = Reports()
@@ -540,42 +559,6 @@ def _value(token: Token) -> str:
     if token.state is not TokenState.SUCCESS:
         raise ConfigurationError(f"expected a token to prove, found none ({token.state.value})")
     return token.value
-
-
-def load_bootstrap(source: str | os.PathLike[str] | bytes | Bootstrap) -> Bootstrap:
-    """Return the bootstrap from a path, its JSON text, or its one-string form."""
-    if isinstance(source, Bootstrap):
-        return source
-    if isinstance(source, bytes) or _is_text(source):
-        return Bootstrap.parse(source)  # type: ignore[arg-type]
-    try:
-        with Path(source).open("rb") as file:
-            return Bootstrap.parse(file.read(MAX_SIZE + 1))
-    except OSError as exc:
-        raise ConfigurationError(
-            f"cannot read the bootstrap {os.fspath(source)}: {exc.strerror or exc}",
-            hint="make one with: livepin bootstrap --out bootstrap.json",
-        ) from exc
-
-
-def _is_text(source: object) -> bool:
-    return isinstance(source, str) and source.lstrip().startswith(("{", "livepin:"))
-
-
-def _store(store: str | os.PathLike[str] | Store | None) -> Store:
-    if store is None:
-        return MemoryStore()
-    return FileStore(store) if isinstance(store, (str, os.PathLike)) else store
-
-
-def _key_source(
-    found: str | os.PathLike[str] | Signer | None, store: Store
-) -> KeyFile | Signer | None:
-    if isinstance(found, (str, os.PathLike)):
-        return KeyFile(found)
-    if found is None and isinstance(store, FileStore):
-        return KeyFile(store.path.with_name(f"{store.path.name}.key"))
-    return found
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

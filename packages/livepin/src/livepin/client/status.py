@@ -14,7 +14,8 @@ class Status:
 
     `unreached` names what `livepin.inject` found in the process and cannot pin. `installation_id`
     is None as long as no token was needed, `installation_problem` says what is wrong with the
-    installation's key or its file, `tokens` is how the last fetch of tokens ended.
+    installation's key or its file, `tokens` is how the last fetch of tokens ended. `signals` is
+    what token requests say of this process, by `<signal>: <where>`.
     """
 
     account: str
@@ -37,3 +38,4 @@ class Status:
     installation_id: str | None
     installation_problem: str | None
     tokens: TokenState | None
+    signals: tuple[str, ...]
