@@ -40,7 +40,7 @@ class Mappings:
             elif each.file in self._known or _is_there_again(each):
                 continue
             elif memory.read(found.begin_of(each.file), len(_ELF)) == _ELF:
-                injected[f"{each.name} (in memory)" if _is_memory(each) else each.name] = None
+                injected[each.name] = None
             else:
                 anonymous += 1
         for name in injected:
@@ -49,10 +49,7 @@ class Mappings:
             yield Finding.of("anonymous_code", f"{anonymous} mappings")
 
 
-def _is_memory(mapping: Mapping) -> bool:
-    return mapping.path.startswith(_MEMFD)
-
-
 def _is_there_again(mapping: Mapping) -> bool:
     """Tell whether a file has the name again: an update, or a file system that forgot its own."""
-    return not _is_memory(mapping) and Path(mapping.path.removesuffix(" (deleted)")).is_file()
+    path = mapping.path.removesuffix(" (deleted)")
+    return not path.startswith(_MEMFD) and Path(path).is_file()
