@@ -5,6 +5,7 @@ It runs alone, because some of it cannot be undone, and some of it would end oth
 
 from __future__ import annotations
 
+import _ctypes
 import contextlib
 import ctypes
 import json
@@ -16,7 +17,6 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import _ctypes
 from livepin.evidence.memory import PAGE, Map, Mapping
 from livepin.evidence.signals import Signals
 

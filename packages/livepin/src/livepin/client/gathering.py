@@ -22,8 +22,7 @@ _LARGEST = 32 * 1024
 class Gathering:
     """Collects evidence for one request after another, in the thread that asks for tokens.
 
-    `news` is called where signals say more than the requests before did: the tokens that are held
-    were got without it.
+    `news` is called where signals find something new: the tokens that are held were got without it.
     """
 
     def __init__(

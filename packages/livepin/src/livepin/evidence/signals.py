@@ -39,11 +39,12 @@ class Signals:
         self._lasting: dict[Finding, None] = {}
         self._passing: tuple[Finding, ...] = ()
         self._unchecked: set[Signal] = set()
-        self._told: set[Finding] | None = None
+        self._known: set[Finding] = set()
+        self._asked = False
         self.look()
 
     def look(self, *, thorough: bool = False) -> bool:
-        """Look, and tell whether there is something that the last evidence does not say.
+        """Look, and tell whether there is something new since evidence was first given.
 
         `thorough` takes milliseconds, with many domains dozens of them, and does all.
         """
@@ -60,12 +61,15 @@ class Signals:
                     logger.warning("%s could not be checked: %r", ", ".join(signals), exc)
                     self._unchecked.update(signals)
             self._keep(found)
-            return self._told is not None and not self._told.issuperset(self._keys())
+            keys = {each.key for each in self._found()}
+            news = self._asked and not keys <= self._known
+            self._known |= keys
+            return news
 
     def evidence(self) -> dict[str, Any]:
-        """Return what was found as evidence: from now on it has been told."""
+        """Return what was found as evidence."""
         with self._lock:
-            self._told = (self._told or set()).union(self._keys())
+            self._asked = True
             return {
                 "format": "signals",
                 "sdk": SDK,
@@ -133,6 +137,3 @@ class Signals:
             if counted[each.signal] <= _MOST_OF_ONE:
                 found.append(each)
         return sorted(found, key=lambda each: SIGNALS.index(each.signal))[:MOST]
-
-    def _keys(self) -> set[Finding]:
-        return {each.key for each in self._found()}
