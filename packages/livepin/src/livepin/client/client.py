@@ -20,6 +20,8 @@ from livepin.bootstrap import Bootstrap
 from livepin.documents import Domain
 from livepin.documents.token_request import is_app_name
 from livepin.errors import ConfigurationError, LivepinError, PinMismatchError, VerificationError
+from livepin.evidence import Evidence
+from livepin.evidence.signals import Signals
 from livepin.hostnames import normalise
 from livepin.jose import Signer
 from livepin.pins import PREFIX, fingerprint_text, parse_fingerprint
@@ -29,7 +31,9 @@ from .backoff import Backoff
 from .clocks import Clock, utc_now
 from .context import PinnedContext
 from .fetcher import Fetcher, HTTPFetcher, Request
+from .gathering import Gathering
 from .healing import Healing
+from .held import Held
 from .installation import Installation
 from .judge import ConfigJudge, Unlisted
 from .judging import Judging, passes
@@ -73,6 +77,9 @@ class Client:
     by the installation's key goes with each token. A request that needs a token and gets none is
     refused (`without_token="refuse"`) or goes without (`"send"`).
 
+    Requests for tokens carry evidence: what each of `evidence` gives, and with `signals` what this
+    process says of itself. What comes of it is the server's affair, and not told here.
+
     Pinning is active as soon as the client exists, by what the store or the bootstrap holds.
 
     Raises:
@@ -96,6 +103,8 @@ class Client:
         bind: str | None = None,
         proof: bool = False,
         without_token: WithoutToken = "refuse",  # noqa: S107 - no password
+        evidence: Sequence[Evidence] = (),
+        signals: bool = True,
     ) -> None:
         if unlisted not in ("system", "refuse"):
             raise ConfigurationError(f'expected unlisted "system" or "refuse", found {unlisted!r}')
@@ -118,8 +127,9 @@ class Client:
         kept = open_store(store)
         self._installation = Installation(key_source(installation, kept))
         self._proofs = Proofs(self._installation, now=self._service_time)
+        loaded = load_bootstrap(bootstrap)
         self._trusted = Trusted(
-            load_bootstrap(bootstrap),
+            loaded,
             kept,
             clock=clock,
             on_change=self._on_change,
@@ -127,6 +137,9 @@ class Client:
             on_end=self._look_up,
         )
         self._judge = ConfigJudge(self._trusted, clock=clock, unlisted=unlisted)
+        held = Held(loaded, self._trusted, self._judge, lambda: self._judgings, clock=clock)
+        self._signals = Signals(held.replaced) if signals else None
+        self._providers = tuple(evidence)
         self._updater = Updater(self._trusted, self._fetcher, clock=clock)
         self._reports = Reports() if reports else None
         self._use_push = push
@@ -306,6 +319,7 @@ class Client:
             tokens=self._tokens.last,
             override=self._overrides.in_force(),
             override_problem=self._overrides.problem,
+            signals=() if self._signals is None else self._signals.texts(),
         )
 
     def wait_for(self, version: int, *, timeout: float) -> bool:
@@ -321,6 +335,7 @@ class Client:
         with self._wake:
             self._closed = True
             self._wake.notify_all()
+        self._evidence.stop()
         if self._push is not None:
             self._push.stop()
         if self._worker is not None and self._worker is not threading.current_thread():
@@ -369,6 +384,9 @@ class Client:
             self._trusted.changed,
             ask=self._overrides.fetch,
         )
+        self._evidence = Gathering(
+            self._signals, self._providers, app=self._app, news=lambda: self._tokens.drop()
+        )
         fetcher = TokenFetcher(
             self._trusted,
             self._updater,
@@ -377,6 +395,7 @@ class Client:
             self._overrides,
             app=self._app,
             newer=self._refresh_soon,
+            evidence=self._evidence.collect,
         )
         self._tokens = Tokens(fetcher)
 
@@ -384,6 +403,8 @@ class Client:
         self._trusted.reset_lock()
         self._judge.reset_lock()
         self._installation.reset_lock()
+        if self._signals is not None:
+            self._signals.reset_lock()
         self._updater = Updater(self._trusted, self._fetcher, clock=self._clock)
         if self._reports is not None:
             self._reports = Reports()

@@ -17,7 +17,8 @@ class Status:
     is None as long as its key was not needed, `installation_problem` says what is wrong with the
     installation's key or its file, `tokens` is how the last fetch of tokens ended. `override` is
     what an override for this installation alone changes while it is in force, `override_problem`
-    why the last that came was not taken.
+    why the last that came was not taken. `signals` is what token requests say of this process, by
+    `<signal>: <where>`.
     """
 
     account: str
@@ -42,3 +43,4 @@ class Status:
     tokens: TokenState | None
     override: OverrideInForce | None
     override_problem: str | None
+    signals: tuple[str, ...]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from livepin.documents.token_request import TokenRequest
 from livepin.errors import FetchError, LivepinError, PinningError
@@ -56,7 +57,7 @@ class TokenFetcher:
     """Asks for tokens, keeps the challenge for the next time, and hands on newer documents.
 
     One thread asks at a time. `newer` is called where there is a newer config that is not held
-    afterwards.
+    afterwards; `evidence`, with a challenge and the key's thumbprint, for what goes along.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class TokenFetcher:
         *,
         app: str,
         newer: Callable[[], object],
+        evidence: Callable[[str, str], tuple[dict[str, Any], ...]] = lambda *_: (),
     ) -> None:
         self._trusted = trusted
         self._updater = updater
@@ -77,6 +79,7 @@ class TokenFetcher:
         self._overrides = overrides
         self._app = app
         self._newer = newer
+        self._evidence = evidence
         self._challenge: str | None = None
 
     def fetch(self, hosts: Mapping[str, bytes | None], *, timeout: float) -> Fetched:
@@ -148,6 +151,8 @@ class TokenFetcher:
             root_version=state.order[0],
             config_version=state.order[1],
             hosts=dict(hosts),
+            # Without a challenge it is not read, and some of it takes hardware a second.
+            evidence=() if challenge is None else self._evidence(challenge, key.public.kid),
         )
         return request.signed(key)
 

@@ -7,6 +7,7 @@ when a token is needed and ends with the answer.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Mapping
@@ -76,6 +77,7 @@ class Tokens:
         self._backoff = Backoff(_FIRST_PAUSE)
         self._quiet_until = 0.0  # before, nothing is fetched: it failed a moment ago
         self._told: tuple[datetime, float] | None = None  # the service's time, and when by ticks
+        self._dropped = -math.inf  # by ticks: what was asked for before is not kept
 
     def get(self, key: Key) -> Token:
         """Return a token, or why there is none; it waits `PATIENCE` at most."""
@@ -108,6 +110,15 @@ class Tokens:
             return None
         told, at = self._told
         return told + timedelta(seconds=self._ticks() - at)
+
+    def drop(self) -> None:
+        """Give up the tokens that are held, and those that are asked for just now.
+
+        Whoever waits for one gets it; the next request has a new one fetched.
+        """
+        with self._lock:
+            self._dropped = self._ticks()
+            self._held.clear()
 
     def held(self, key: Key) -> Token | None:
         """Return the token that is held, or that there is none to be had just now, or None."""
@@ -188,8 +199,9 @@ class Tokens:
                 entry = self._entry(issued.get(key[0]), asked)
                 waiting = self._waiting.pop(key, [])
                 entry.used = bool(waiting)
-                self._held[key] = entry
-                self._held.move_to_end(key)
+                if asked > self._dropped:
+                    self._held[key] = entry
+                    self._held.move_to_end(key)
                 told += [(each, entry.token) for each in waiting]
             while len(self._held) > _MOST_HELD:
                 self._held.popitem(last=False)
