@@ -21,7 +21,8 @@ from livepin.jose import parse_compact
 from livepin.pins import PinSet
 from livepin.trust import TrustedState
 
-from .judge import Clock, ConfigJudge
+from .clocks import Clock
+from .judge import ConfigJudge
 from .judging import Judging
 from .trusted import Trusted
 
