@@ -132,6 +132,13 @@ def test_a_proof_counts_as_long_as_it_is_fresh() -> None:
         assert verdict(policy, NOTHING, old)[0] == expected
 
 
+def test_that_a_key_is_in_hardware_stays_true() -> None:
+    """It cannot be attested a second time."""
+    old = Proof(format="x", level="hardware_key", moment=NOW - timedelta(days=300))
+    assert verdict(Policy(level="hardware_key"), NOTHING, old) == ("pass", "pass")
+    assert verdict(Policy(level="hardware_app"), NOTHING, old) == ("fail", "level")
+
+
 def test_relayable_evidence_counts_only_where_the_policy_says_so() -> None:
     loose = Proof(format="workload-jwt", level="platform", bound=False, moment=NOW)
     assert verdict(Policy(level="platform"), NOTHING, loose) == ("fail", "level")

@@ -53,6 +53,16 @@ def appraise(
     return Appraisal(verdict=verdict, rule=rule, why=why, level=level, score=score)
 
 
+def counts(policy: Policy, proof: Proof, now: datetime) -> bool:
+    """Tell whether a proof counts: it is fresh, and no other device's.
+
+    That a key is in hardware stays true, and Android attests no key a second time.
+    """
+    age = timedelta(0) if proof.moment is None else now - proof.moment
+    fresh = proof.level == "hardware_key" or age < timedelta(seconds=policy.fresh)
+    return fresh and (proof.bound or policy.relayable or proof.level == "self")
+
+
 def weighed(policy: Policy, claims: Claims) -> dict[str, Weight]:
     """Return the weight of each kind of signal that was found."""
     return {name: policy.weight(name) for name in _kinds(claims)}
@@ -102,10 +112,8 @@ def _score(policy: Policy, claims: Claims) -> int:
 
 def _level(policy: Policy, proofs: Sequence[Proof], now: datetime) -> Level | None:
     found: Level | None = None
-    oldest = now - timedelta(seconds=policy.fresh)
     for each in proofs:
-        fresh = each.moment is None or each.moment > oldest
-        if fresh and (each.bound or policy.relayable or each.level == "self"):
+        if counts(policy, each, now):
             found = higher(found, each.level)
     return found
 

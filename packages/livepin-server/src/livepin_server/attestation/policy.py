@@ -53,10 +53,10 @@ class AppPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How evidence is appraised; what is not said is as it is shipped.
 
-    `level` is what every app must prove; None is nothing. A proof above `self` counts for `fresh`
-    seconds, and, where it may be another device's, only with `relayable`. `signals` are weights
-    that differ from `SHIPPED`; a sum of at least `threshold` refuses, and so does one that is
-    fatal. `other_apps` are those that are not among `apps`, where any are: whoever may call
+    `level` is what every app must prove; None is nothing. A proof counts for `fresh` seconds, but
+    for `hardware_key`, and, where it may be another device's, only with `relayable`. `signals` are
+    weights that differ from `SHIPPED`; a sum of at least `threshold` refuses, and so does one that
+    is fatal. `other_apps` are those that are not among `apps`, where any are: whoever may call
     himself another app must not escape what his own must prove. In `report` mode nobody is
     refused, and what would be is told.
     """

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import livepin
 from livepin.adapters.httpx import PinnedTransport
+from livepin.client.judge import ConfigJudge
 
 _PAUSE = 0.2  # seconds between requests
 
@@ -26,16 +27,24 @@ def main() -> None:
     for name in ("bootstrap", "store", "ca"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--url", required=True, action="append")
+    parser.add_argument("--tampered", action="store_true")
     options = parser.parse_args()
     ended = threading.Event()
     threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
     ca = Path(options.ca).read_text()
     with livepin.Client(options.bootstrap, store=options.store, ca=ca) as pins:
+        if options.tampered:
+            _tamper()
         with httpx.Client(transport=PinnedTransport(pins), timeout=15) as http:
             for url in itertools.cycle(options.url):
                 _report(pins, url, *_one(http, url))
                 if ended.wait(_PAUSE):
                     break
+
+
+def _tamper() -> None:
+    """Switch the pin check off, as a tool does that gets into the process of an app."""
+    ConfigJudge.check = lambda *_: None  # type: ignore[method-assign]
 
 
 def _one(http: httpx.Client, url: str) -> tuple[bool, str, float]:
@@ -60,6 +69,7 @@ def _report(pins: livepin.Client, url: str, ok: bool, outcome: str, seconds: flo
         "rule": status.last_error_rule,
         "error": status.last_error,
         "push": status.push,
+        "installation": status.installation_id,
     }
     print(json.dumps(line), flush=True)
 

@@ -18,6 +18,8 @@ from rich.text import Text
 from .stage import HOST, OTHER, Stage, StageError
 
 _LATE = 3.0  # seconds by which the emergency pin comes late, about
+_PATIENCE = 30.0  # seconds
+_STOPPED = "PinMismatchError"
 _COMMAND = 1.0  # seconds that a command takes, about
 
 
@@ -52,6 +54,8 @@ class Story:
             ("f", "the app restarts offline, and is pinned at once", self._offline),
             ("g", "a forged and a rolled-back config are refused", self._forged),
             ("h", "a backend takes the app, and nobody else", self._tokens),
+            ("i", "a tampered app gets nothing from the backend", self._tampered),
+            ("j", "a pentester's device is unpinned, and no other", self._pentest),
         ]
         for name, promise, step in steps:
             self._console.print(Text(f"\n({name}) {promise}", style="bold"))
@@ -234,12 +238,62 @@ class Story:
         assert again == 200, f"today's token, after the clock was set right: {again}"
         return found
 
-    def _restarted(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def _tampered(self) -> str:
+        stage = self._stage
+        self._next()
+        self._say("the app starts anew, and something in its process switches the pin check off")
+        refused = self._restarted(lambda line: line["outcome"] == "401", "--tampered")
+        why = stage.backend.refused
+        assert why == "signature", f"a decoy is refused: {why}"
+        self._say(f"livepin policy explain {refused['installation']}: which rule decided")
+        told = self._told(refused["installation"])
+        self._restarted(lambda line: line["ok"])
+        return f"backend {refused['outcome']}: {told['why']}; left alone, it gets 200"
+
+    def _told(self, installation: str) -> dict[str, Any]:
+        """Return why an installation is refused: it is written a second after it was."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            told: dict[str, Any] = self._stage.livepin("policy", "explain", installation)
+            if told["verdict"] == "fail":
+                return told
+            assert time.monotonic() < deadline, f"the verdict: {told['verdict']}"
+
+    def _pentest(self) -> str:
+        stage, attacker = self._stage, self._stage.attacker
+        tester = stage.start_tester()
+        identity = tester.until(lambda line: bool(line["installation"]), timeout=30)[-1][
+            "installation"
+        ]
+        stage.api_line.point(attacker.port)
+        self._say("the lines of both devices to the API now end at a tool that reads along")
+        tester.until(lambda line: line["outcome"] == _STOPPED, timeout=30)
+        self._say(f"livepin override create {identity} --domain {HOST} --mode off --for 1m")
+        stage.livepin(
+            "override", "create", identity, "--domain", HOST, "--mode", "off", "--for", "1m",
+            "--reason", "a pentest",
+        )  # fmt: skip
+        self._drain()
+        tester.until(lambda line: line["ok"] and line["url"] == stage.url, timeout=60)
+        others = self._until(lambda line: line["url"] == stage.url, 30)
+        others += [self._next() for _ in range(6)]
+        leaked = [line for line in others if line["url"] == stage.url and line["ok"]]
+        assert not leaked, "another device was unpinned"
+        self._say(f"livepin override end {identity}")
+        stage.livepin("override", "end", identity, "--reason", "done")
+        tester.until(lambda line: line["outcome"] == _STOPPED, timeout=60)
+        stage.api_line.point(stage.api.port)
+        self._until(lambda line: line["ok"] and line["url"] == stage.url, 30)
+        return f"its requests pass the tool; of another device 0 of {len(others)} do; then it ended"
+
+    def _restarted(
+        self, condition: Callable[[dict[str, Any]], bool], *options: str
+    ) -> dict[str, Any]:
         """Start the app anew; return what becomes of its requests to the second API."""
         stage = self._stage
         assert stage.app is not None
         stage.app.stop()
-        stage.start_app()
+        stage.start_app(*options)
         return self._until(lambda line: self._is_other(line) and condition(line), 30)[-1]
 
     def _is_other(self, line: dict[str, Any]) -> bool:

@@ -154,6 +154,7 @@ class Stage:
         )
         self.delivery_line = Switch(self.delivery_port)
         self.app: App | None = None
+        self.tester: App | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self.log = self.folder / "log"
         self._log = self.log.open("wb")
@@ -266,18 +267,28 @@ class Stage:
             raise StageError(f"livepin {' '.join(arguments)}: {done.stderr.decode().strip()}")
         return json.loads(done.stdout) if done.stdout.strip() else None
 
-    def start_app(self) -> App:
+    def start_app(self, *options: str) -> App:
         """Start the app with its bootstrap and its store."""
-        self.app = App(
+        self.app = self._app("state.json", *options)
+        return self.app
+
+    def start_tester(self) -> App:
+        """Start the same app on another device, a pentester's, as it is built today."""
+        bootstrap = self.folder / "today.json"
+        self.livepin("bootstrap", "--dev", "--out", str(bootstrap))
+        self.tester = self._app("tester.json", bootstrap=bootstrap.name)
+        return self.tester
+
+    def _app(self, store: str, *options: str, bootstrap: str = "bootstrap.json") -> App:
+        return App(
             [
-                "--bootstrap", str(self.folder / "bootstrap.json"),
-                "--store", str(self.folder / "state.json"),
+                "--bootstrap", str(self.folder / bootstrap),
+                "--store", str(self.folder / store),
                 "--ca", str(self.folder / "ca.pem"),
-                "--url", self.url, "--url", self.other_url,
+                "--url", self.url, "--url", self.other_url, *options,
             ],
             self._log,
         )  # fmt: skip
-        return self.app
 
     def sync_recovery(self) -> int:
         """Copy the newest config to the recovery channel; return its version."""
@@ -288,8 +299,9 @@ class Stage:
 
     def close(self) -> None:
         """End every process and server."""
-        if self.app is not None:
-            self.app.stop()
+        for app in (self.app, self.tester):
+            if app is not None:
+                app.stop()
         self.stop_server()
         for each in (self.api_line, self.delivery_line, self.recovery):
             each.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, select
+from sqlalchemy.engine import Row
 
-from livepin_server.attestation.appraisal import appraise
+from livepin_server.attestation.appraisal import appraise, counts
 from livepin_server.attestation.claims import NOTHING, Claims, Proof
 from livepin_server.attestation.policy import Policy
 from livepin_server.services.tokens.installations import Installations
@@ -100,15 +102,17 @@ def _proofs(
     query = select(proofs).where(
         proofs.c.account == account, proofs.c.id == identity, proofs.c.app == app
     )
-    oldest = now - timedelta(seconds=policy.fresh)
-    return [
-        ProofView(
-            format=row.format,
-            level=row.level,
-            bound=row.bound,
-            moment=row.moment,
-            said=msgspec.json.decode(row.said, type=dict[str, str]),
-            counts=row.moment > oldest and (row.bound or policy.relayable),
-        )
-        for row in connection.execute(query.order_by(proofs.c.format, proofs.c.level))
-    ]
+    rows = connection.execute(query.order_by(proofs.c.format, proofs.c.level))
+    return [_proof(row, policy, now) for row in rows]
+
+
+def _proof(row: Row[Any], policy: Policy, now: datetime) -> ProofView:
+    found = Proof(format=row.format, level=row.level, bound=row.bound, moment=row.moment)
+    return ProofView(
+        format=row.format,
+        level=row.level,
+        bound=row.bound,
+        moment=row.moment,
+        said=msgspec.json.decode(row.said, type=dict[str, str]),
+        counts=counts(policy, found, now),
+    )
