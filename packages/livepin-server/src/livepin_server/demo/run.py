@@ -260,31 +260,33 @@ class Story:
             assert time.monotonic() < deadline, f"the verdict: {told['verdict']}"
 
     def _pentest(self) -> str:
-        stage, attacker = self._stage, self._stage.attacker
-        tester = stage.start_tester()
+        stage, tester = self._stage, self._stage.start_tester()
         identity = tester.until(lambda line: bool(line["installation"]), timeout=30)[-1][
             "installation"
         ]
-        stage.api_line.point(attacker.port)
-        self._say("the lines of both devices to the API now end at a tool that reads along")
+        stage.other_line.point(stage.tool.port)
+        self._say("the lines of two devices to the second API now end at a tool that reads along")
         tester.until(lambda line: line["outcome"] == _STOPPED, timeout=30)
-        self._say(f"livepin override create {identity} --domain {HOST} --mode off --for 1m")
-        stage.livepin(
-            "override", "create", identity, "--domain", HOST, "--mode", "off", "--for", "1m",
-            "--reason", "a pentest",
-        )  # fmt: skip
+        command = ["override", "create", identity, "--domain", OTHER, "--mode", "off"]
+        self._say(f"livepin {' '.join(command)} --for 1m")
+        stage.livepin(*command, "--for", "1m", "--reason", "a pentest")
         self._drain()
-        tester.until(lambda line: line["ok"] and line["url"] == stage.url, timeout=60)
-        others = self._until(lambda line: line["url"] == stage.url, 30)
-        others += [self._next() for _ in range(6)]
-        leaked = [line for line in others if line["url"] == stage.url and line["ok"]]
-        assert not leaked, "another device was unpinned"
+        tester.until(lambda line: self._is_other(line) and line["ok"], timeout=60)
+        others = [line for line in self._drained(12) if self._is_other(line)]
+        leaked = [line for line in others if line["outcome"] != _STOPPED]
+        assert not leaked, f"another device: {leaked[0]['outcome']}"
         self._say(f"livepin override end {identity}")
         stage.livepin("override", "end", identity, "--reason", "done")
         tester.until(lambda line: line["outcome"] == _STOPPED, timeout=60)
-        stage.api_line.point(stage.api.port)
-        self._until(lambda line: line["ok"] and line["url"] == stage.url, 30)
+        stage.other_line.point(stage.other.port)
+        self._until(lambda line: self._is_other(line) and line["ok"], 30)
         return f"its requests pass the tool; of another device 0 of {len(others)} do; then it ended"
+
+    def _drained(self, number: int) -> list[dict[str, Any]]:
+        """Return so many lines, the first of a request that was not under way before."""
+        self._drain()
+        self._next()
+        return [self._next() for _ in range(number)]
 
     def _restarted(
         self, condition: Callable[[dict[str, Any]], bool], *options: str

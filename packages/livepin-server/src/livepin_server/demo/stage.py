@@ -147,8 +147,9 @@ class Stage:
         chain = make_chain(OTHER, authority=self.authority)
         self.other = RecordingServer(chain, respond=self.backend.respond)
         self.attacker = RecordingServer(make_chain(HOST, authority=self.rogue))
+        self.tool = RecordingServer(make_chain(OTHER, authority=self.rogue))
         self.recovery = Recovery()
-        self.api_line = Switch(self.api.port)
+        self.api_line, self.other_line = Switch(self.api.port), Switch(self.other.port)
         self.delivery_port, self.management_port = (
             available_port("127.0.0.1", 0) for _ in range(2)
         )
@@ -170,7 +171,7 @@ class Stage:
     @property
     def other_url(self) -> str:
         """The URL of the API beside it, which is left in peace."""
-        return f"https://{OTHER}:{self.other.port}/"
+        return f"https://{OTHER}:{self.other_line.port}/"
 
     def take_by_token(self) -> None:
         """Have the second API check tokens, with the keys that the server gives."""
@@ -303,9 +304,9 @@ class Stage:
             if app is not None:
                 app.stop()
         self.stop_server()
-        for each in (self.api_line, self.delivery_line, self.recovery):
+        for each in (self.api_line, self.other_line, self.delivery_line, self.recovery):
             each.close()
-        for server in (self.api, self.other, self.attacker):
+        for server in (self.api, self.other, self.attacker, self.tool):
             server.close()
         self._log.close()
         self._folder.cleanup()
