@@ -43,7 +43,7 @@ COUNTERPARTS = {
     "node": "apt install npm",
 }
 
-_ATTACKS = {"attacks", "mitmproxy"}  # folders
+_ATTACKS = {"attacks", "frida", "mitmproxy"}  # folders
 
 # What a file of the core may not have: a branch that no test takes.
 CORE_GATE, REST_GATE = 100.0, 95.0

@@ -24,6 +24,7 @@ from . import (
     nodes,
     pin_check,
     publishers,
+    signals,
     token_client,
     tokens,
 )
@@ -38,6 +39,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "tokens": ("A token fetched", tokens.run),
     "decoys": ("A token and a decoy", decoys.run),
     "token_client": ("Tokens in an app", token_client.run),
+    "signals": ("Signals in an app", signals.run),
     "middleware": ("A token checked by a backend", middleware.run),
     "documents": ("Configs by the number of domains", documents.run),
     "audit": ("An audit log of a million entries", audit.run),

@@ -363,3 +363,28 @@ def test_a_request_is_signed_by_the_key_of_the_installation(
     with simulator.client(installation=key) as pins:
         pins.token(A[0])
     assert simulator.token_requests[0].key.kid == key.public.kid
+
+
+# -- given up ----------------------------------------------------------------------------------
+
+
+def test_what_is_held_is_given_up(held: Tokens, service: Service) -> None:
+    first = held.get(A)
+    held.drop()
+    assert held.held(A) is None
+    held._ticks.now += 1  # type: ignore[attr-defined]
+    assert held.get(A).value != first.value
+    assert held.get(A).value == held.get(A).value  # and the new one is kept
+    assert len(service.asked) == 2
+
+
+def test_what_is_asked_for_just_now_is_handed_out_and_not_kept(
+    held: Tokens, service: Service
+) -> None:
+    service.released.clear()
+    waiting = held.start(A)
+    assert service.begun.wait(20)
+    held.drop()
+    service.released.set()
+    assert waiting.result(20).state is TokenState.SUCCESS
+    assert held.held(A) is None

@@ -65,6 +65,8 @@ def test_it_stops_from_within() -> None:
     found = Watching(lambda: (found.stop(), over.set()))
     found.start()
     assert over.wait(10)
+    found.stop()  # waits for it to end
+    assert running() == 0
 
 
 def test_where_no_thread_starts_tokens_are_looked_at_all_the_same(

@@ -61,14 +61,17 @@ def test_profiling_is_found() -> None:
         sys.setprofile(before)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="PEP 669 came with Python 3.12")
-def test_monitoring_is_found() -> None:
-    monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
-    monitoring.use_tool_id(4, "spy")
+def test_monitoring_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.version_info < (3, 12):  # PEP 669 came with 3.12
+        told = types.SimpleNamespace(get_tool=lambda tool: "spy" if tool == 4 else None)
+        monkeypatch.setattr(sys, "monitoring", told, raising=False)
+        assert "tracing: sys.monitoring spy" in texts(debugging.tracing())
+        return
+    sys.monitoring.use_tool_id(4, "spy")
     try:
         assert "tracing: sys.monitoring spy" in texts(debugging.tracing())
     finally:
-        monitoring.free_tool_id(4)
+        sys.monitoring.free_tool_id(4)
 
 
 # -- imports and functions -----------------------------------------------------------------------

@@ -89,6 +89,10 @@ def lie(*_: object) -> bool:
     return True
 
 
+def generate() -> Iterator[int]:
+    yield 1
+
+
 def _set(name: str, attribute: str, value: object) -> Callable[[Any], None]:
     def attack(victim: Any) -> None:
         found = victim
@@ -101,9 +105,9 @@ def _set(name: str, attribute: str, value: object) -> Callable[[Any], None]:
     return attack
 
 
-def _wrapped(name: str) -> Callable[[Any], None]:
+def _wrapped(name: str, instead: Any) -> Callable[[Any], None]:
     def attack(victim: Any) -> None:
-        vars(victim)[name].__wrapped__.__code__ = lie.__code__
+        vars(victim)[name].__wrapped__.__code__ = instead.__code__
 
     return attack
 
@@ -126,8 +130,8 @@ def _delete(victim: Any) -> None:
         (_set("judge", "__kwdefaults__", None), "victim.judge"),
         (_cell, "victim.made.<locals>.inner"),
         (_set("", "remembered", lie), "victim.remembered"),
-        (_wrapped("remembered"), "victim.remembered"),
-        (_wrapped("held"), "victim.held"),
+        (_wrapped("remembered", lie), "victim.remembered"),
+        (_wrapped("held", generate), "victim.held"),
         (_set("", "json", types), "victim.json"),
         (_set("", "Judge", type("Judge", (), {})), "victim.Judge"),
         (_set("", "len", lie), "victim.len"),

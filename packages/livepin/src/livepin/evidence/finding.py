@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 Signal = Literal[
     "injected_code",
@@ -28,8 +27,7 @@ LASTING: frozenset[Signal] = frozenset(
 _LONGEST = 200  # characters
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What a check found: the signal, and where, in printable ASCII."""
 
     signal: Signal

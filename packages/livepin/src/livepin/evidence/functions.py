@@ -21,6 +21,10 @@ from .finding import Finding
 
 _DEPTH = 4  # functions around functions
 _MISSING = object()
+_HOLDERS = (
+    FunctionType, property, classmethod, staticmethod, functools.cached_property,
+    functools._lru_cache_wrapper,
+)  # fmt: skip
 
 
 class Functions:
@@ -68,7 +72,7 @@ class Functions:
                 self._classes[value] = known, value.__mro__
                 for each in known.values.values():
                     self._take(module, each)
-        else:
+        elif isinstance(value, _HOLDERS):
             for function in _functions_in(value):
                 if self._is_ours(function.__module__):
                     self._functions[function] = _parts(function)
@@ -136,11 +140,12 @@ def _is_attribute(name: str, value: object) -> bool:
     return callable(value) or not name.startswith("__")
 
 
-def _functions_in(value: object, depth: int = _DEPTH) -> Iterator[FunctionType]:
-    """Give a function, and those that it, or what stands in its place, wraps."""
+def _functions_in(value: object, depth: int = _DEPTH) -> list[FunctionType]:
+    """Return a function and those that it, or what stands in its place, wraps."""
     inner: tuple[object, ...] = ()
+    found = []
     if isinstance(value, FunctionType):
-        yield value
+        found.append(value)
         if value.__closure__:
             inner = tuple(map(_contents, value.__closure__))
     elif isinstance(value, property):
@@ -153,7 +158,8 @@ def _functions_in(value: object, depth: int = _DEPTH) -> Iterator[FunctionType]:
         inner = (value.__wrapped__,)
     if depth:
         for each in inner:
-            yield from _functions_in(each, depth - 1)
+            found += _functions_in(each, depth - 1)
+    return found
 
 
 def _parts(function: FunctionType) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .finding import UnavailableError
 
@@ -27,8 +27,7 @@ _ACCESS = 40  # bytes of a line in which it stands
 _KERNEL = {"[vdso]", "[vsyscall]", "[uprobes]", "[vectors]", "[sigpage]"}  # its own pages
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """One mapping that can be executed."""
 
     start: int

@@ -32,7 +32,7 @@ class Signals:
 
     def __init__(self, data: Callable[[], Iterable[str]] = tuple) -> None:
         self._lock = threading.Lock()
-        self._functions = Functions()
+        self._functions: Functions | None = None
         self._mappings = Mappings()
         self._map: Map | None = None
         self._data = data
@@ -42,6 +42,7 @@ class Signals:
         self._known: set[Finding] = set()
         self._asked = False
         self.look()
+        self._functions = Functions()  # what is remembered now, need not be looked at
 
     def look(self, *, thorough: bool = False) -> bool:
         """Look, and tell whether there is something new since evidence was first given.
@@ -91,7 +92,8 @@ class Signals:
         yield ("injected_code", "anonymous_code"), self._mapped
         yield ("injected_code",), threads.agents
         yield ("changed_code",), self._changed
-        yield ("replaced_sdk_function",), self._functions.replaced
+        if self._functions is not None:
+            yield ("replaced_sdk_function",), self._functions.replaced
         yield ("replaced_ssl_function",), tls_functions.replaced
         yield ("debugger",), debugging.python_debuggers
         yield ("debugger",), debugging.tracer
@@ -99,7 +101,7 @@ class Signals:
         yield ("preloaded_library",), environment.preloaded
         yield ("import_hook",), hooks.import_hooks
         yield ("ca_override", "proxy", "key_log"), environment.variables
-        if thorough:
+        if thorough and self._functions is not None:
             yield ("replaced_sdk_function",), self._functions.rewritten
             yield ("replaced_sdk_function",), self._data_replaced
 
