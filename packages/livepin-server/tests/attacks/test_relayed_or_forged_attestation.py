@@ -31,6 +31,7 @@ from minted_android import (
     evidence,
     flipped,
     mutated,
+    number,
     root_of_trust,
     sample,
 )
@@ -75,6 +76,14 @@ def test_a_key_attested_for_another_app_of_the_account_is_refused():
     mine = PrivateKey.generate()
     chain = sample().device.attest(bytes(32), key=mine.public.key)
     refused(evidence(chain), "challenge", asked=asked(mine))
+
+
+def test_a_key_that_was_brought_into_the_hardware_is_refused():
+    """Who made it elsewhere has copies of it."""
+    mine = PrivateKey.generate()
+    imported = {"hardware": {702: number(2)}}
+    chain = sample().device.attest(asked(mine).key_nonce, key=mine.public.key, **imported)
+    refused(evidence(chain), "origin", asked=asked(mine))
 
 
 # -- another app -------------------------------------------------------------------------------
@@ -137,6 +146,12 @@ def test_a_system_that_its_owner_signed_is_refused():
     refused(sample().evidence(**changes), "boot_key", app=other)
 
 
+def test_a_system_that_nobody_verified_is_refused():
+    for state in (2, 3):
+        changes = {"hardware": {704: root_of_trust(boot_state=state)}}
+        refused(sample().evidence(**changes), "boot_state")
+
+
 def test_a_root_of_trust_that_software_added_does_not_count():
     changes = {"software": {704: root_of_trust()}, "hardware": {704: None}}
     refused(sample().evidence(**changes), "boot_state")
@@ -177,6 +192,14 @@ def test_a_description_that_an_attested_key_signed_is_refused():
     refused(evidence(forger.attest(sample().asked.nonce)), "extension_elsewhere")
 
 
+def test_an_attesting_key_that_certifies_another_one_is_refused():
+    """It may describe keys, and is no CA."""
+    lower, upper, root = sample().device.signers[1:]
+    attesting = Signing.make("TEE", lower, ca=False)
+    below = Device(signers=(Signing.make("TEE", attesting), attesting, lower, upper, root))
+    refused(evidence(below.attest(sample().asked.nonce)), "chain")
+
+
 def test_a_chain_without_a_description_is_refused():
     attesting = [each.der for each in sample().device.signers]
     refused(evidence(attesting), "extension")
@@ -192,6 +215,16 @@ def test_one_flipped_bit_at_200_places_is_refused():
     for _ in range(200):
         with pytest.raises(EvidenceError):
             android.verify(evidence(flipped(chain, chance.randrange)), **sample().told())
+
+
+def test_the_byte_that_no_signature_covers_is_refused_unless_it_is_zero():
+    """It tells how many bits of a signature are none."""
+    chain = sample().device.attest(sample().asked.nonce)
+    while chain[0][-1] & 1:
+        chain = sample().device.attest(sample().asked.nonce)
+    leaf = bytearray(chain[0])
+    leaf[leaf.rindex(b"\x00\x30", 0, -64)] = 1
+    refused(evidence([bytes(leaf), *chain[1:]]), "malformed")
 
 
 def test_300_mutations_are_refused_in_words():

@@ -51,6 +51,12 @@ def test_a_verdict_of_an_earlier_request_is_refused():
     refused(before, "challenge", asked(mine, nonce=bytes(32)))
 
 
+def test_a_verdict_of_before_the_device_was_changed_is_refused():
+    """Its nonce could be known for as long as a challenge lives."""
+    before = str(int(ASKED.now.timestamp() * 1000) - 121_000)
+    refused(token(requestDetails={"timestampMillis": before}), "expired")
+
+
 def test_an_app_that_play_does_not_know_is_refused():
     changes = {"appRecognitionVerdict": "UNRECOGNIZED_VERSION"}
     refused(token(appIntegrity=changes), "recognition")
