@@ -64,6 +64,8 @@ def test_the_key_of_somebody_else(authority, key, refused):
     other = EnclaveKey()
     genuine = key.attestation(authority, ASKED.nonce)
     assert refused(evidence(other.id, attestation=genuine)) == "key_id"
+    claimed = key.attestation(authority, ASKED.nonce, data=key.data(credential=other.id))
+    assert refused(evidence(other.id, attestation=claimed)) == "key_id"
     for part in ({"cose": other.data()[87:]}, {"credential": other.id}):
         found = key.attested(authority, ASKED.nonce, data=key.data(**part))
         assert refused(found) in {"public_key", "key_id"}

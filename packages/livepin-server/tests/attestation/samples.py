@@ -1,7 +1,8 @@
 """Where public samples of attestations are, if they are on this machine: the project carries none.
 
-`LIVEPIN_VECTORS` names the folder; without it, it is `shared/vectors` beside a parent of the
-checkout. What is not found makes no test.
+`ATTESTATION_SAMPLES` names the folder; without it, it is `shared/vectors` beside a parent of the
+checkout. What is not found makes no test. (A variable that begins with `LIVEPIN_` is a setting, and
+servers refuse those that they do not know.)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _REPOSITORY = Path(__file__).resolve().parents[4]
 
 def found(pattern: str) -> list[Path]:
     """Return the files of the samples that match a pattern such as `apple/*.json`."""
-    named = os.environ.get("LIVEPIN_VECTORS")
+    named = os.environ.get("ATTESTATION_SAMPLES")
     folders = [Path(each, "shared/vectors") for each in _REPOSITORY.parents]
     for folder in [Path(named)] if named else folders:
         if folder.is_dir():

@@ -182,6 +182,14 @@ def test_the_certificate_of_another_kind_of_key(authority, refused):
         refused("public_key", key.attested(authority, ASKED.nonce, data=data))
 
 
+def test_a_nonce_is_written_in_one_way(authority, key, refused):
+    nonce = sha256(key.data() + ASKED.nonce).digest()
+    for before in ("", "0420", "3024a0220420", "3024a12204200420"):
+        refused(
+            "nonce", key.attested(authority, ASKED.nonce, extension=bytes.fromhex(before) + nonce)
+        )
+
+
 def length_of(content):
     size = len(content)
     return bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2, "big")

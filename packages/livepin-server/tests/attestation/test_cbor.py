@@ -22,10 +22,12 @@ def test_a_map_is_read(found):
         ("a1616101a0", "shortest form"),
         ("a161611801", "shortest form"),
         ("a178016101", "shortest form"),
-        ("a26161016161 02", "expected CBOR"),
-        ("bf616101ff", "expected CBOR"),
-        ("a161615f4161ff", "expected CBOR"),
+        ("a26161016161 02", "shortest form"),
+        ("bf616101ff", "shortest form"),
+        ("a161615f4161ff", "shortest form"),
         ("a16161c101", "expected CBOR"),
+        ("a16161d823622e2a", "expected CBOR"),  # a regular expression
+        ("a16161c249010000000000000000", "expected CBOR"),  # a large number
         ("d9d9f7a0", "expected CBOR"),
         ("a16161c5821b7fffffffffffffff01", "expected CBOR"),
         ("a161618181818181 80", "expected CBOR"),

@@ -176,6 +176,9 @@ def test_what_is_wrong_with_a_header_has_a_name(spiffe, check, header):
 
 def test_the_signature_is_by_the_key_that_it_names(spiffe):
     refused("signature", spiffe, Issuer("spiffe").token())
+    other = GivenKeys(Issuer("spiffe", kid="key-2", key=spiffe.key).jwks()).named("key-2")
+    with pytest.raises(EvidenceError, match=r"^key: "):
+        verify_workload(evidence(spiffe.token()), ASKED, spiffe.workload(), other)
 
 
 @pytest.mark.parametrize("typ", ["JWT", "JOSE", ...])

@@ -28,22 +28,20 @@ def parse(raw: bytes) -> dict[str, Any]:
     """Return the map in `raw`, whose size the caller has bounded.
 
     Raises:
-        MalformedError: no map of texts, nested too deep, a key twice, a tag, an indefinite length,
-            or a byte more than it takes to write what is in it.
+        MalformedError: no map with texts as keys, nested too deep, a tag, or another way to write
+            what is in it, such as with a key twice or bytes after it.
     """
     try:
         found = cbor2.loads(
             raw,
             max_depth=MAX_DEPTH,
-            allow_indefinite=False,
-            allow_duplicate_keys=False,
             strict_hashable_types=True,  # no keys with equal hashes by the thousand
             semantic_decoders=_NoTags(),
         )
         again = cbor2.dumps(found)
     except cbor2.CBORError as exc:
         raise MalformedError("expected CBOR") from exc
-    # The one way of RFC 8949, section 4.1, which leaves no byte behind it either.
+    # The one way of RFC 8949, section 4.1: no indefinite length, no key twice, no byte after it.
     if again != raw:
         raise MalformedError("expected CBOR in its shortest form, and nothing after it")
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found):
