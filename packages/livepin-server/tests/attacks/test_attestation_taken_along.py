@@ -6,10 +6,10 @@ import datetime as dt
 
 import msgspec
 import pytest
-from asking import NOW, asked
 from livepin_server.attestation.apple import verify_assertion, verify_attestation
 from livepin_server.attestation.attested import EvidenceError
-from minting_apple import APP, DEVELOPMENT, AppleAuthority, EnclaveKey, evidence
+from minted_apple import APP, DEVELOPMENT, AppleAuthority, EnclaveKey, evidence
+from minted_requests import NOW, asked
 
 ASKED = asked()
 

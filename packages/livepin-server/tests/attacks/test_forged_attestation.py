@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from asking import asked
 from livepin_server.attestation.apple import AttestedKey, verify_assertion, verify_attestation
 from livepin_server.attestation.attested import EvidenceError
-from minting_apple import APP, RECEIPT, AppleAuthority, Certified, EnclaveKey, certify, evidence
+from minted_apple import APP, RECEIPT, AppleAuthority, Certified, EnclaveKey, certify, evidence
+from minted_requests import asked
 
 ASKED = asked()
 

@@ -8,12 +8,12 @@ import json
 import random
 
 import pytest
-from asking import asked
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from livepin.jose import b64url_encode
 from livepin_server.attestation.attested import EvidenceError
 from livepin_server.attestation.workload import MAX_TOKEN, read_kid, verify_workload
-from minting_workload import Issuer, evidence
+from minted_requests import asked
+from minted_workload import Issuer, evidence
 
 ASKED = asked()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from asking import NOW, asked
 from livepin_server.attestation.attested import EvidenceError
 from livepin_server.attestation.profiles import PROFILES
 from livepin_server.attestation.workload import verify_workload
-from minting_workload import AT, AUDIENCE, Issuer, bound_to, evidence
+from minted_requests import NOW, asked
+from minted_workload import AT, AUDIENCE, Issuer, bound_to, evidence
 
 ASKED = asked()
 HOUR = dt.timedelta(hours=1)

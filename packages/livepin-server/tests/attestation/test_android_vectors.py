@@ -1,7 +1,6 @@
 """Attestations of real devices, where a folder of them is found; else there are no such tests.
 
-It is `shared/vectors` beside any folder above the checkout, or what `LIVEPIN_VECTORS` names.
-Each chain has what it says beside it; most are of developers' devices, which are unlocked.
+`samples` says where it is looked for. Each chain has what it says beside it; most are of developers' devices, which are unlocked.
 """
 
 from __future__ import annotations
@@ -9,11 +8,10 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-import os
 import re
-from pathlib import Path
 
 import pytest
+import samples
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from livepin_server.attestation import android
@@ -29,14 +27,8 @@ _LEVELS = {"TRUSTED_ENVIRONMENT": 1, "STRONG_BOX": 2, "SOFTWARE": 0}
 _BOOT = {"VERIFIED": 0, "SELF_SIGNED": 1, "UNVERIFIED": 2, "FAILED": 3}
 
 
-def _folder():
-    named = os.environ.get("LIVEPIN_VECTORS")
-    beside = [each / "shared" / "vectors" for each in Path(__file__).resolve().parents]
-    found = [Path(named)] if named else beside
-    return next((each / "android" for each in found if (each / "android").is_dir()), None)
-
-
-FOLDER = _folder()
+_SAMPLES = samples.folder()
+FOLDER = None if _SAMPLES is None else _SAMPLES / "android"
 __test__ = FOLDER is not None
 
 

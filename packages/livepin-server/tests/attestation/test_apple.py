@@ -10,7 +10,6 @@ from hashlib import sha256
 import msgspec
 import pytest
 import samples
-from asking import NOW, asked
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -26,7 +25,7 @@ from livepin_server.attestation.apple import (
     verify_attestation,
 )
 from livepin_server.attestation.attested import EvidenceError
-from minting_apple import (
+from minted_apple import (
     APP,
     DEVELOPMENT,
     RECEIPT,
@@ -36,6 +35,7 @@ from minting_apple import (
     evidence,
     new_key,
 )
+from minted_requests import NOW, asked
 
 ASKED = asked()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from asking import asked
 from livepin.errors import ConfigurationError, MalformedError
 from livepin.middleware.keys import INTERVAL
 from livepin.testing import RecordingServer, make_authority, make_chain
@@ -13,7 +12,8 @@ from livepin.tokens import MAX_JWKS
 from livepin_server.attestation.attested import EvidenceError
 from livepin_server.attestation.issuer_keys import MAX_KEYS, FetchedKeys, GivenKeys, parse
 from livepin_server.attestation.workload import read_kid, verify_workload
-from minting_workload import Issuer, evidence
+from minted_requests import asked
+from minted_workload import Issuer, evidence
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import json
 
 import msgspec
 import pytest
-from asking import NOW, asked
 from livepin_server.attestation.attested import EvidenceError
 from livepin_server.attestation.issuer_keys import FetchedKeys, GivenKeys
 from livepin_server.attestation.profiles import PROFILES
 from livepin_server.attestation.workload import MAX_TOKEN, Workload, read_kid, verify_workload
 from livepin_server.errors import InvalidError
-from minting_workload import AT, AUDIENCE, CLAIMS, ISSUERS, Issuer, bound_to, evidence
+from minted_requests import NOW, asked
+from minted_workload import AT, AUDIENCE, CLAIMS, ISSUERS, Issuer, bound_to, evidence
 
 ASKED = asked()
 

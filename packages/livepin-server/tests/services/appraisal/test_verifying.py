@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import minted_android
-import minting_apple
-import minting_workload
+import minted_apple
+import minted_workload
 import pytest
 from livepin import tokens
 from livepin.documents.token_request import TokenRequest, evidence_nonce
@@ -34,11 +34,11 @@ from livepin_server.telemetry.metrics import Metrics
 
 HOST, APP = "api.example.com", "bank"
 NEEDED = Policy(apps={APP: AppPolicy(level="hardware_app")})
-AUTHORITY = minting_apple.AppleAuthority()
+AUTHORITY = minted_apple.AppleAuthority()
 DEVICE = minted_android.Device.make()
-ISSUER = minting_workload.Issuer("kubernetes")
+ISSUER = minted_workload.Issuer("kubernetes")
 REGISTERED = Registered(
-    android=minted_android.APP, apple=minting_apple.APP, workload=ISSUER.workload()
+    android=minted_android.APP, apple=minted_apple.APP, workload=ISSUER.workload()
 )
 
 
@@ -184,7 +184,7 @@ def test_a_refusal_is_in_the_log_and_not_in_the_answer(services, phone, caplog) 
 
 
 def test_an_attested_key_asserts_and_its_counter_never_goes_down(services, phone) -> None:
-    enclave = minting_apple.EnclaveKey()
+    enclave = minted_apple.EnclaveKey()
     assert phone.passes(enclave.attested(AUTHORITY, phone.nonce))
     for _ in range(2):
         assert phone.passes(enclave.asserted(phone.nonce))
@@ -192,7 +192,7 @@ def test_an_attested_key_asserts_and_its_counter_never_goes_down(services, phone
 
 
 def test_an_assertion_of_a_key_that_was_never_attested_is_refused(phone, desk) -> None:
-    enclave = minting_apple.EnclaveKey()
+    enclave = minted_apple.EnclaveKey()
     other = Phone(desk)
     assert other.passes(enclave.attested(AUTHORITY, other.nonce))
     assert not phone.passes(enclave.asserted(phone.nonce))
@@ -200,7 +200,7 @@ def test_an_assertion_of_a_key_that_was_never_attested_is_refused(phone, desk) -
 
 def test_of_two_requests_with_one_counter_one_alone_is_taken(phone, desk, caplog) -> None:
     """They come at the same time, to whatever node: who is kept first was first."""
-    enclave = minting_apple.EnclaveKey()
+    enclave = minted_apple.EnclaveKey()
     assert phone.passes(enclave.attested(AUTHORITY, phone.nonce))
     requests = []
     for _ in range(2):
@@ -222,14 +222,14 @@ def test_a_workload_is_relayable_unless_its_audience_has_the_nonce(
     services, phone, desk, clock
 ) -> None:
     desk.replace(issuing(services, Policy(level="platform")))
-    loose = minting_workload.evidence(ISSUER.token(**times(clock)))
+    loose = minted_workload.evidence(ISSUER.token(**times(clock)))
     assert not phone.passes(loose)
     assert proofs(services, phone) == [("workload-jwt", "platform", False)]
     desk.replace(issuing(services, Policy(level="platform", relayable=True)))
     assert phone.passes(loose)
     desk.replace(issuing(services, Policy(level="platform")))
-    audience = minting_workload.bound_to(phone.nonce)
-    assert phone.passes(minting_workload.evidence(ISSUER.token(aud=audience, **times(clock))))
+    audience = minted_workload.bound_to(phone.nonce)
+    assert phone.passes(minted_workload.evidence(ISSUER.token(aud=audience, **times(clock))))
 
 
 def times(clock) -> dict[str, int]:
@@ -280,11 +280,11 @@ def test_ten_thousand_mutated_bodies_leave_the_service_up(services, phone, desk)
     chance = random.Random(7)
     phone.send()
     nonce = phone.nonce
-    enclave = minting_apple.EnclaveKey()
+    enclave = minted_apple.EnclaveKey()
     sound = [
         android(nonce),
         enclave.attested(AUTHORITY, nonce),
-        minting_workload.evidence(ISSUER.token()),
+        minted_workload.evidence(ISSUER.token()),
         {"format": "signals", "sdk": "python", "found": [{"signal": "proxy", "detail": "x"}]},
         {"format": "measurements", "digest": "A" * 43, "files": 1},
         {"format": "play-integrity", "token": "a.b.c"},

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
-from asking import NOW
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 from livepin.jose import b64url_encode
 from livepin_server.attestation.workload import FORMAT, Workload
+from minted_requests import NOW
 
 AUDIENCE = "livepin"
 AT = int(NOW.timestamp())

@@ -13,11 +13,14 @@ from pathlib import Path
 _REPOSITORY = Path(__file__).resolve().parents[4]
 
 
+def folder() -> Path | None:
+    """Return where they are."""
+    named = os.environ.get("ATTESTATION_SAMPLES")
+    beside = [Path(each, "shared/vectors") for each in _REPOSITORY.parents]
+    return next((each for each in ([Path(named)] if named else beside) if each.is_dir()), None)
+
+
 def found(pattern: str) -> list[Path]:
     """Return the files of the samples that match a pattern such as `apple/*.json`."""
-    named = os.environ.get("ATTESTATION_SAMPLES")
-    folders = [Path(each, "shared/vectors") for each in _REPOSITORY.parents]
-    for folder in [Path(named)] if named else folders:
-        if folder.is_dir():
-            return sorted(folder.glob(pattern))
-    return []
+    place = folder()
+    return [] if place is None else sorted(place.glob(pattern))

@@ -9,7 +9,6 @@ from hashlib import sha256
 from typing import Any
 
 import cbor2
-from asking import NOW
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from livepin.jose import b64url_encode
 from livepin_server.attestation.apple import FORMAT, AppleApp
+from minted_requests import NOW
 
 APP = AppleApp(team="ABCDE12345", bundle="com.example.app")
 PRODUCTION, DEVELOPMENT = b"appattest" + bytes(7), b"appattestdevelop"
