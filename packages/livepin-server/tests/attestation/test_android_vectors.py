@@ -1,6 +1,7 @@
 """Attestations of real devices, where a folder of them is found; else there are no such tests.
 
-`samples` says where it is looked for. Each chain has what it says beside it; most are of developers' devices, which are unlocked.
+`samples` says where it is looked for. Each chain has what it says beside it; most are of
+developers' devices, which are unlocked.
 """
 
 from __future__ import annotations

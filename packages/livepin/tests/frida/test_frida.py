@@ -6,29 +6,13 @@ Each way of defeating it is shown to work: the attacker's server, refused before
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 import pytest
+from attaching import REPLACED_DATA, REPLACED_FUNCTION, Talker
 from livepin.testing import Chain, DeliverySimulator, RecordingServer
-
-if TYPE_CHECKING:
-    from conftest import Talker
 
 PASSED, REFUSED = "HTTP/1.1 200 X", "PinMismatchError"
 _number = itertools.count()
-
-REPLACED_FUNCTION = """
-from livepin.client.judge import ConfigJudge
-ConfigJudge.check = lambda *_: None
-"""
-REPLACED_DATA = """
-import gc, livepin
-pins, = [each for each in gc.get_objects() if type(each) is livepin.Client]
-domain = pins._trusted().config._index["localhost"]
-fake = livepin.PinSet((livepin.Pin.parse("{pin}"),))
-object.__setattr__(domain, "pins", fake)
-pins._judge._settled = None, {{}}
-"""
 
 
 def found_by(app: Talker, service: DeliverySimulator) -> dict[str, set[str]]:
