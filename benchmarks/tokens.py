@@ -39,6 +39,7 @@ from livepin_server.main import clock
 from livepin_server.services.appraisal.verdicts import Verdicts
 from livepin_server.services.appraisal.verifiers import Verifiers
 from livepin_server.services.appraisal.verifying import Verifying
+from livepin_server.services.composition import Services
 from livepin_server.services.model import How, Intent, NewDomain, NewPin
 from livepin_server.services.tokens.challenges import LIFETIME, Challenges
 from livepin_server.services.tokens.recording import MOST, Recording, Seen
@@ -121,7 +122,7 @@ def _rounds(servers: list[Server], postgres: Postgres | None, *, fresh: bool) ->
     for _ in range(_ROUNDS):
         for each in fleets:
             each.prepare()
-        bare.append(_bare())
+        bare.append(bare())
         before = cpu_seconds(pids), postgres.cpu_seconds() if postgres else 0.0
         runs = [each.begin(fresh=fresh) for each in fleets]
         count = sum(each.requests() for each in runs)
@@ -189,7 +190,7 @@ class _Fleet:
         return 0 if found is None else int(float(found[1]))
 
 
-def _bare() -> float:
+def bare() -> float:
     """Return microseconds of CPU for one verification and one signature."""
     key, data = PrivateKey.generate().key, bytes(400)
     public, scheme = key.public_key(), ec.ECDSA(hashes.SHA256())
@@ -203,17 +204,15 @@ def _bare() -> float:
 
 def _alone() -> float:
     """Return how many times the bare cryptography it takes to answer a request in memory."""
-    with tempfile.TemporaryDirectory() as text, _opened(Path(text) / "data") as opened:
-        services = opened.services
-        settled = Intent(author="bench", how=How(confirmed=True))
-        pin = NewPin(sha256=str(Pin(bytes(32))))
-        services.domains.add("bench", NewDomain(pattern=HOST, pins=[pin], token=True), settled)
+    with tempfile.TemporaryDirectory() as text, opened(Path(text) / "data") as found:
+        services = found.services
+        protected(services)
         challenges = Challenges(services.tokens.challenge_key())
         verifiers = Verifiers(clock=clock, revoked=lambda: None)
         verifying = Verifying(services.database, verifiers)
         desk = TokenDesk(challenges, verifying, services.recording, Metrics(), clock=clock)
         desk.replace(services.tokens.load("bench"))
-        return round(asyncio.run(_answered(desk)) / _bare(), 2)
+        return round(asyncio.run(_answered(desk)) / bare(), 2)
 
 
 async def _answered(desk: TokenDesk) -> float:
@@ -230,7 +229,15 @@ async def _answered(desk: TokenDesk) -> float:
     return taken
 
 
-def _opened(data: Path) -> AbstractContextManager[Folder]:
+def protected(services: Services) -> None:
+    """Have a domain ask for tokens, where no server runs."""
+    settled = Intent(author="bench", how=How(confirmed=True))
+    pin = NewPin(sha256=str(Pin(bytes(32))))
+    services.domains.add("bench", NewDomain(pattern=HOST, pins=[pin], token=True), settled)
+
+
+def opened(data: Path) -> AbstractContextManager[Folder]:
+    """Make a data folder and open it."""
     chosen = Settings(delivery_urls=["https://localhost"])
     plan = Plan(data=data, account="bench", settings=chosen, root_key=None, passphrase=None)
     folders.initialise(plan, clock=clock)
