@@ -16,7 +16,17 @@ from typing import Any
 
 from livepin.errors import ConfigurationError, MalformedError
 
-from .manifest import MAX_FILES, MAX_TEXT, WHOLE, File, Manifest, counts, shown, too_many_files
+from .manifest import (
+    MAX_FILES,
+    MAX_TEXT,
+    WHOLE,
+    File,
+    Manifest,
+    check_path,
+    counts,
+    shown,
+    too_many_files,
+)
 from .reading import read
 from .wheel import of_wheel
 
@@ -110,6 +120,7 @@ def _recorded(record: str) -> Iterator[str]:
     try:
         for row in csv.reader(record.splitlines()):
             if row and not row[0].startswith("../") and not Path(row[0]).is_absolute():
+                check_path(row[0])
                 yield row[0]
     except csv.Error as exc:
         raise MalformedError(f"expected a RECORD: {exc}") from exc

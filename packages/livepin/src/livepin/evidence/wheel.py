@@ -49,7 +49,7 @@ def of_wheel(path: Path) -> Manifest:
 
     Raises:
         MalformedError: it is no wheel, or one that breaks a limit.
-        OSError: it cannot be read.
+        OSError: it cannot be opened.
     """
     with _Bounded(io.FileIO(path)) as file:
         try:
@@ -57,7 +57,7 @@ def of_wheel(path: Path) -> Manifest:
                 return Manifest.of(_files(archive))
         except (
             zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, EOFError, zlib.error,
-            ValueError,
+            ValueError, IndexError, OSError,
         ) as exc:  # fmt: skip
             raise MalformedError(f"expected a wheel: {shown(str(exc))}") from exc
 
