@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from livepin import tokens
@@ -30,6 +30,8 @@ KEPT = 3600.0  # seconds for which keys outlive the last fetch that succeeded
 _CREDENTIAL = re.compile(r"[\x21-\x7e]{1,512}\Z")
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _log = logging.getLogger("livepin.middleware")
+
+AnyKey = TypeVar("AnyKey")
 
 
 class KeySource(Protocol):
@@ -101,8 +103,8 @@ class _Fetch:
     done: Future[None] = field(default_factory=Future)
 
 
-class RemoteKeys:
-    """The keys of a JWKS that is fetched when it is needed, by a thread of its own.
+class RemoteSet(Generic[AnyKey]):
+    """A JWKS that is fetched when it is needed, by a thread of its own; `parse` makes keys of it.
 
     It is fetched when its `max-age` has ended, and for a `kid` that it does not have at most once
     in a minute; requests at the same time wait for one fetch. After one that failed they wait no
@@ -115,12 +117,14 @@ class RemoteKeys:
     def __init__(
         self,
         url: str,
+        parse: Callable[[bytes], dict[str, AnyKey]],
         *,
         credential: str | None = None,
         ca: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = _checked(url)
+        self._parse = parse
         if credential is not None and not _CREDENTIAL.match(credential):
             raise ConfigurationError("expected a credential of visible ASCII characters")
         if ca is not None and _CERTIFICATE not in ca:
@@ -130,7 +134,7 @@ class RemoteKeys:
         self._clock = clock
         self._lock = threading.Lock()
         self._under_way: _Fetch | None = None
-        self._keys: dict[str, TokenKey] = {}
+        self._keys: dict[str, AnyKey] = {}
         self._due = self._fetched = -math.inf
         self._began = -math.inf
         self._went_well = False
@@ -151,8 +155,12 @@ class RemoteKeys:
                 return under_way.done
         return None
 
-    def named(self, kid: str) -> tuple[TokenKey, ...]:
-        """Return the key of this name."""
+    def named(self, kid: str) -> tuple[AnyKey, ...]:
+        """Return the key of this name, without waiting.
+
+        Raises:
+            TokenError: reason `no-keys`: there are none at all.
+        """
         with self._lock:
             keys = {} if self._is_too_old(self._clock()) else self._keys
         if not keys:
@@ -188,16 +196,16 @@ class RemoteKeys:
             self._end(one, self._failed)
         else:
             if not keys:
-                _log.warning("the JWKS at %s has no key for ES256 or EdDSA", self._url)
+                _log.warning("the JWKS at %s has no key that can be used", self._url)
             self._end(one, lambda now: self._succeeded(fetched, keys, now))
         finally:
             one.done.set_result(None)
 
-    def _fetch(self) -> tuple[Fetched, dict[str, TokenKey]]:
+    def _fetch(self) -> tuple[Fetched, dict[str, AnyKey]]:
         from .fetch import fetch
 
         found = fetch(self._url, ca=self._ca, credential=self._credential, timeout=TIMEOUT)
-        return found, tokens.parse_jwks(found.body)
+        return found, self._parse(found.body)
 
     def _end(self, one: _Fetch, note: Callable[[float], None]) -> None:
         with self._lock:
@@ -209,7 +217,7 @@ class RemoteKeys:
     def _failed(self, now: float) -> None:
         self._due = now + RETRY
 
-    def _succeeded(self, fetched: Fetched, keys: dict[str, TokenKey], now: float) -> None:
+    def _succeeded(self, fetched: Fetched, keys: dict[str, AnyKey], now: float) -> None:
         # A key that is the same stays the same object: tokens that it verified are known by it.
         self._keys = {
             kid: self._keys[kid] if self._keys.get(kid) == key else key for kid, key in keys.items()
@@ -219,7 +227,25 @@ class RemoteKeys:
         self._fetched, self._went_well = now, True
 
 
-def _of(keys: Mapping[str, TokenKey], kid: str) -> tuple[TokenKey, ...]:
+class RemoteKeys(RemoteSet[TokenKey]):
+    """The keys of a JWKS that verify Livepin's tokens, fetched as a `RemoteSet` is.
+
+    Raises:
+        ConfigurationError: not an https URL; what is no credential; what is not PEM.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        credential: str | None = None,
+        ca: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(url, tokens.parse_jwks, credential=credential, ca=ca, clock=clock)
+
+
+def _of(keys: Mapping[str, AnyKey], kid: str) -> tuple[AnyKey, ...]:
     key = keys.get(kid)
     return () if key is None else (key,)
 
