@@ -17,6 +17,7 @@ from .appraisal.policies import Policies
 from .appraisal.verdicts import Verdicts
 from .appraisal.verifying import Verifying
 from .apps.apps import Apps
+from .apps.releases import Releases
 from .audit.log import Audit
 from .backups import Backups
 from .delivery_settings import DeliverySettings
@@ -58,6 +59,7 @@ class Services:
     installations: Installations
     recording: Recording
     apps: Apps
+    releases: Releases
     policies: Policies
     appraising: Appraising
     verifying: Verifying
@@ -82,7 +84,7 @@ def compose(
     published = Published(database)
     stage = Stage(database, publisher, published, clock=clock)
     token_keys = TokenKeys(database, custody, bus, clock=clock)
-    apps = Apps()
+    apps = Apps(database, custody, bus, clock=clock)
     installations = Installations(database, bus, clock=clock)
     verdicts = Verdicts(database, clock=clock)
     return Services(
@@ -104,6 +106,7 @@ def compose(
         installations=installations,
         recording=Recording(database, verdicts),
         apps=apps,
+        releases=Releases(database, bus, clock=clock),
         policies=Policies(database, bus, clock=clock),
         appraising=Appraising(database, installations, clock=clock),
         verifying=Verifying(database),
