@@ -233,6 +233,18 @@ _add("token", "token:app", "What stands in tokens, and whether a backend takes o
 _add("token-key", "token_key:app", "The keys that sign tokens.")
 _add("installation", "installation:app", "The apps on devices that ask for tokens.")
 _add("policy", "policy:app", "What installations must prove, and what their signals weigh.")
+app.command(app_group := App(name="app", help="The apps that ask for tokens, and their releases."))
+_add(
+    "measure",
+    "measure:measure",
+    """Measure the files of a release: the digest that its installations send as evidence.
+
+    It works without a server. A wheel is measured as what is installed of it.""",
+    examples="""Examples:
+  livepin app measure dist/shop-1.4-py3-none-any.whl --manifest shop-1.4.manifest
+  livepin app measure ./build --json""",
+    to=app_group,
+)
 _add("profile", "profile:app", "Servers that the commands know by name.")
 _add(
     "export",
