@@ -25,6 +25,7 @@ from livepin_server.web.litestar_problems import HANDLERS as PROBLEM_HANDLERS
 
 from . import (
     accounts,
+    apps,
     audit,
     configs,
     custody,
@@ -55,6 +56,7 @@ ROUTES = [
     *tokens.HANDLERS,
     *installations.HANDLERS,
     *policy.HANDLERS,
+    *apps.HANDLERS,
     *audit.HANDLERS,
     *server.HANDLERS,
 ]

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from livepin_server.attestation.policy import Policy
 from livepin_server.services.api_keys import LONGEST_OVERLAP, OVERLAP
+from livepin_server.services.apps.model import AppChange, NewApp, NewRelease
 from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.guard_settings import GuardChange, GuardSettings
 from livepin_server.services.model import (
@@ -388,6 +389,24 @@ class TryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A policy to try on the evidence of the last day."""
 
     policy: Policy
+
+
+class AddApp(NewApp, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An app to add, and why."""
+
+    reason: Text = ""
+
+
+class ChangeApp(AppChange, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of the identities of an app, and why."""
+
+    reason: Text = ""
+
+
+class AddRelease(NewRelease, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A release to add, and why."""
+
+    reason: Text = ""
 
 
 class CheckToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -190,7 +190,7 @@ class Apps:
     ) -> None:
         """Keep what is said over what was before, the keys sealed."""
         play = said.get("play")
-        shown: dict[str, Any] = {**said}
+        shown: dict[str, Any] = dict(said.items())
         if isinstance(play, PlayApp):
             shown["play"] = play.public()
         after = structs.replace(before, **shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -125,7 +125,7 @@ class Releases:
         return view
 
 
-def _of_app(connection: Connection, account: str, app: str) -> Sequence[Row[Any]]:
+def _of_app(connection: Connection, account: str, app: str) -> list[Row[Any]]:
     require_account(connection, account)
     known = [row.name for row in rows.all_apps(connection, account)]
     if app not in known:

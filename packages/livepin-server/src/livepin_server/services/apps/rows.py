@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -34,11 +33,11 @@ def identities(row: Row[Any]) -> Identities:
     return msgspec.json.decode(row.identities, type=Identities)
 
 
-def of_app(connection: Connection, account: str, app: str) -> Sequence[Row[Any]]:
+def of_app(connection: Connection, account: str, app: str) -> list[Row[Any]]:
     """Return the releases of an app, the one that was added last first."""
     query = _RELEASES.where(releases.c.account == account, releases.c.app == app)
     order = releases.c.created.desc(), releases.c.version.desc()
-    return connection.execute(query.order_by(*order)).all()
+    return [*connection.execute(query.order_by(*order))]
 
 
 def in_force(connection: Connection, account: str) -> dict[str, dict[str, str]]:
