@@ -116,8 +116,7 @@ async def serve(
     )
     claims, overrides = Claims(snapshot, metrics), Overrides(metrics, clock=node.clock)
     metrics.attention.add(claims.notes)
-    revocation = _revocation(node)
-    desk = _desk(node, metrics, revocation)
+    desk, revocation = _desk(node, metrics) or (None, None)
     app = DeliveryApp(
         snapshot,
         events,
@@ -308,25 +307,24 @@ class _Loader:
         self.report()
 
 
-def _revocation(node: Node) -> RevocationRefresh | None:
-    """Return who keeps the list of revoked Android keys, where tokens are issued."""
+def _desk(node: Node, metrics: Metrics) -> tuple[TokenDesk, RevocationRefresh] | None:
+    """Return who answers token requests, and who keeps the list of revoked keys of Android.
+
+    Who delivers alone has no key to sign tokens with.
+    """
     if not isinstance(node, Folder):
         return None
     services = node.services
-    return RevocationRefresh(node.data / REVOKED, services.apps.any_android, clock=services.clock)
-
-
-def _desk(node: Node, metrics: Metrics, revocation: RevocationRefresh | None) -> TokenDesk | None:
-    """Return who answers token requests; who delivers alone has no key to sign tokens with."""
-    if not isinstance(node, Folder) or revocation is None:
-        return None
-    services = node.services
     challenges = Challenges(services.tokens.challenge_key())
-    metrics.attention.add(services.verdicts.notes)
-    metrics.attention.add(revocation.notes)
+    revocation = RevocationRefresh(
+        node.data / REVOKED, lambda: desk.verifies_android, clock=services.clock
+    )
     verifiers = Verifiers(clock=services.clock, revoked=lambda: revocation.revoked)
     verifying = Verifying(services.database, verifiers)
-    return TokenDesk(challenges, verifying, services.recording, metrics, clock=services.clock)
+    desk = TokenDesk(challenges, verifying, services.recording, metrics, clock=services.clock)
+    metrics.attention.add(services.verdicts.notes)
+    metrics.attention.add(revocation.notes)
+    return desk, revocation
 
 
 def _token_loader(

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from . import measured
 from .attested import Level
 from .claims import NOTHING, Claims, Proof
 from .policy import DEFAULT, AppPolicy, Policy, Weight, higher, rank
-
-MEASUREMENTS = "measurements"  # the format
 
 # `report` is what would fail, if the policy were enforced.
 Verdict = Literal["pass", "report", "fail"]
@@ -88,7 +87,7 @@ def _broken(
         yield "score", f"{names} weigh {score} of {policy.threshold}"
     if rank(level) < rank(needed.level):
         yield "level", f"expected the level {needed.level}, found {level or 'none'}"
-    if needed.release and not any(each.format == MEASUREMENTS for each in claims.proofs):
+    if needed.release and not any(each.format == measured.FORMAT for each in claims.proofs):
         yield "release", f"expected the measured files of a registered release of {app}"
 
 

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from .attested import Asked, Attested, EvidenceError
 
-MEASUREMENTS = "measurements"  # the format
+FORMAT = "measurements"  # the format
 
 
 class _Measurements(Struct, frozen=True):
@@ -41,4 +41,4 @@ def verify(evidence: Mapping[str, Any], asked: Asked, releases: Mapping[str, str
             f"expected the files of a registered release of {asked.app}, found {found.digest} "
             f"of {found.files} files",
         )
-    return Attested(format=MEASUREMENTS, level="self", said={"release": version})
+    return Attested(format=FORMAT, level="self", said={"release": version})

@@ -234,6 +234,73 @@ _add("token-key", "token_key:app", "The keys that sign tokens.")
 _add("installation", "installation:app", "The apps on devices that ask for tokens.")
 _add("policy", "policy:app", "What installations must prove, and what their signals weigh.")
 _add("override", "override:app", "One installation unpinned for a while, for a pentest.")
+app.command(app_group := App(name="app", help="The apps that ask for tokens, and their releases."))
+_add(
+    "measure",
+    "measure:measure",
+    """Measure the files of a release: the digest that its installations send as evidence.
+
+    It works without a server. A wheel is measured as what is installed of it.""",
+    examples="""Examples:
+  livepin app measure dist/shop-1.4-py3-none-any.whl --manifest shop-1.4.manifest
+  livepin app measure ./build --json""",
+    to=app_group,
+)
+_add(
+    "add",
+    "apps:add",
+    """Register an app, under the name that it gives itself.
+
+    The server then knows by what its evidence is to be verified. Keys are read from files.""",
+    examples="""Examples:
+  livepin app add com.example.shop --android-package com.example.shop \\
+    --android-certificate 3f:9a:... --play-package com.example.shop \\
+    --play-certificate 3f:9a:... --play-service-account play.json
+  livepin app add shop-ios --apple-team A1B2C3D4E5 --apple-bundle com.example.shop
+  livepin app add orders --workload-profile kubernetes \\
+    --workload-issuer https://kubernetes.default.svc --workload-audience livepin \\
+    --workload-subject system:serviceaccount:shop:orders --workload-jwks jwks.json
+  livepin app add desktop""",
+    to=app_group,
+)
+_add(
+    "set",
+    "apps:set_",
+    """Replace identities of an app. Those of a kind that is not said stay.
+
+    An identity is replaced whole, with its keys.""",
+    examples="""Examples:
+  livepin app set shop --android-package com.example.shop --android-certificate 3f:9a:...
+  livepin app set shop --remove play --reason 'attested by its keys alone'""",
+    to=app_group,
+)
+_add(
+    "list",
+    "apps:list_",
+    "Show the apps, and the highest level that each can prove.",
+    examples="Example:\n  livepin app list",
+    to=app_group,
+)
+_add(
+    "show",
+    "apps:show",
+    "Show one app: by what its evidence is known. Its keys are never shown.",
+    examples="Example:\n  livepin app show shop",
+    to=app_group,
+)
+_add(
+    "remove",
+    "apps:remove",
+    "Remove an app with its releases. What the policy in force needs is refused.",
+    examples="Example:\n  livepin app remove shop --reason 'it is no more'",
+    to=app_group,
+)
+_add(
+    "release",
+    "releases:app",
+    "The releases of an app, of which measured files may be.",
+    to=app_group,
+)
 _add("profile", "profile:app", "Servers that the commands know by name.")
 _add(
     "export",

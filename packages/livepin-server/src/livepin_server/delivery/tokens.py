@@ -56,6 +56,12 @@ class TokenDesk:
         """Issue no tokens of an account: what they are made of cannot be read."""
         self._issuing.pop(account, None)
 
+    @property
+    def verifies_android(self) -> bool:
+        """Whether any app is registered as one of Android's."""
+        apps = (each for issuing in self._issuing.values() for each in issuing.apps.values())
+        return any(each.android is not None for each in apps)
+
     async def answer(self, account: str, body: bytes) -> bytes:
         """Return the answer to a request.
 

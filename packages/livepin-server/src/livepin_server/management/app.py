@@ -25,6 +25,7 @@ from livepin_server.web.litestar_problems import HANDLERS as PROBLEM_HANDLERS
 
 from . import (
     accounts,
+    apps,
     audit,
     configs,
     custody,
@@ -57,6 +58,7 @@ ROUTES = [
     *installations.HANDLERS,
     *policy.HANDLERS,
     *overrides.HANDLERS,
+    *apps.HANDLERS,
     *audit.HANDLERS,
     *server.HANDLERS,
 ]

@@ -48,7 +48,7 @@ _PROBLEMS = {
     "408": "The body did not arrive in time.",
     "409": "It is there already, or its state does not allow this; `hint` says what to do.",
     "412": "It has changed since the caller looked; `detail` says how.",
-    "413": "The body is larger than 256 KiB.",
+    "413": "The body is larger than 256 KiB, or with a manifest 17 MiB.",
     "421": "The Host header names another server.",
     "422": "The content is not what was expected; `detail` says where.",
     "429": "Too many requests, or wrong API keys, from this address; see Retry-After.",

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from livepin_server.attestation.policy import Policy
 from livepin_server.services.api_keys import LONGEST_OVERLAP, OVERLAP
+from livepin_server.services.apps.model import AppChange, NewApp, NewRelease
 from livepin_server.services.delivery_settings import DeliveryChange
 from livepin_server.services.guard_settings import GuardChange, GuardSettings
 from livepin_server.services.model import (
@@ -395,6 +396,24 @@ class CreateOverride(NewOverride, frozen=True, kw_only=True, forbid_unknown_fiel
     """An override to sign, and why."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class AddApp(NewApp, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An app to add, and why."""
+
+    reason: Text = ""
+
+
+class ChangeApp(AppChange, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of the identities of an app, and why."""
+
+    reason: Text = ""
+
+
+class AddRelease(NewRelease, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A release to add, and why."""
+
+    reason: Text = ""
 
 
 class CheckToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

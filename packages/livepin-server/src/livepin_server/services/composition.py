@@ -16,6 +16,7 @@ from .appraisal.explaining import Appraising
 from .appraisal.policies import Policies
 from .appraisal.verdicts import Verdicts
 from .apps.apps import Apps
+from .apps.releases import Releases
 from .audit.log import Audit
 from .backups import Backups
 from .delivery_settings import DeliverySettings
@@ -59,6 +60,7 @@ class Services:
     overrides: Overrides
     recording: Recording
     apps: Apps
+    releases: Releases
     policies: Policies
     appraising: Appraising
     verdicts: Verdicts
@@ -82,7 +84,7 @@ def compose(
     published = Published(database)
     stage = Stage(database, publisher, published, clock=clock)
     token_keys = TokenKeys(database, custody, bus, clock=clock)
-    apps = Apps()
+    apps = Apps(database, custody, bus, clock=clock)
     installations = Installations(database, bus, clock=clock)
     verdicts = Verdicts(database, clock=clock)
     return Services(
@@ -105,6 +107,7 @@ def compose(
         overrides=Overrides(database, custody, bus, clock=clock),
         recording=Recording(database, verdicts),
         apps=apps,
+        releases=Releases(database, bus, clock=clock),
         policies=Policies(database, bus, clock=clock),
         appraising=Appraising(database, installations, clock=clock),
         verdicts=verdicts,

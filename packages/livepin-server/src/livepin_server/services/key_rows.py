@@ -13,9 +13,9 @@ from sqlalchemy.engine import Row
 
 from livepin_server.custody.keeping import Custody, NewKey
 from livepin_server.custody.label import SEALED, Kept, Label
-from livepin_server.storage.schema import keys, token_keys
+from livepin_server.storage.schema import apps, keys, token_keys
 
-TOKEN, DECOY = "token", "decoy"
+TOKEN, DECOY, PLAY = "token", "decoy", "play"
 _COLUMNS = {TOKEN: "sealed", DECOY: "decoy"}
 ONLINE = ("config", "override")  # the roles whose keys a server needs
 
@@ -64,11 +64,11 @@ def drop(connection: Connection, account: str, *, but: Collection[str] = ()) -> 
 
 
 def sealed(connection: Connection) -> list[Kept]:
-    """Return all that is sealed under the master key: private keys, and the secrets of tokens."""
+    """Return all that is sealed under the master key: of roots and configs, tokens, and apps."""
     found = [Kept(label(row), row.sealed) for row in connection.execute(_SEALED).all()]
     for row in connection.execute(select(token_keys)).all():
         found += [token_key(row), decoy_key(row)]
-    return found
+    return found + [app_keys(row) for row in connection.execute(_SEALED_APPS).all()]
 
 
 def one_sealed(connection: Connection) -> Kept | None:
@@ -78,7 +78,10 @@ def one_sealed(connection: Connection) -> Kept | None:
         return Kept(label(row), row.sealed)
     # Private keys may be in a token, and those that sign tokens never are.
     row = connection.execute(select(token_keys).limit(1)).first()
-    return None if row is None else token_key(row)
+    if row is not None:
+        return token_key(row)
+    row = connection.execute(_SEALED_APPS.limit(1)).first()
+    return None if row is None else app_keys(row)
 
 
 def replace(connection: Connection, kept: Kept, data: bytes) -> None:
@@ -88,6 +91,9 @@ def replace(connection: Connection, kept: Kept, data: bytes) -> None:
         of_key = (token_keys.c.account == label.account, token_keys.c.kid == label.kid)
         values = {_COLUMNS[label.role]: data}
         connection.execute(update(token_keys).where(*of_key).values(values))
+    elif label.role == PLAY:
+        of_app = (apps.c.account == label.account, apps.c.name == label.kid)
+        connection.execute(update(apps).where(*of_app).values(sealed=data))
     else:
         connection.execute(update(keys).where(keys.c.kid == label.kid).values(sealed=data))
 
@@ -102,6 +108,11 @@ def decoy_key(row: Row[Any]) -> Kept:
     return Kept(Label(row.account, DECOY, row.kid), row.decoy)
 
 
+def app_keys(row: Row[Any]) -> Kept:
+    """Return what is kept of the keys of an app that has some."""
+    return Kept(Label(row.account, PLAY, row.name), row.sealed)
+
+
 def label(row: Row[Any]) -> Label:
     """Return what the key of a row is for."""
     return Label(row.account, row.role, row.kid)
@@ -112,3 +123,4 @@ _SEALED = (
     .where(func.substr(keys.c.sealed, 1, 1) == SEALED)
     .order_by(keys.c.created.desc(), keys.c.kid)
 )
+_SEALED_APPS = select(apps).where(apps.c.sealed.is_not(None))

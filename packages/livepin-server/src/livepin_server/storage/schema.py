@@ -318,6 +318,33 @@ policies = Table(
     Column("reason", Text, nullable=False),
 )
 
+# Apps, by the name that they give themselves. What may be shown of their identities is not sealed.
+apps = Table(
+    "apps",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("name", text(128), primary_key=True),
+    Column("identities", Text, nullable=False),
+    Column("sealed", LargeBinary),  # the keys that open its evidence; none: it needs none
+    Column("created", Moment, nullable=False),
+)
+
+# Of what ended, the manifest is kept no longer.
+releases = Table(
+    "releases",
+    metadata,
+    Column("account", text(63), primary_key=True),
+    Column("app", text(128), primary_key=True),
+    Column("version", text(63), primary_key=True),
+    Column("digest", text(43), nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("manifest", Text),
+    Column("created", Moment, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("ended", Moment),
+    ForeignKeyConstraint(["account", "app"], ["apps.account", "apps.name"]),
+)
+
 # What operators decided of them.
 installation_rules = Table(
     "installation_rules",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -14,6 +14,7 @@ from livepin_server.attestation.attested import Level
 from livepin_server.attestation.policy import DEFAULT, SHIPPED, Policy, rank
 from livepin_server.bus.memory import Bus, TokensChanged
 from livepin_server.errors import InvalidError, NotFoundError, OutdatedError, UnconfirmedError
+from livepin_server.services.apps import rows
 from livepin_server.services.audit import entry_of
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.model import Intent
@@ -66,6 +67,7 @@ class Policies:
         _check(policy)
         with self._database.reading() as connection:
             require_account(connection, account)
+            _require_possible(connection, account, policy)
             before = newest(connection, account).policy
             return effect(connection, account, before, policy, self._clock())
 
@@ -82,6 +84,7 @@ class Policies:
         def transaction(connection: Connection) -> PolicySet:
             now = self._clock()
             require_account(connection, account)
+            _require_possible(connection, account, policy)
             before = newest(connection, account)
             if expected is not None and expected != before.version:
                 raise OutdatedError(
@@ -123,6 +126,11 @@ def _check(policy: Policy) -> None:
         policy.check()
     except ValueError as exc:
         raise InvalidError(str(exc), hint="livepin policy set --help") from exc
+
+
+def _require_possible(connection: Connection, account: str, policy: Policy) -> None:
+    require_provable(policy, rows.levels(connection, account))
+    require_releases(policy, rows.counted(connection, account))
 
 
 def newest(connection: Connection, account: str) -> PolicyView:
@@ -192,13 +200,13 @@ def _named(level: Level | None) -> str:
     return level or "none"
 
 
-def require_provable(policy: Policy, provable: dict[str, Level]) -> None:
-    """Refuse a policy that asks an app for a level that nothing registered of it can prove.
+def require_provable(policy: Policy, provable: Mapping[str, Level]) -> None:
+    """Refuse a policy that asks for a level that nothing registered can prove.
 
     `provable` is by app the highest level that its registered identities can prove.
 
     Raises:
-        InvalidError: it would shut that app out for good.
+        InvalidError: it would shut that app out for good; or all apps, if it names none.
     """
     for app in sorted(policy.apps):
         needed = policy.of(app).level
@@ -206,5 +214,24 @@ def require_provable(policy: Policy, provable: dict[str, Level]) -> None:
             raise InvalidError(
                 f"{app} could never prove the level {needed}: nothing that is registered of it "
                 "does",
-                hint=f"livepin app show {app}",
+                hint=f"livepin app {'set' if app in provable else 'add'} {app} --help",
+            )
+    if not policy.apps and rank(policy.level) > max(map(rank, ("self", *provable.values()))):
+        raise InvalidError(
+            f"no app could ever prove the level {policy.level}: nothing that is registered does",
+            hint="livepin app add --help",
+        )
+
+
+def require_releases(policy: Policy, in_force: Mapping[str, int]) -> None:
+    """Refuse a policy that takes registered releases alone of an app that has none in force.
+
+    Raises:
+        InvalidError: it would shut that app out.
+    """
+    for app in sorted(policy.apps):
+        if policy.of(app).release and not in_force.get(app):
+            raise InvalidError(
+                f"there is no release of {app} in force",
+                hint=f"livepin app release add {app} VERSION --manifest FILE",
             )
