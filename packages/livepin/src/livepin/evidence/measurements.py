@@ -34,8 +34,7 @@ from .wheel import of_wheel
 class Measurements:
     """Evidence of the files of a release: all below a folder, or one file such as a zipapp.
 
-    They are measured when first asked, which takes a second for some hundred megabytes, and
-    never again in this process.
+    They are measured when first asked, which reads each of them, and never again in this process.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
