@@ -109,6 +109,14 @@ GET     ~/policy                          200  installations        -yyy  -000  
 GET     ~/policy/versions                 200  installations        -yyy  -000  -yyy
 POST    ~/policy/effect                   200  installations        -yyy  -000  -yyy
 PUT     ~/policy                          409  installations        ---y  ---0  ---y
+GET     ~/apps                            200  installations        -yyy  -000  -yyy
+POST    ~/apps                            422  installations        ---y  ---0  ---y
+GET     ~/apps/{name}                     404  installations        -yyy  -000  -yyy
+PATCH   ~/apps/{name}/identities          422  installations        ---y  ---0  ---y
+DELETE  ~/apps/{name}                     404  installations        ---y  ---0  ---y
+GET     ~/apps/{name}/releases            404  installations        -yyy  -000  -yyy
+POST    ~/apps/{name}/releases            422  installations        ---y  ---0  ---y
+DELETE  ~/apps/{name}/releases/{version}  404  installations        ---y  ---0  ---y
 GET     /metrics                          200  metrics              ----  ----  -yyy
 """
 # What a process that serves delivery alone answers in private.
@@ -149,6 +157,9 @@ BODIES = {
     "PUT ~/installations/{installation}/pass": {"reason": "x", **PAST},
     "POST ~/policy/effect": {"policy": {}},
     "PUT ~/policy": {"policy": {"mode": "report"}},
+    "POST ~/apps": {"name": "a/b"},
+    "PATCH ~/apps/{name}/identities": {},
+    "POST ~/apps/{name}/releases": {"version": "1", "manifest": ""},
     "POST ~/api-keys": {"name": "a/b", "role": "viewer"},
     "POST ~/api-keys/{key_id}/rotate": {},
     "POST /v1/api-keys": {"name": "x", "role": "viewer", "account": "no"},
