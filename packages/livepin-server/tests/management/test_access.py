@@ -112,6 +112,14 @@ PUT     ~/policy                          409  installations        ---y  ---0  
 GET     ~/overrides                       200  installations        yyyy  0000  yyyy
 POST    ~/overrides                       422  installations        y-yy  0-00  y-yy
 DELETE  ~/overrides/{override}            404  installations        y-yy  0-00  y-yy
+GET     ~/apps                            200  installations        -yyy  -000  -yyy
+POST    ~/apps                            422  installations        ---y  ---0  ---y
+GET     ~/apps/{name}                     404  installations        -yyy  -000  -yyy
+PATCH   ~/apps/{name}/identities          422  installations        ---y  ---0  ---y
+DELETE  ~/apps/{name}                     404  installations        ---y  ---0  ---y
+GET     ~/apps/{name}/releases            404  installations        -yyy  -000  -yyy
+POST    ~/apps/{name}/releases            422  installations        ---y  ---0  ---y
+DELETE  ~/apps/{name}/releases/{version}  404  installations        ---y  ---0  ---y
 GET     /metrics                          200  metrics              ----  ----  -yyy
 """
 # What a process that serves delivery alone answers in private.
@@ -153,6 +161,9 @@ BODIES = {
     "POST ~/policy/effect": {"policy": {}},
     "PUT ~/policy": {"policy": {"mode": "report"}},
     "POST ~/overrides": {"installation": "x", "domains": ["!"], "reason": "x"},
+    "POST ~/apps": {"name": "a/b"},
+    "PATCH ~/apps/{name}/identities": {},
+    "POST ~/apps/{name}/releases": {"version": "1", "manifest": ""},
     "POST ~/api-keys": {"name": "a/b", "role": "viewer"},
     "POST ~/api-keys/{key_id}/rotate": {},
     "POST /v1/api-keys": {"name": "x", "role": "viewer", "account": "no"},

@@ -181,6 +181,16 @@ def token_key(call, step, **body):
     call("POST", f"{TOKEN_KEYS}/{name}/{step}", body)
 
 
+def of_app(call, step, path="", body=None, status=200):
+    name = f"app-{newest(call, OF_ACCOUNT)}"
+    call("POST", APPS, {"name": name}, 201)
+    call("POST", f"{APPS}/{name}/releases", {"version": "1", "manifest": MANIFEST}, 201)
+    call(step, f"{APPS}/{name}{path}", body, status)
+
+
+MANIFEST = f"{'0' * 64} 0 app.py\n"
+APPS = "/v1/accounts/acme/apps"
+APPLE = {"team": "A1B2C3D4E5", "bundle": "com.example.shop"}
 TOKEN_KEYS, TOKENS = "/v1/accounts/acme/token-keys", "/v1/accounts/acme/tokens"
 OF_SERVER, OF_ACCOUNT = "/v1/audit", "/v1/accounts/acme/audit"
 LOOKING = {  # which changes nothing
@@ -260,6 +270,17 @@ ROUTES = {
     ("POST", "/v1/accounts/{account}/overrides"): (override, OF_ACCOUNT, "override.create"),
     ("DELETE", "/v1/accounts/{account}/overrides/{override}"):
         (lambda call: call("DELETE", f"{OVERRIDES}/{override(call)}"), OF_ACCOUNT, "override.end"),
+    ("POST", "/v1/accounts/{account}/apps"):
+        (lambda call: call("POST", APPS, {"name": "shop", "apple": APPLE}, 201),
+         OF_ACCOUNT, "app.add"),
+    ("PATCH", "/v1/accounts/{account}/apps/{name}/identities"):
+        (lambda call: of_app(call, "PATCH", "/identities", {"apple": APPLE}), OF_ACCOUNT, "app.set"),
+    ("DELETE", "/v1/accounts/{account}/apps/{name}"):
+        (lambda call: of_app(call, "DELETE"), OF_ACCOUNT, "app.remove"),
+    ("POST", "/v1/accounts/{account}/apps/{name}/releases"):
+        (lambda call: of_app(call, "GET"), OF_ACCOUNT, "release.add"),
+    ("DELETE", "/v1/accounts/{account}/apps/{name}/releases/{version}"):
+        (lambda call: of_app(call, "DELETE", "/releases/1"), OF_ACCOUNT, "release.end"),
     ("POST", "/v1/accounts/{account}/api-keys"): (of_account, OF_ACCOUNT, "api-key.create"),
     ("POST", "/v1/accounts/{account}/api-keys/{key_id}/rotate"):
         (lambda call: call("POST", f"{of_account(call)}/rotate", {}), OF_ACCOUNT,

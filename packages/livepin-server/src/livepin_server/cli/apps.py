@@ -57,7 +57,7 @@ def set_(
     """Replace identities of an app. Those of a kind that is not said stay."""
     body = {"remove": [*remove], "reason": reason, **identities.said()}
     with connected(common) as api:
-        found = api.call("PATCH", at(api, name), body)
+        found = api.call("PATCH", f"{at(api, name)}/identities", body)
     if common.json:
         show_json(found)
         return

@@ -18,7 +18,7 @@ from .shapes import AddApp, AddRelease, ChangeApp
 
 _Request = Request[Principal, Any, Any]
 _ALL = "/v1/accounts/{account:str}/apps"
-_ONE = _ALL + "/{app:str}"
+_ONE = _ALL + "/{name:str}"
 _SEES: dict[str, Any] = {"role": Role.VIEWER, "area": Area.INSTALLATIONS, "sync_to_thread": True}
 _NEEDS: dict[str, Any] = {**_SEES, "role": Role.ADMIN}
 _MOST_BODY = 2 * MOST_MANIFEST + 2**20  # in JSON the end of each line takes two bytes
@@ -43,22 +43,22 @@ def add_app(
 
 @get(_ONE, **_SEES)
 def show_app(
-    services: NamedDependency[Services], account: FromPath[str], app: FromPath[str]
+    services: NamedDependency[Services], account: FromPath[str], name: FromPath[str]
 ) -> AppView:
     """Return one app; its keys never."""
-    return services.apps.show(account, app)
+    return services.apps.show(account, name)
 
 
-@patch(_ONE, **_NEEDS)
+@patch(_ONE + "/identities", **_NEEDS)
 def change_app(
     services: NamedDependency[Services],
     request: _Request,
     account: FromPath[str],
-    app: FromPath[str],
+    name: FromPath[str],
     data: JSONBody[ChangeApp],
 ) -> AppView:
     """Replace identities of an app, each whole and with its keys, or end them; others stay."""
-    return services.apps.set(account, app, data, intent(request, data.reason))
+    return services.apps.set(account, name, data, intent(request, data.reason))
 
 
 @delete(_ONE, status_code=200, **_NEEDS)
@@ -66,19 +66,19 @@ def remove_app(
     services: NamedDependency[Services],
     request: _Request,
     account: FromPath[str],
-    app: FromPath[str],
+    name: FromPath[str],
     reason: Reason = "",
 ) -> AppView:
     """Remove an app with its releases; what the policy in force needs is refused."""
-    return services.apps.remove(account, app, intent(request, reason))
+    return services.apps.remove(account, name, intent(request, reason))
 
 
 @get(_ONE + "/releases", **_SEES)
 def list_releases(
-    services: NamedDependency[Services], account: FromPath[str], app: FromPath[str]
+    services: NamedDependency[Services], account: FromPath[str], name: FromPath[str]
 ) -> list[ReleaseView]:
     """Return the releases of an app, the one that was added last first."""
-    return services.releases.all(account, app)
+    return services.releases.all(account, name)
 
 
 @post(_ONE + "/releases", request_max_body_size=_MOST_BODY, **_NEEDS)
@@ -86,11 +86,11 @@ def add_release(
     services: NamedDependency[Services],
     request: _Request,
     account: FromPath[str],
-    app: FromPath[str],
+    name: FromPath[str],
     data: JSONBody[AddRelease],
 ) -> ReleaseView:
     """Register a release, by the manifest of its files."""
-    return services.releases.add(account, app, data, intent(request, data.reason))
+    return services.releases.add(account, name, data, intent(request, data.reason))
 
 
 @delete(_ONE + "/releases/{version:str}", status_code=200, **_NEEDS)
@@ -98,12 +98,12 @@ def end_release(
     services: NamedDependency[Services],
     request: _Request,
     account: FromPath[str],
-    app: FromPath[str],
+    name: FromPath[str],
     version: FromPath[str],
     reason: Reason = "",
 ) -> ReleaseView:
     """End a release: its files are those of no release from now on."""
-    return services.releases.end(account, app, version, intent(request, reason))
+    return services.releases.end(account, name, version, intent(request, reason))
 
 
 HANDLERS = [
