@@ -338,7 +338,7 @@ releases = Table(
     Column("version", text(63), primary_key=True),
     Column("digest", text(43), nullable=False),
     Column("files", BigInteger, nullable=False),
-    Column("manifest", Text),
+    Column("manifest", LargeBinary),
     Column("created", Moment, nullable=False),
     Column("author", Text, nullable=False),
     Column("ended", Moment),

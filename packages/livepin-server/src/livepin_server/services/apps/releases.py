@@ -62,7 +62,7 @@ class Releases:
             row = {
                 "account": account, "app": app, "version": new.version,
                 "digest": manifest.digest, "files": len(manifest.files),
-                "manifest": new.manifest, "created": now, "author": intent.author,
+                "manifest": new.manifest.encode(), "created": now, "author": intent.author,
             }  # fmt: skip
             connection.execute(insert(releases).values(**row))
             return self._told(connection, account, app, new.version, "release.add", intent, now)

@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("version", text(63), nullable=False),
         sa.Column("digest", text(43), nullable=False),
         sa.Column("files", sa.BigInteger(), nullable=False),
-        sa.Column("manifest", sa.Text(), nullable=True),
+        sa.Column("manifest", sa.LargeBinary(), nullable=True),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("author", sa.Text(), nullable=False),
         sa.Column("ended", sa.BigInteger(), nullable=True),
