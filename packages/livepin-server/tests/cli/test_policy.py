@@ -49,7 +49,12 @@ def test_the_shipped_policy_is_shown(run, data) -> None:
     assert json.loads(run("policy", "show", "--json").out)["version"] == 0
 
 
-def test_a_policy_is_tried_set_shown_and_restored(run, seen) -> None:
+def test_a_policy_is_tried_set_shown_and_restored(run, seen, tmp_path) -> None:
+    (tmp_path / "app.bin").write_bytes(b"app")
+    manifest = tmp_path / "manifest"
+    run("app", "measure", str(tmp_path / "app.bin"), "--manifest", str(manifest))
+    run("app", "add", "shop")
+    run("app", "release", "add", "shop", "1.4", "--manifest", str(manifest))
     change = ["--signal", "debugger=fatal", "--signal", "own=7", "--threshold", "90", "--fresh",
               "7d", "--relayable", "on",
               "--release", "shop=on", "--other-apps", "take"]  # fmt: skip
@@ -116,6 +121,7 @@ def test_an_installation_is_explained(run, seen) -> None:
     assert rest[1].startswith("  proved      platform, relayable, does not count now, at 20")
     assert rest[2:] == ["    pod: web-1"]
     assert json.loads(run("policy", "explain", ONE, "--json").out)["verdict"] == "pass"
+    run("app", "add", "shop", "--apple-team", "ABCDE12345", "--apple-bundle", "com.example")
     run("policy", "set", "--level", "hardware_app", "--yes")
     run("installation", "force-pass", ONE, "--expires", "1h", "--reason", "a test")
     lines = run("policy", "explain", ONE).out.splitlines()

@@ -27,7 +27,10 @@ def add(
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Register an app, under the name that it gives itself."""
+    """Register an app, under the name that it gives itself.
+
+    The server then knows by what its evidence is to be verified. Keys are read from files.
+    """
     body = {"name": name, "reason": reason, **identities.said()}
     with connected(common) as api:
         found = api.call("POST", f"{api.base}/apps", body)
@@ -54,7 +57,10 @@ def set_(
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Replace identities of an app. Those of a kind that is not said stay."""
+    """Replace identities of an app. Those of a kind that is not said stay.
+
+    An identity is replaced whole, with its keys.
+    """
     body = {"remove": [*remove], "reason": reason, **identities.said()}
     with connected(common) as api:
         found = api.call("PATCH", f"{at(api, name)}/identities", body)

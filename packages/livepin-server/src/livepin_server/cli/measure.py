@@ -15,7 +15,9 @@ from .output import CommandError, replace, show_json, table, working
 
 
 def measure(
-    path: Annotated[Path, Parameter(help="A folder, a wheel, a zipapp or any other file.")],
+    path: Annotated[
+        Path, Parameter(name="FILES", help="A folder, a wheel, a zipapp or any other file.")
+    ],
     /,
     *,
     manifest: Annotated[

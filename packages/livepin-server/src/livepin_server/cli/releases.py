@@ -24,8 +24,8 @@ Version = Annotated[str, Parameter(name="VERSION", help="The version of a releas
 
 @app.command(
     help_epilogue="""Examples:
-  livepin app measure dist/shop-1.4-py3-none-any.whl --manifest shop-1.4.manifest
-  livepin app release add shop 1.4 --manifest shop-1.4.manifest"""
+  livepin app release add shop 1.4 --manifest shop-1.4.manifest
+  livepin app measure dist/shop-1.4-py3-none-any.whl --manifest shop-1.4.manifest"""
 )
 def add(
     name: AppName,

@@ -11,12 +11,21 @@ from livepin_server.errors import (
     OutdatedError,
     UnconfirmedError,
 )
+from livepin_server.services.apps.model import NewApp
 from livepin_server.services.model import How, Intent
 from livepin_server.storage.schema import proofs
 from sqlalchemy import insert
 
 ONE, TWO, THREE = "1" * 22, "2" * 22, "3" * 22
 UNASKED = Intent(author="bob")
+APPLE = {"team": "ABCDE12345", "bundle": "com.example"}
+
+
+@pytest.fixture(autouse=True)
+def registered(services, intent) -> None:
+    """Apps that can prove every level."""
+    for name in ("shop", "bank"):
+        services.apps.add("acme", NewApp(name=name, apple=APPLE), intent)
 
 
 @pytest.fixture
@@ -166,3 +175,17 @@ def test_an_installation_is_explained(services, see, found, prove, clock, intent
     assert services.appraising.explain("acme", "latest").decided.verdict == "pass"
     with pytest.raises(NotFoundError):
         services.appraising.explain("acme", TWO)
+
+
+@pytest.mark.parametrize(
+    ("policy", "text"),
+    [
+        (Policy(apps={"shp": AppPolicy(level="platform")}), "shp could never prove the level"),
+        (Policy(apps={"shop": AppPolicy(release=True)}), "there is no release of shop in force"),
+    ],
+)
+def test_what_nothing_could_prove_is_refused(services, intent, policy: Policy, text: str) -> None:
+    """It would shut an app out for good."""
+    for one in (services.policies.effect, lambda *how: services.policies.set(*how, intent)):
+        with pytest.raises(InvalidError, match=text):
+            one("acme", policy)
