@@ -65,4 +65,4 @@ def test_what_cannot_be_measured_is_said_in_words(run, folder: Path, tmp_path: P
     )
     (tmp_path / "no.whl").write_text("no archive")
     done = run("app", "measure", str(tmp_path / "no.whl"))
-    assert (done.code, done.err) == (2, "error: expected a wheel: 'File is not a zip file'\n")
+    assert (done.code, done.err) == (2, "error: no.whl is no wheel: File is not a zip file\n")

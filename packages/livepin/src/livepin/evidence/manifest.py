@@ -1,166 +1,151 @@
-"""The manifest of a release: which files it has, of which content. Pure; nothing is read here.
+"""`Manifest`: which files an app has, and what is in them. Pure: no file is read here.
 
-Its text has a line for each file, `sha256 size path`, sorted by the bytes of the path. What an
-interpreter or an installer writes beside the files of a release is no part of it.
+A manifest is a text in UTF-8, with a line for each file, in the order of the bytes of their paths:
+
+    sha256 size path
+
+The SHA-256 of the content is in lower-case hexadecimal, the size in decimal, the path relative,
+with `/` between its parts; one space stands between, and every line ends with a line feed. Of a
+symbolic link, which is never followed, `link` stands for the size, and the SHA-256 is that of
+where it leads, as text. An app that is one file, whatever it is called, has the path `.`.
+
+What identifies a manifest is its digest: the SHA-256 of the text, in base64url. Modes, owners and
+times are no part of it, as installers set them; nor is what `is_left_out` names.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from livepin.errors import MalformedError
 from livepin.jose import b64url_encode
 
-MAX_FILES = 100_000
-MAX_SIZE = 4 * 2**30  # bytes of all files
-MAX_PATH = 1024  # bytes
-MAX_TEXT = 16 * 2**20  # bytes
-WHOLE = "."  # the path of what is one file, whatever its name is
+MAX_FILES = 20_000
+MAX_TEXT = 4 * 1024 * 1024  # bytes of a manifest
+ITSELF = "."  # the path of an app that is one file
 
-# Of `*.dist-info`: what pip, uv and others write when they install, and signatures of RECORD.
-_OF_INSTALLERS = frozenset(
-    {
-        "RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json",
-        "uv_build.json", "uv_cache.json",
-    }
-)  # fmt: skip
-_LINE = re.compile(r"([0-9a-f]{64}) (0|[1-9][0-9]{0,15}) (.+)", re.DOTALL)
-# A path that means the same on each system: no drive, no backslash, nothing a terminal obeys.
-_NO_PATH = re.compile(r"[A-Za-z]:|.*[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]", re.DOTALL)
-_SHOWN = 100  # characters of a path or line in a message
+_LONGEST = 1024  # bytes of a path
+_LINE = re.compile(r"([0-9a-f]{64}) (0|[1-9][0-9]{0,14}|link) (.+)\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Of the metadata of an installed distribution: what its wheel has, and no installer writes.
+_OF_METADATA = frozenset({"METADATA", "entry_points.txt"})
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """The content of a file: the SHA-256 in hexadecimal, and the size in bytes."""
+class Entry(NamedTuple):
+    """A file: its path, the SHA-256 of its content, and its size; None for a symbolic link."""
 
-    sha256: str
-    size: int
+    path: str
+    sha256: bytes
+    size: int | None
 
 
-@dataclass(frozen=True, slots=True)
 class Manifest:
-    """The files of a release by their paths, sorted; there is at least one."""
+    """The files of an app. It exists only if its paths are sound, each of them once."""
 
-    files: Mapping[str, File]
+    __slots__ = ("digest", "files", "text")
 
-    @classmethod
-    def of(cls, found: Iterable[tuple[str, File]]) -> Manifest:
-        """Return the manifest of files in any order, which are taken while they keep the limits.
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        """Put entries in order.
 
         Raises:
-            MalformedError: none, too many, too much, a path twice, or one that is refused.
+            MalformedError: none, too many, a path twice, or one that leads elsewhere.
         """
-        files: dict[str, File] = {}
-        size = text = 0
-        for path, file in found:
-            check_path(path)
-            if path in files:
-                raise MalformedError(f"expected each file once, found {shown(path)} twice")
-            files[path] = file
-            size += file.size
-            text += len(_line(path, file).encode())
-            if len(files) > MAX_FILES:
-                raise too_many_files()
-            if size > MAX_SIZE:
-                raise too_much(size)
-            if text > MAX_TEXT:
-                raise MalformedError(f"expected a manifest of at most {MAX_TEXT} bytes")
-        if not files:
-            raise MalformedError("expected at least one file, found none")
-        if WHOLE in files and len(files) > 1:
-            _refuse(WHOLE, "a path")
-        # The order of code points is that of the bytes of UTF-8.
-        return cls({path: files[path] for path in sorted(files)})
+        found: dict[bytes, Entry] = {}
+        for each in entries:
+            path = checked_path(each.path)
+            if path in found:
+                raise MalformedError(f"expected each file once, found {each.path!r} twice")
+            found[path] = each
+            check_number(len(found))
+        if not found:
+            raise MalformedError("expected files, found none")
+        self.files = tuple(found[path] for path in sorted(found))
+        self.text = "".join(map(_line, self.files))
+        data = self.text.encode()
+        if len(data) > MAX_TEXT:
+            raise MalformedError(f"expected a manifest of at most {MAX_TEXT} bytes")
+        self.digest = b64url_encode(hashlib.sha256(data).digest()).decode()
 
     @classmethod
     def parse(cls, text: str) -> Manifest:
-        """Return the manifest that has this text, to the letter.
+        """Return the manifest that a text is, to the byte.
 
         Raises:
-            MalformedError: it is none, or breaks a limit.
+            MalformedError: it is none.
         """
         if len(text) > MAX_TEXT:
             raise MalformedError(f"expected a manifest of at most {MAX_TEXT} bytes")
-        if not text.endswith("\n"):
-            raise MalformedError("expected a manifest, whose last line is ended")
-        found = cls.of(_files(text))
+        lines = text.split("\n")
+        if lines.pop():
+            raise MalformedError("expected a line feed at the end of a manifest")
+        check_number(len(lines))
+        found = cls(_entry(number, line) for number, line in enumerate(lines, 1))
         if found.text != text:
-            raise MalformedError("expected a manifest that is sorted by the bytes of its paths")
+            raise MalformedError("expected the lines of a manifest in the order of their paths")
         return found
 
     @property
-    def text(self) -> str:
-        """The canonical text."""
-        return "".join(_line(path, file) for path, file in self.files.items())
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of the canonical text, in base64url without padding."""
-        return b64url_encode(hashlib.sha256(self.text.encode()).digest()).decode()
-
-    @property
     def size(self) -> int:
-        """The bytes of all files."""
-        return sum(each.size for each in self.files.values())
+        """The bytes in all files."""
+        return sum(each.size or 0 for each in self.files)
 
 
-def counts(path: str) -> bool:
-    """Tell whether a file is of the release, and not what was made of it where it is."""
+def is_left_out(path: str) -> bool:
+    """Tell whether a file is no part of a manifest, wherever it is.
+
+    That is bytecode in `__pycache__`, which every interpreter writes for itself; and of the folders
+    `*.dist-info` all that is not as in the wheel once an installer was there.
+    """
     *folders, name = path.split("/")
-    if name.endswith(".pyc") or "__pycache__" in folders:
-        return False
-    return not (folders and folders[-1].endswith(".dist-info") and name in _OF_INSTALLERS)
+    if "__pycache__" in folders:
+        return True
+    in_metadata = any(each.endswith(".dist-info") for each in folders)
+    return in_metadata and not (folders[-1].endswith(".dist-info") and name in _OF_METADATA)
 
 
-def check_path(path: str) -> None:
-    """Refuse a path that leads elsewhere, or is another one on another system.
+def checked_path(path: str) -> bytes:
+    """Return a path as the bytes that it is ordered by.
 
     Raises:
-        MalformedError: it is refused.
+        MalformedError: it is absolute, leads out of its folder, or cannot stand in a manifest.
     """
-    if len(path) > MAX_PATH or len(path.encode("utf-8", "surrogatepass")) > MAX_PATH:
-        _refuse(path, f"a path of at most {MAX_PATH} bytes")
-    if path == WHOLE:
-        return
-    if _NO_PATH.match(path) or not {"", ".", ".."}.isdisjoint(path.split("/")):
-        _refuse(path, "a relative path with /, in printable characters")
+    try:
+        data = path.encode()
+    except UnicodeEncodeError as exc:
+        raise MalformedError(f"expected a path in UTF-8, found {path[:80]!r}") from exc
+    parts = path.split("/")
+    sound = path == ITSELF or not any(part in ("", ".", "..") for part in parts)
+    if not sound or _CONTROL.search(path) or len(data) > _LONGEST:
+        raise MalformedError(f"expected a relative path in one line, found {path[:80]!r}")
+    return data
 
 
-def shown(text: str) -> str:
-    """Return what a stranger may have written, for a message: quoted, and not long."""
-    return ascii(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+def check_number(files: int) -> None:
+    """Refuse more files than a manifest may have.
+
+    Raises:
+        MalformedError: there are more.
+    """
+    if files > MAX_FILES:
+        raise MalformedError(
+            f"expected at most {MAX_FILES} files", hint="measure the app alone, not all around it"
+        )
 
 
-def too_many_files() -> MalformedError:
-    """Return the error of what has no end."""
-    return MalformedError(f"expected at most {MAX_FILES} files and folders")
+def _line(entry: Entry) -> str:
+    size = "link" if entry.size is None else entry.size
+    return f"{entry.sha256.hex()} {size} {entry.path}\n"
 
 
-def too_much(size: int) -> MalformedError:
-    """Return the error of files that take too long to read."""
-    return MalformedError(f"expected files of at most {MAX_SIZE} bytes in all, found {size}")
-
-
-def _files(text: str) -> Iterator[tuple[str, File]]:
-    start = 0
-    while start < len(text):
-        end = text.index("\n", start)
-        line = text[start:end]
-        found = _LINE.fullmatch(line)
-        if found is None:
-            raise MalformedError(f"expected a line `sha256 size path`, found {shown(line)}")
-        yield found[3], File(found[1], int(found[2]))
-        start = end + 1
-
-
-def _line(path: str, file: File) -> str:
-    return f"{file.sha256} {file.size} {path}\n"
-
-
-def _refuse(path: str, expected: str) -> NoReturn:
-    raise MalformedError(f"expected {expected}, found {shown(path)}")
+def _entry(number: int, line: str) -> Entry:
+    match = _LINE.match(line)
+    if match is None:
+        raise MalformedError(
+            f"line {number} of a manifest: expected SHA-256, size and path, found {line[:80]!r}",
+            hint="livepin app measure PATH --manifest FILE makes one",
+        )
+    size = None if match[2] == "link" else int(match[2])
+    return Entry(match[3], bytes.fromhex(match[1]), size)
