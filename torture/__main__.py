@@ -29,6 +29,7 @@ _PARTS: dict[str, Callable[[int, float], Part]] = {
     "disks": tests.counted("disks"),
     "publishers": tests.counted("publishers"),
     "clocks": tests.counted("clocks"),
+    "evidence": tests.counted("evidence"),
     "chaos": tests.chaos,
 }
 

@@ -26,6 +26,7 @@ _COUNTED = {
     "disks": [_SERVER / "storage/test_power_cut.py", _SERVER / "nodes/test_failing_disk.py"],
     "publishers": [_SERVER / "nodes/test_many_publishers.py"],
     "clocks": [_SERVER / "services/publishing/test_wrong_clock.py"],
+    "evidence": [_SERVER / "services/appraisal/test_verifying.py"],
     "api": [_SERVER / "management/test_fuzzed.py"],
 }
 _TIMES = 50  # that each test of a part does what it counts

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import random
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -275,9 +274,11 @@ def test_what_an_operator_decided_goes_before_the_verdict(services, phone, desk)
     assert not phone.passes(android(phone.nonce))
 
 
-def test_ten_thousand_mutated_bodies_leave_the_service_up(services, phone, desk) -> None:
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_mutated_bodies_leave_the_service_up(services, phone, desk, torture) -> None:
     """Each is signed after the damage, so that its evidence is read."""
-    chance = random.Random(7)
+    chance, number = torture.chance, _BODIES * torture.kills
     phone.send()
     nonce = phone.nonce
     enclave = minted_apple.EnclaveKey()
@@ -292,7 +293,7 @@ def test_ten_thousand_mutated_bodies_leave_the_service_up(services, phone, desk)
     spent = desk.challenges
 
     async def ask() -> None:
-        for _ in range(10_000 // SHARE):
+        for _ in range(number):
             desk.challenges = Challenges(bytes(32))
             phone.challenge = desk.challenges.make("acme", phone.key.public.kid, desk._clock())
             text = json.dumps(chance.choice(sound))
@@ -307,9 +308,10 @@ def test_ten_thousand_mutated_bodies_leave_the_service_up(services, phone, desk)
                     await desk.answer("acme", phone.request(evidence))
 
     asyncio.run(ask())
+    torture.count("bodies", number)
     desk.challenges = spent
     phone.challenge = None
     assert phone.passes(android(phone.nonce))
 
 
-SHARE = 20  # the rest is for `make torture`
+_BODIES = 200  # for each of what is done once in an ordinary run
