@@ -263,7 +263,8 @@ ROUTES = {
         (lambda call: call("POST", APPS, {"name": "shop", "apple": APPLE}, 201),
          OF_ACCOUNT, "app.add"),
     ("PATCH", "/v1/accounts/{account}/apps/{name}/identities"):
-        (lambda call: of_app(call, "PATCH", "/identities", {"apple": APPLE}), OF_ACCOUNT, "app.set"),
+        (lambda call: of_app(call, "PATCH", "/identities", {"apple": APPLE}),
+         OF_ACCOUNT, "app.set"),
     ("DELETE", "/v1/accounts/{account}/apps/{name}"):
         (lambda call: of_app(call, "DELETE"), OF_ACCOUNT, "app.remove"),
     ("POST", "/v1/accounts/{account}/apps/{name}/releases"):
