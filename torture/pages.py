@@ -57,6 +57,13 @@ started (`pg_ctl stop -m immediate`). What holds after kills holds here.
 By minutes to years, ahead and back, between publishes and signing again. Versions rise, apps go on,
 no config is stale when it comes, and each is signed again once.
 """,
+    "evidence": """\
+## Evidence that was changed
+
+Token requests by a good key and challenge, whose evidence, of each format, was changed before it
+was signed. Each is answered or refused, and a genuine device passes afterwards; on SQLite and on
+PostgreSQL.
+""",
     "chaos": """\
 ## An app in chaos
 
