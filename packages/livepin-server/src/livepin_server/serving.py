@@ -59,6 +59,7 @@ _LOOK_FIRST = 30.0  # seconds; by then whoever serves them with this process is 
 _USES_EVERY = 60.0  # seconds: of the last uses of API keys, a crash loses so much
 _FORGET_EVERY = 86400.0  # seconds
 _REMEMBERED = timedelta(days=180)  # installations that ask for no token any more
+_CLAIMED = timedelta(days=2)  # claims that none makes any more: a policy is tried on those of a day
 _ENDED_KEPT = timedelta(days=30)  # overrides; the audit log has all of them
 _EXPIRED_EVERY = 60.0  # seconds; of overrides, until they are out of copies and out of memory
 _SEEN_EVERY = 1.0  # seconds: of when installations were last seen, a crash loses so much
@@ -445,7 +446,8 @@ def _forget_unseen(folder: Folder) -> Job:
     services = folder.services
 
     def run() -> None:
-        services.recording.forget(services.clock() - _REMEMBERED)
+        now = services.clock()
+        services.recording.forget(now - _REMEMBERED, unclaimed=now - _CLAIMED)
 
     return Job(name="unseen", seconds=_FORGET_EVERY, run=run, first=_FORGET_EVERY)
 

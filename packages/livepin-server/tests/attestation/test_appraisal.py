@@ -225,6 +225,21 @@ def test_claims_that_are_alike_are_equal_whatever_their_order() -> None:
     assert msgspec.json.decode(msgspec.json.encode(one), type=Claims) == one
 
 
+def test_what_is_kept_of_claims_is_bounded() -> None:
+    """Anybody can claim something else with each key."""
+    small = found("proxy")
+    assert small.kept() is small
+    signals = tuple(Signal(f"kind_{each}", "x" * 200) for each in range(32))
+    refusals = [refused({"format": "x"}, EvidenceError("root", "y" * 300)) for _ in range(16)]
+    many = claims_of((), Signals(format="signals", sdk="x", found=signals), refusals)
+    assert len(msgspec.json.encode(many)) > 10_000
+    kept = many.kept()
+    assert len(msgspec.json.encode(kept)) < 4096
+    assert [each.signal for each in kept.signals] == [each.signal for each in many.signals]
+    assert {each.check for each in kept.refused} == {"root"}
+    assert judged(DEFAULT, kept).score == judged(DEFAULT, many).score
+
+
 def test_a_refusal_is_bounded_and_printable() -> None:
     error = EvidenceError("root", "a\x1b[31m\n\u202e" + "b" * 1000)
     reason = refused({"format": "x"}, error).reason

@@ -15,6 +15,7 @@ SIGNALS = "signals"  # the format
 _MOST_FOUND = 32
 _MOST_CHECKS = 64
 _LONGEST = 300  # characters of a refusal
+_MOST_KEPT = 2048  # bytes of claims, with their details
 
 SignalName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z")]
 
@@ -72,6 +73,17 @@ class Claims(Struct, frozen=True, kw_only=True, omit_defaults=True):
     signals: tuple[Signal, ...] = ()
     unchecked: tuple[str, ...] = ()
     refused: tuple[Refused, ...] = ()
+
+    def kept(self) -> Claims:
+        """Return what is kept of them: bounded, for strangers make them up."""
+        if len(msgspec.json.encode(self)) <= _MOST_KEPT:
+            return self
+        names = sorted({each.signal for each in self.signals})
+        return msgspec.structs.replace(
+            self,
+            signals=tuple(map(Signal, names)),
+            refused=tuple(msgspec.structs.replace(each, reason="") for each in self.refused),
+        )
 
 
 NOTHING = Claims()

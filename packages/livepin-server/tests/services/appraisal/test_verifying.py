@@ -197,6 +197,17 @@ def test_an_assertion_of_a_key_that_was_never_attested_is_refused(phone, desk) -
     assert not phone.passes(enclave.asserted(phone.nonce))
 
 
+def test_more_than_two_pieces_of_a_format_are_not_verified(services, phone) -> None:
+    """Each could take a question to somebody else."""
+    bad = android(phone.nonce, security=0)
+    phone.send(bad, bad, android(phone.nonce), {"format": "signals", "sdk": "x", "found": []})
+    services.recording.keep()
+    found = services.appraising.explain("acme", phone.id)
+    checks = [each.check for each in found.refused]
+    assert checks == ["security_level", "security_level", "number"]
+    assert found.proofs == []
+
+
 def test_of_two_requests_with_one_counter_one_alone_is_taken(phone, desk, caplog) -> None:
     """They come at the same time, to whatever node: who is kept first was first."""
     enclave = minted_apple.EnclaveKey()

@@ -49,7 +49,9 @@ def effect(
     """Return what `after` would do, in place of `before`."""
     known = {
         row.digest: msgspec.json.decode(row.claims, type=Claims)
-        for row in connection.execute(select(claims).where(claims.c.account == account))
+        for row in connection.execute(
+            select(claims).where(claims.c.account == account, claims.c.last_seen > now - _DAY)
+        )
     }
     sums = _Sums()
     for each in _alike(connection, account, now - _DAY):

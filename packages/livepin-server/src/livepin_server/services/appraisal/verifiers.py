@@ -26,6 +26,7 @@ _K = TypeVar("_K")
 
 # Of a process itself, which takes no time; and of platforms and hardware, which does.
 OWN = frozenset({measured.FORMAT})
+ASKED = frozenset({play.FORMAT, workload.FORMAT})  # where somebody else may have to be asked
 ATTESTED = frozenset({android.FORMAT, apple.FORMAT, play.FORMAT, workload.FORMAT})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -38,11 +39,12 @@ from livepin_server.services.tokens.issuing import Issuing
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import proofs
 
-from .verifiers import ATTESTED, OWN, Verifiers
+from .verifiers import ASKED, ATTESTED, OWN, Verifiers
 
 logger = logging.getLogger("livepin.tokens")
 
 _MOST_AT_ONCE = 16  # that are in threads; more wait
+_MOST_ALIKE = 2  # pieces of one format that are verified: each may take a question to Google
 _UNREGISTERED = Registered()
 
 
@@ -53,6 +55,7 @@ class Verifying:
         self._database = database
         self._verifiers = verifiers
         self._room = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._asking = asyncio.Semaphore(_MOST_AT_ONCE)  # who is slow to answer keeps no device out
 
     async def claims(
         self, issuing: Issuing, request: TokenRequest, now: datetime
@@ -64,7 +67,8 @@ class Verifying:
         """
         if not _takes_long(issuing, request):
             return (self._own(issuing, request, now), ()) if request.evidence else (NOTHING, ())
-        async with self._room:
+        asks = any(each["format"] in ASKED for each in request.evidence)
+        async with self._asking if asks else self._room:
             return await asyncio.to_thread(self._whole, issuing, request, now)
 
     def _own(self, issuing: Issuing, request: TokenRequest, now: datetime) -> Claims:
@@ -91,10 +95,14 @@ class Verifying:
         asked, app = Asked.of(request, now), _app(issuing, request)
         found: list[Proof] = []
         refusals: list[Refused] = []
+        tried: Counter[str] = Counter()
         for each in request.evidence:
             if each["format"] not in ATTESTED:
                 continue
+            tried[each["format"]] += 1
             try:
+                if tried[each["format"]] > _MOST_ALIKE:
+                    raise EvidenceError("number", f"expected at most {_MOST_ALIKE} of a format")
                 attested, key = self._verifiers.verify(each, asked, app, _key(rows))
                 self._keep(request, attested, key, now, again="assertion" in each)
             except EvidenceError as exc:

@@ -90,10 +90,11 @@ class Recording:
                 self._seen = {(each.account, each.id): each for each in rows} | self._seen
             raise
 
-    def forget(self, before: datetime) -> None:
+    def forget(self, before: datetime, *, unclaimed: datetime) -> None:
         """Forget installations that were not seen since, and of which nothing is decided.
 
-        What they proved goes with them, and claims that no installation makes any more.
+        What they proved goes with them; claims that no installation makes any more go when they
+        were last made before `unclaimed`.
         """
 
         def transaction(connection: Connection) -> None:
@@ -114,7 +115,7 @@ class Recording:
             )
             made = select(installations.c.claims).where(installations.c.claims.is_not(None))
             connection.execute(
-                delete(claims).where(claims.c.last_seen < before, claims.c.digest.not_in(made))
+                delete(claims).where(claims.c.last_seen < unclaimed, claims.c.digest.not_in(made))
             )
 
         self._database.write(transaction)
@@ -142,7 +143,7 @@ def _write_claims(connection: Connection, batch: Sequence[Seen]) -> None:
 @functools.lru_cache(1024)
 def _encoded(found: Claims) -> tuple[str, str]:
     """Return the digest of claims, and their JSON."""
-    text = msgspec.json.encode(found)
+    text = msgspec.json.encode(found.kept())
     return b64url_encode(sha256(text).digest())[:22].decode(), text.decode()
 
 
