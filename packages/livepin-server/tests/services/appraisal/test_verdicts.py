@@ -133,7 +133,8 @@ def test_claims_are_kept_once_and_forgotten_with_those_who_made_them(
     see(ONE, NOTHING)
     assert services.appraising.explain("acme", ONE).signals == []
     clock.advance(days=2)
-    services.recording.forget(clock() - timedelta(days=9), unclaimed=clock() - timedelta(days=1))
+    day = clock() - timedelta(days=1)
+    services.recording.forget(day, unclaimed=day)
     see(TWO, NOTHING)
     with services.database.reading() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM claims").scalar() == 0
