@@ -23,6 +23,8 @@ TAKING = [
     if "requestBody" in operation and operation["operationId"] != "probe"
 ]  # a probe connects: it has tests of its own
 NAMES = [f"{method} {path}" for method, path, _ in TAKING]
+LARGE = "/v1/accounts/{account}/apps/{name}/releases"  # test_apps.py has its bound
+SMALL = [(method, path) for method, path, _ in TAKING if path != LARGE]
 VALUES = {
     "account": "acme", "pattern": "x.example", "digest": "A" * 43, "version": "1",
     "name": "payments", "stream": "main", "number": "open", "key_id": "nobody",
@@ -185,8 +187,8 @@ def test_deep_nesting_is_refused(send, method, path, schema) -> None:
         assert send(method, path, b'{"%s":%s}' % (name.encode(), whole)) == 400
 
 
-@pytest.mark.parametrize(("method", "path", "schema"), TAKING, ids=NAMES)
-def test_a_body_is_bounded(send, method, path, schema) -> None:
+@pytest.mark.parametrize(("method", "path"), SMALL)
+def test_a_body_is_bounded(send, method, path) -> None:
     def pieces():
         for _ in range(260):
             yield b" " * 1024

@@ -27,7 +27,10 @@ def add(
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Register an app, under the name that it gives itself."""
+    """Register an app, under the name that it gives itself.
+
+    The server then knows by what its evidence is to be verified. Keys are read from files.
+    """
     body = {"name": name, "reason": reason, **identities.said()}
     with connected(common) as api:
         found = api.call("POST", f"{api.base}/apps", body)
@@ -54,7 +57,10 @@ def set_(
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Replace identities of an app. Those of a kind that is not said stay."""
+    """Replace identities of an app. Those of a kind that is not said stay.
+
+    An identity is replaced whole, with its keys.
+    """
     body = {"remove": [*remove], "reason": reason, **identities.said()}
     with connected(common) as api:
         found = api.call("PATCH", f"{at(api, name)}/identities", body)
@@ -89,10 +95,9 @@ def show(name: AppName, /, *, common: Common = _DEFAULTS) -> None:
     say(f"  added     {minute(found['created'])}")
     say(f"  releases  {found['releases']} in force")
     for kind, identity in found["identities"].items():
-        if identity is not None:
-            say(f"  {kind}")
-            for member, value in identity.items():
-                _member(member, value)
+        say(f"  {kind}")
+        for member, value in identity.items():
+            _member(member, value)
 
 
 def remove(name: AppName, /, *, reason: Reason = "", common: Common = _DEFAULTS) -> None:
@@ -111,8 +116,7 @@ def at(api: Api, name: str) -> str:
 
 
 def _line(found: dict[str, Any]) -> tuple[str, ...]:
-    kinds = [kind for kind, each in found["identities"].items() if each is not None]
-    known = ", ".join(kinds) or "nothing"
+    known = ", ".join(found["identities"]) or "nothing"
     return found["name"], found["proves"], known, str(found["releases"])
 
 
