@@ -95,10 +95,9 @@ def show(name: AppName, /, *, common: Common = _DEFAULTS) -> None:
     say(f"  added     {minute(found['created'])}")
     say(f"  releases  {found['releases']} in force")
     for kind, identity in found["identities"].items():
-        if identity is not None:
-            say(f"  {kind}")
-            for member, value in identity.items():
-                _member(member, value)
+        say(f"  {kind}")
+        for member, value in identity.items():
+            _member(member, value)
 
 
 def remove(name: AppName, /, *, reason: Reason = "", common: Common = _DEFAULTS) -> None:
@@ -117,8 +116,7 @@ def at(api: Api, name: str) -> str:
 
 
 def _line(found: dict[str, Any]) -> tuple[str, ...]:
-    kinds = [kind for kind, each in found["identities"].items() if each is not None]
-    known = ", ".join(kinds) or "nothing"
+    known = ", ".join(found["identities"]) or "nothing"
     return found["name"], found["proves"], known, str(found["releases"])
 
 

@@ -21,7 +21,7 @@ _ALL = "/v1/accounts/{account:str}/apps"
 _ONE = _ALL + "/{name:str}"
 _SEES: dict[str, Any] = {"role": Role.VIEWER, "area": Area.INSTALLATIONS, "sync_to_thread": True}
 _NEEDS: dict[str, Any] = {**_SEES, "role": Role.ADMIN}
-MOST_BODY = 2 * MOST_MANIFEST + 2**20  # in JSON the end of each line takes two bytes
+_MOST_BODY = 2 * MOST_MANIFEST + 2**20  # in JSON the end of each line takes two bytes
 
 
 @get(_ALL, **_SEES)
@@ -81,7 +81,7 @@ def list_releases(
     return services.releases.all(account, name)
 
 
-@post(_ONE + "/releases", request_max_body_size=MOST_BODY, **_NEEDS)
+@post(_ONE + "/releases", request_max_body_size=_MOST_BODY, **_NEEDS)
 def add_release(
     services: NamedDependency[Services],
     request: _Request,

@@ -319,7 +319,8 @@ class AddTokenKey(NewTokenKey, frozen=True, kw_only=True, forbid_unknown_fields=
 class RotateTokenKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """After how many seconds the next key signs, 0 for at once; and why."""
 
-    overlap: Annotated[int, Meta(ge=0, le=_LONGEST_TOKEN_OVERLAP)] | None = None
+    # A minimum of 0 would not get into the OpenAPI document.
+    overlap: Annotated[int, Meta(gt=-1, le=_LONGEST_TOKEN_OVERLAP)] | None = None
     reason: Text = ""
 
 
