@@ -211,7 +211,7 @@ def test_code_that_is_written_over_in_place_is_found(victim: Any, functions: Fun
 
 def test_the_sdk_is_as_it_was_after_work() -> None:
     functions = Functions()
-    import livepin.adapters.httpx
+    import livepin.adapters.stdlib
     import livepin.injection
     import livepin.testing
 
