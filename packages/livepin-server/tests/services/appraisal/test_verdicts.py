@@ -101,13 +101,16 @@ def test_a_flood_of_failing_installations_does_not_fill_the_log(
     assert len(entries("installation.verdict")) == 10
 
 
-def test_what_is_not_remembered_is_told_from_what_is_stored(
-    see, entries, found, monkeypatch
+def test_that_one_passes_again_is_told_after_a_restart(
+    see, entries, found, services, clock
 ) -> None:
-    monkeypatch.setattr(verdicts, "MOST_KNOWN", 0)
+    """Nor by another server: none knows of the refusal but from what is stored."""
     see(ONE, found("injected_code"))
-    see(ONE, found("injected_code"))
-    assert len(entries("installation.verdict")) == 1
+    restarted = Recording(services.database, Verdicts(services.database, clock=clock))
+    restarted.note(Seen("acme", ONE, "t" * 43, "shop", "main", 1, clock(), found()))
+    restarted.keep()
+    _, last = entries("installation.verdict")
+    assert (last.before, last.after["verdict"]) == ({"verdict": "fail"}, "pass")
 
 
 def test_it_needs_attention_for_a_day(see, found, services, clock, intent) -> None:

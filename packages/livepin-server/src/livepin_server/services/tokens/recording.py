@@ -83,7 +83,6 @@ class Recording:
             while rows:
                 batch = rows[:_AT_A_TIME]
                 self._database.write(functools.partial(self._write, batch=batch))
-                self._verdicts.keep(each.judged for each in batch)
                 del rows[: len(batch)]
         except BaseException:
             with self._lock:
