@@ -252,6 +252,24 @@ def test_signals_and_measurements_need_no_database(services, phone, desk, monkey
     assert not phone.passes({"format": "unknown"})
 
 
+def test_signals_are_the_first_that_come(services, phone, desk) -> None:
+    """The SDK's own come first: what is put behind them does not wash them clean."""
+    desk.replace(issuing(services, Policy()))
+    phone.send()
+    found = {"format": "signals", "sdk": "python", "found": [{"signal": "injected_code"}]}
+    assert not phone.passes(found, {"format": "signals", "sdk": "python", "found": []})
+
+
+def test_one_request_cannot_have_a_verifier_work_all_day(services, phone, caplog) -> None:
+    """Of each piece Google may be asked, for seconds, and by a quota."""
+    phone.send()
+    junk = [{"format": "android-key-attestation", "chain": []}] * 2
+    with caplog.at_level(logging.INFO, "livepin.tokens"):
+        assert not phone.passes(*junk, android(phone.nonce))
+    assert "number: expected at most 2 of one format" in caplog.messages[-1]
+    assert phone.passes(junk[0], android(phone.nonce))
+
+
 def test_without_a_database_hardware_proves_nothing_and_503_says_so(
     services, phone, monkeypatch
 ) -> None:

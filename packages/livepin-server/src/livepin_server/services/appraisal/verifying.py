@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -43,6 +44,9 @@ from .verifiers import ATTESTED, OWN, Verifiers
 logger = logging.getLogger("livepin.tokens")
 
 _MOST_AT_ONCE = 16  # that are in threads; more wait
+# Of one format in a request: a phone proves its own key, and one made just now. Each may cost a
+# call elsewhere, so more would let one request hold a thread for minutes.
+_MOST_OF_ONE = 2
 _UNREGISTERED = Registered()
 
 
@@ -73,7 +77,7 @@ class Verifying:
         refusals: list[Refused] = []
         for each in request.evidence:
             try:
-                if each["format"] == SIGNALS:
+                if each["format"] == SIGNALS and signals is None:  # the first are the SDK's own
                     signals = Signals.read(each)
                 elif each["format"] in OWN:
                     asked = Asked.of(request, now)
@@ -91,10 +95,14 @@ class Verifying:
         asked, app = Asked.of(request, now), _app(issuing, request)
         found: list[Proof] = []
         refusals: list[Refused] = []
+        counted: Counter[str] = Counter()
         for each in request.evidence:
             if each["format"] not in ATTESTED:
                 continue
+            counted[each["format"]] += 1
             try:
+                if counted[each["format"]] > _MOST_OF_ONE:
+                    raise EvidenceError("number", f"expected at most {_MOST_OF_ONE} of one format")
                 attested, key = self._verifiers.verify(each, asked, app, _key(rows))
                 self._keep(request, attested, key, now, again="assertion" in each)
             except EvidenceError as exc:
