@@ -182,6 +182,16 @@ def _weaker(before: Policy, after: Policy) -> list[str]:
     found = []
     if (before.mode, after.mode) == ("enforce", "report"):
         found.append("nobody would be refused any more: the policy would only report")
+    else:
+        found += _only_reported(before, after)
+    if (
+        before.apps
+        and before.other_apps == "refuse"
+        and (not after.apps or after.other_apps == "take")
+    ):
+        found.append("apps that the policy does not name would no longer be refused")
+    if after.relayable and not before.relayable:
+        found.append("evidence that may be that of another device would count")
     names = sorted({*SHIPPED, *before.signals})
     less = [each for each in names if before.weight(each) == "fatal" != after.weight(each)]
     if less:
@@ -194,6 +204,15 @@ def _weaker(before: Policy, after: Policy) -> list[str]:
     if lower:
         found.append(f"the level needed would be lower ({'; '.join(lower)})")
     return found
+
+
+def _only_reported(before: Policy, after: Policy) -> list[str]:
+    apps = [
+        app
+        for app in sorted({*before.apps, *after.apps})
+        if (before.of(app).mode, after.of(app).mode) == ("enforce", "report")
+    ]
+    return [f"of {', '.join(apps)} nobody would be refused any more"] if apps else []
 
 
 def _named(level: Level | None) -> str:
