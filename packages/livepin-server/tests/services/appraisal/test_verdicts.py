@@ -126,7 +126,19 @@ def test_it_needs_attention_for_a_day(see, found, services, clock, intent) -> No
     assert services.verdicts.notes() == []
 
 
-def test_claims_are_kept_once_and_forgotten_with_those_who_made_them(
+def test_an_installation_that_claims_other_things_each_time_leaves_few_behind(
+    see, found, services, clock
+) -> None:
+    for at in range(5):
+        see(ONE, found(f"made_up_{at}"))
+        clock.advance(seconds=1)
+    services.recording.forget_claims(clock())
+    with services.database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM claims").scalar() == 1
+    assert services.appraising.explain("acme", ONE).signals[0].signal == "made_up_4"
+
+
+def test_claims_are_kept_once_and_forgotten_after_those_who_made_them(
     see, found, services, clock
 ) -> None:
     see(ONE, found("debugger"))
@@ -137,6 +149,7 @@ def test_claims_are_kept_once_and_forgotten_with_those_who_made_them(
     assert services.appraising.explain("acme", ONE).signals == []
     clock.advance(days=2)
     services.recording.forget(clock() - timedelta(days=1))
+    services.recording.forget_claims(clock() - timedelta(days=1))
     see(TWO, NOTHING)
     with services.database.reading() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM claims").scalar() == 0
