@@ -59,7 +59,7 @@ _LOOK_FIRST = 30.0  # seconds; by then whoever serves them with this process is 
 _USES_EVERY = 60.0  # seconds: of the last uses of API keys, a crash loses so much
 _FORGET_EVERY = 86400.0  # seconds
 _REMEMBERED = timedelta(days=180)  # installations that ask for no token any more
-_CLAIMED = timedelta(days=2)  # claims that none makes any more: a policy is tried on those of a day
+_CLAIMS_EVERY = 3600.0  # seconds: of claims that nobody makes any more, so many are kept
 _ENDED_KEPT = timedelta(days=30)  # overrides; the audit log has all of them
 _EXPIRED_EVERY = 60.0  # seconds; of overrides, until they are out of copies and out of memory
 _SEEN_EVERY = 1.0  # seconds: of when installations were last seen, a crash loses so much
@@ -360,6 +360,7 @@ def _background(
         found.append(run_forever(_keep_uses(node)))
         found.append(run_forever(_keep_seen(node)))
         found.append(run_forever(_forget_unseen(node)))
+        found.append(run_forever(_forget_claims(node)))
         found.append(run_forever(_tell_expired(node)))
         found.append(run_forever(_forget_overrides(node)))
         found.append(run_forever(_look(node, metrics)))
@@ -446,10 +447,18 @@ def _forget_unseen(folder: Folder) -> Job:
     services = folder.services
 
     def run() -> None:
-        now = services.clock()
-        services.recording.forget(now - _REMEMBERED, unclaimed=now - _CLAIMED)
+        services.recording.forget(services.clock() - _REMEMBERED)
 
     return Job(name="unseen", seconds=_FORGET_EVERY, run=run, first=_FORGET_EVERY)
+
+
+def _forget_claims(folder: Folder) -> Job:
+    services = folder.services
+
+    def run() -> None:
+        services.recording.forget_claims(services.clock() - timedelta(seconds=_CLAIMS_EVERY))
+
+    return Job(name="claims", seconds=_CLAIMS_EVERY, run=run, first=_CLAIMS_EVERY)
 
 
 def _tell_expired(folder: Folder) -> Job:

@@ -132,11 +132,13 @@ def test_a_proof_counts_as_long_as_it_is_fresh() -> None:
         assert verdict(policy, NOTHING, old)[0] == expected
 
 
-def test_that_a_key_is_in_hardware_stays_true() -> None:
-    """It cannot be attested a second time."""
-    old = Proof(format="x", level="hardware_key", moment=NOW - timedelta(days=300))
+def test_that_a_key_is_in_hardware_counts_for_a_season() -> None:
+    """It cannot be attested a second time, and what attested it may be revoked since."""
+    old = Proof(format="x", level="hardware_key", moment=NOW - timedelta(days=89))
     assert verdict(Policy(level="hardware_key"), NOTHING, old) == ("pass", "pass")
     assert verdict(Policy(level="hardware_app"), NOTHING, old) == ("fail", "level")
+    older = Proof(format="x", level="hardware_key", moment=NOW - timedelta(days=90))
+    assert verdict(Policy(level="hardware_key"), NOTHING, older) == ("fail", "level")
 
 
 def test_relayable_evidence_counts_only_where_the_policy_says_so() -> None:

@@ -277,6 +277,15 @@ class Pentest:
         assert pins.status().override == before
         assert self.reaches(pins, self.genuine)
 
+    def ignores(self, pins: Client, raw: bytes) -> None:
+        """Check that an override which has ended on a device does nothing there, and is no news."""
+        self.serve(pins, raw)
+        for _ in range(3):
+            assert not self.reaches(pins, self.rogue)
+        assert pins.status().override_problem is None
+        assert pins.status().override is None
+        assert self.reaches(pins, self.genuine)
+
     def close(self) -> None:
         """End all apps."""
         for each in self._running.values():

@@ -12,6 +12,8 @@ from .attested import Level
 from .claims import NOTHING, Claims, Proof
 from .policy import DEFAULT, AppPolicy, Policy, Weight, higher, rank
 
+HARDWARE_KEY_LIVES = timedelta(days=90)
+
 # `report` is what would fail, if the policy were enforced.
 Verdict = Literal["pass", "report", "fail"]
 Rule = Literal["pass", "app", "signal", "score", "level", "release"]
@@ -55,11 +57,14 @@ def appraise(
 def counts(policy: Policy, proof: Proof, now: datetime) -> bool:
     """Tell whether a proof counts: it is fresh, and no other device's.
 
-    That a key is in hardware stays true, and Android attests no key a second time.
+    That a key is in hardware counts for longer: Android attests no key a second time. It does not
+    count for ever, for what attested it may be revoked since.
     """
     age = timedelta(0) if proof.moment is None else now - proof.moment
-    fresh = proof.level == "hardware_key" or age < timedelta(seconds=policy.fresh)
-    return fresh and (proof.bound or policy.relayable or proof.level == "self")
+    lives = timedelta(seconds=policy.fresh)
+    if proof.level == "hardware_key":
+        lives = max(lives, HARDWARE_KEY_LIVES)
+    return age < lives and (proof.bound or policy.relayable or proof.level == "self")
 
 
 def weighed(policy: Policy, claims: Claims) -> dict[str, Weight]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from . import android, apple, play, workload
 from .android import AndroidApp
 from .apple import AppleApp
 from .attested import LEVELS, Level
@@ -19,6 +20,13 @@ PROVES: Mapping[Kind, Level] = {
     "apple": "hardware_app",
     "play": "hardware_app",
     "workload": "platform",
+}
+# The format of the evidence that is compared with an identity.
+FORMATS: Mapping[Kind, str] = {
+    "android": android.FORMAT,
+    "apple": apple.FORMAT,
+    "play": play.FORMAT,
+    "workload": workload.FORMAT,
 }
 
 

@@ -59,7 +59,8 @@ class TokenDesk:
     @property
     def verifies_android(self) -> bool:
         """Whether any app is registered as one of Android's."""
-        apps = (each for issuing in self._issuing.values() for each in issuing.apps.values())
+        held = list(self._issuing.values())  # a job asks, in a thread
+        apps = (each for issuing in held for each in issuing.apps.values())
         return any(each.android is not None for each in apps)
 
     async def answer(self, account: str, body: bytes) -> bytes:

@@ -137,11 +137,24 @@ def test_what_shuts_apps_out_is_agreed_to(services, see, found) -> None:
     [
         (Policy(mode="report"), "nobody would be refused any more"),
         (Policy(signals={"injected_code": 0}), "injected_code would no longer be fatal"),
+        (
+            Policy(apps={"bank": AppPolicy(mode="report")}),
+            "of bank nobody would be refused any more",
+        ),
+        (Policy(relayable=True), "evidence that may be that of another device would count"),
     ],
 )
 def test_what_lets_attackers_in_is_agreed_to(services, policy: Policy, text: str) -> None:
     with pytest.raises(UnconfirmedError, match=text):
         services.policies.set("acme", policy, UNASKED)
+
+
+@pytest.mark.parametrize("after", [Policy(), Policy(apps={"x": AppPolicy()}, other_apps="take")])
+def test_that_any_app_may_ask_is_agreed_to(services, intent, after: Policy) -> None:
+    """Whoever calls himself another app would escape what his own must prove."""
+    services.policies.set("acme", Policy(apps={"bank": AppPolicy()}), intent)
+    with pytest.raises(UnconfirmedError, match="does not name would no longer be refused"):
+        services.policies.set("acme", after, UNASKED)
 
 
 def test_a_lower_level_is_agreed_to(services, intent) -> None:
@@ -153,7 +166,7 @@ def test_a_lower_level_is_agreed_to(services, intent) -> None:
     assert caught.value.to_confirm == [
         "the level needed would be lower (every app: self to none; bank: self to none)"
     ]
-    stronger = Policy(level="self", threshold=50, signals={"proxy": 20})
+    stronger = Policy(level="self", apps=apps, threshold=50, signals={"proxy": 20})
     assert services.policies.set("acme", stronger, UNASKED).policy.version == 2
 
 

@@ -101,13 +101,16 @@ def test_a_flood_of_failing_installations_does_not_fill_the_log(
     assert len(entries("installation.verdict")) == 10
 
 
-def test_what_is_not_remembered_is_told_from_what_is_stored(
-    see, entries, found, monkeypatch
+def test_that_one_passes_again_is_told_after_a_restart(
+    see, entries, found, services, clock
 ) -> None:
-    monkeypatch.setattr(verdicts, "MOST_KNOWN", 0)
+    """Nor by another server: none knows of the refusal but from what is stored."""
     see(ONE, found("injected_code"))
-    see(ONE, found("injected_code"))
-    assert len(entries("installation.verdict")) == 1
+    restarted = Recording(services.database, Verdicts(services.database, clock=clock))
+    restarted.note(Seen("acme", ONE, "t" * 43, "shop", "main", 1, clock(), found()))
+    restarted.keep()
+    _, last = entries("installation.verdict")
+    assert (last.before, last.after["verdict"]) == ({"verdict": "fail"}, "pass")
 
 
 def test_it_needs_attention_for_a_day(see, found, services, clock, intent) -> None:
@@ -123,7 +126,19 @@ def test_it_needs_attention_for_a_day(see, found, services, clock, intent) -> No
     assert services.verdicts.notes() == []
 
 
-def test_claims_are_kept_once_and_forgotten_with_those_who_made_them(
+def test_an_installation_that_claims_other_things_each_time_leaves_few_behind(
+    see, found, services, clock
+) -> None:
+    for at in range(5):
+        see(ONE, found(f"made_up_{at}"))
+        clock.advance(seconds=1)
+    services.recording.forget_claims(clock())
+    with services.database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM claims").scalar() == 1
+    assert services.appraising.explain("acme", ONE).signals[0].signal == "made_up_4"
+
+
+def test_claims_are_kept_once_and_forgotten_after_those_who_made_them(
     see, found, services, clock
 ) -> None:
     see(ONE, found("debugger"))
@@ -133,8 +148,8 @@ def test_claims_are_kept_once_and_forgotten_with_those_who_made_them(
     see(ONE, NOTHING)
     assert services.appraising.explain("acme", ONE).signals == []
     clock.advance(days=2)
-    day = clock() - timedelta(days=1)
-    services.recording.forget(day, unclaimed=day)
+    services.recording.forget(clock() - timedelta(days=1))
+    services.recording.forget_claims(clock() - timedelta(days=1))
     see(TWO, NOTHING)
     with services.database.reading() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM claims").scalar() == 0

@@ -25,6 +25,7 @@ from livepin_server.attestation.policy import AppPolicy, Policy
 from livepin_server.attestation.registered import Registered
 from livepin_server.delivery.tokens import TokenDesk
 from livepin_server.errors import UnavailableError
+from livepin_server.services.appraisal import verifying
 from livepin_server.services.appraisal.verifiers import Anchors, Verifiers
 from livepin_server.services.appraisal.verifying import Verifying
 from livepin_server.services.model import Intent, NewDomain
@@ -197,15 +198,22 @@ def test_an_assertion_of_a_key_that_was_never_attested_is_refused(phone, desk) -
     assert not phone.passes(enclave.asserted(phone.nonce))
 
 
-def test_more_than_two_pieces_of_a_format_are_not_verified(services, phone) -> None:
-    """Each could take a question to somebody else."""
-    bad = android(phone.nonce, security=0)
-    phone.send(bad, bad, android(phone.nonce), {"format": "signals", "sdk": "x", "found": []})
-    services.recording.keep()
-    found = services.appraising.explain("acme", phone.id)
-    checks = [each.check for each in found.refused]
-    assert checks == ["security_level", "security_level", "number"]
-    assert found.proofs == []
+def test_a_queue_of_evidence_has_an_end(phone, desk, monkeypatch) -> None:
+    """Junk that somebody else has to be asked about keeps nobody else waiting for ever."""
+    monkeypatch.setattr(verifying, "_MOST_WAITING", 1)
+    evidence = android(phone.nonce)
+    other = Phone(desk)
+    second = other.request(android(other.nonce))
+
+    async def both() -> list[Any]:
+        asking = [desk.answer("acme", each) for each in (phone.request(evidence), second)]
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    answered, refused = asyncio.run(both())
+    assert isinstance(answered, bytes)
+    assert isinstance(refused, UnavailableError)
+    phone.challenge = None
+    assert phone.passes(android(phone.nonce))
 
 
 def test_of_two_requests_with_one_counter_one_alone_is_taken(phone, desk, caplog) -> None:
@@ -261,6 +269,24 @@ def test_signals_and_measurements_need_no_database(services, phone, desk, monkey
     assert not phone.passes()
     assert not phone.passes({"format": "measurements", "digest": "A" * 43, "files": 1})
     assert not phone.passes({"format": "unknown"})
+
+
+def test_signals_are_the_first_that_come(services, phone, desk) -> None:
+    """The SDK's own come first: what is put behind them does not wash them clean."""
+    desk.replace(issuing(services, Policy()))
+    phone.send()
+    found = {"format": "signals", "sdk": "python", "found": [{"signal": "injected_code"}]}
+    assert not phone.passes(found, {"format": "signals", "sdk": "python", "found": []})
+
+
+def test_one_request_cannot_have_a_verifier_work_all_day(services, phone, caplog) -> None:
+    """Of each piece Google may be asked, for seconds, and by a quota."""
+    phone.send()
+    junk = [{"format": "android-key-attestation", "chain": []}] * 2
+    with caplog.at_level(logging.INFO, "livepin.tokens"):
+        assert not phone.passes(*junk, android(phone.nonce))
+    assert "number: expected at most 2 of one format" in caplog.messages[-1]
+    assert phone.passes(junk[0], android(phone.nonce))
 
 
 def test_without_a_database_hardware_proves_nothing_and_503_says_so(

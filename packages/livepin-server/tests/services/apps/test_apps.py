@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from livepin_server.attestation.policy import AppPolicy, Policy
-from livepin_server.attestation.registered import Registered
+from livepin_server.attestation.registered import FORMATS, Registered
 from livepin_server.bus.memory import TokensChanged
 from livepin_server.errors import (
     ConflictError,
@@ -16,8 +16,8 @@ from livepin_server.errors import (
 from livepin_server.services import key_rows
 from livepin_server.services.apps.model import AppChange, NewApp, NewRelease
 from livepin_server.services.audit.log import Wanted
-from livepin_server.storage.schema import apps
-from sqlalchemy import select, update
+from livepin_server.storage.schema import apps, proofs
+from sqlalchemy import insert, select, update
 
 MANIFEST = f"{'0' * 64} 0 app.py\n"
 
@@ -276,6 +276,29 @@ def test_what_the_policy_in_force_needs_does_not_go(services, said, intent) -> N
     assert services.apps.show("acme", "shop").identities.apple is not None
     change = AppChange(android=said["android"], remove=["apple", "workload"])
     services.apps.set("acme", "shop", change, intent)  # it proves the level as well
+
+
+def test_what_was_proved_by_an_identity_ends_with_it(services, shop, clock, intent) -> None:
+    """Else whoever was taken by it stays in, with a key in hardware for good."""
+
+    def proved() -> set[tuple[str, str]]:
+        with services.database.reading() as connection:
+            return {tuple(row) for row in connection.execute(select(proofs.c.app, proofs.c.format))}
+
+    row = {
+        "account": "acme", "level": "hardware_key", "bound": True, "said": "{}", "moment": clock(),
+    }  # fmt: skip
+    made = [
+        {**row, "id": name[0] * 22, "app": name, "format": FORMATS[kind]}
+        for name in ("shop", "other")
+        for kind in ("android", "apple")
+    ]
+    services.database.write(lambda connection: connection.execute(insert(proofs), made))
+    services.apps.set("acme", "shop", AppChange(remove=["android"]), intent)
+    others = {("other", FORMATS["android"]), ("other", FORMATS["apple"])}
+    assert proved() == {("shop", FORMATS["apple"]), *others}
+    services.apps.remove("acme", "shop", intent)
+    assert proved() == others
 
 
 def test_what_it_needs_of_every_app_does_not_go_either(services, said, intent) -> None:

@@ -236,10 +236,10 @@ def test_an_older_request_does_not_come_after_a_newer_one(services, clock):
 
 def test_who_asks_no_more_is_forgotten_unless_something_is_decided(services, known, intent, clock):
     known.decide("acme", ONE, "block", intent)
-    services.recording.forget(clock() + timedelta(hours=1), unclaimed=clock())
+    services.recording.forget(clock() + timedelta(hours=1))
     assert [each.id for each in known.all("acme")] == [ONE]
     assert known.show("acme", ONE).app == "app"
-    services.recording.forget(clock(), unclaimed=clock())
+    services.recording.forget(clock())
     assert known.show("acme", ONE).app == "app"
 
 

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from livepin.documents import Mode, override
-from livepin.errors import FetchError, LivepinError, VerificationError
+from livepin.documents import Mode, Override, override
+from livepin.errors import FetchError, LivepinError, RollbackError, VerificationError
+from livepin.jose import parse_compact
 
 from .clocks import Clock
 from .context import PinnedContext
@@ -103,9 +104,8 @@ class Overrides:
         )
         if raw is not None:
             self._advance(thumbprint, raw, path, context, deadline)
-        elif not isinstance(context, PinnedContext):
-            # A copy may be older than the override. The service itself knows that there is none.
-            raise FetchError(f"{url}: there is none")
+        else:
+            _require_service(context, f"{url}: there is none")
 
     def _advance(
         self,
@@ -118,7 +118,15 @@ class Overrides:
         state = self._trusted()
         missing = state.missing_roots_of_override(raw)
         state = self._updater.with_roots(state, missing, path, context, deadline)
-        self._trusted.adopt(state.advance_override(raw, thumbprint=thumbprint, now=self._clock()))
+        try:
+            state = state.advance_override(raw, thumbprint=thumbprint, now=self._clock())
+        except RollbackError:
+            if _version(raw) != state.override_floor:
+                raise
+            # It was taken before, and has ended here: by run time, or a clock that is ahead. The
+            # service has it until its own time has come, which is nothing new, and no attack.
+            _require_service(context, f"{path}: nothing is newer")
+        self._trusted.adopt(state)
 
     def _note(self, error: LivepinError | None) -> None:
         """Keep why an override was refused; that there is none, or no answer, is no such thing."""
@@ -130,6 +138,16 @@ class Overrides:
             self.problem = None
         else:
             logger.debug("no override: %s", error)
+
+
+def _require_service(context: ssl.SSLContext | None, found: str) -> None:
+    """Refuse what a copy says: it may be older than the override, and the service knows."""
+    if not isinstance(context, PinnedContext):
+        raise FetchError(found)
+
+
+def _version(raw: bytes) -> int:
+    return Override.parse(parse_compact(raw, typ=override.TYP).payload).version
 
 
 _ENDED = "the override of this installation has ended"

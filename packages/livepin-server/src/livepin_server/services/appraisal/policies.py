@@ -26,7 +26,6 @@ from .effects import effect
 from .model import Effect, PolicySet, PolicyView
 
 MOST_LISTED = 100
-_FEW = 100  # of so many, one that is newly refused needs no agreement
 
 
 class Policies:
@@ -167,7 +166,7 @@ def _view(row: Row[tuple[object, ...]]) -> PolicyView:
 def _require_agreement(before: Policy, after: Policy, found: Effect, intent: Intent) -> None:
     """Refuse what shuts apps out, or lets in what was refused, until somebody agrees."""
     to_confirm = []
-    if found.newly_refused * _FEW > found.installations:
+    if found.newly_refused:
         to_confirm.append(
             f"{found.newly_refused} of {found.installations} installations of the last day that "
             "pass now would be refused"
@@ -182,6 +181,16 @@ def _weaker(before: Policy, after: Policy) -> list[str]:
     found = []
     if (before.mode, after.mode) == ("enforce", "report"):
         found.append("nobody would be refused any more: the policy would only report")
+    else:
+        found += _only_reported(before, after)
+    if (
+        before.apps
+        and before.other_apps == "refuse"
+        and (not after.apps or after.other_apps == "take")
+    ):
+        found.append("apps that the policy does not name would no longer be refused")
+    if after.relayable and not before.relayable:
+        found.append("evidence that may be that of another device would count")
     names = sorted({*SHIPPED, *before.signals})
     less = [each for each in names if before.weight(each) == "fatal" != after.weight(each)]
     if less:
@@ -194,6 +203,15 @@ def _weaker(before: Policy, after: Policy) -> list[str]:
     if lower:
         found.append(f"the level needed would be lower ({'; '.join(lower)})")
     return found
+
+
+def _only_reported(before: Policy, after: Policy) -> list[str]:
+    apps = [
+        app
+        for app in sorted({*before.apps, *after.apps})
+        if (before.of(app).mode, after.of(app).mode) == ("enforce", "report")
+    ]
+    return [f"of {', '.join(apps)} nobody would be refused any more"] if apps else []
 
 
 def _named(level: Level | None) -> str:

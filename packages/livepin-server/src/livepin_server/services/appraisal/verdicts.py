@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from livepin_server.attestation.appraisal import Appraisal, Verdict
+from livepin_server.attestation.appraisal import Appraisal
 from livepin_server.attestation.claims import Claims
 from livepin_server.services.audit import entry_of
 from livepin_server.services.audit.log import Audit
@@ -27,7 +27,6 @@ from livepin_server.telemetry.attention import Note
 logger = logging.getLogger("livepin.tokens")
 
 MOST_TOLD = 60  # entries of an account in a minute: anybody can make installations that fail
-MOST_KNOWN = 100_000  # installations that do not pass, by which changes are noticed
 _DAY = timedelta(days=1)
 _INTENT = Intent(author="livepin")
 
@@ -51,25 +50,15 @@ class Verdicts:
         self._database = database
         self._clock = clock
         self._audit = Audit(database)
-        self._known: dict[tuple[str, str], Verdict] = {}  # those that do not pass, as far as known
         self._told: Counter[str] = Counter()  # by account, in this minute
         self._minute: datetime | None = None
 
     def tell(self, connection: Connection, judged: Iterable[Judged]) -> None:
         """Write entries for those whose verdict is not that of before; before their rows change."""
-        news = [each for each in judged if self._may_be_news(each)]
         self._begin_minute()
-        for account, some in itertools.groupby(news, key=lambda each: each.account):
+        # What is stored decides: another server, or this one before a restart, may have told.
+        for account, some in itertools.groupby(judged, key=lambda each: each.account):
             self._tell(connection, account, list(some))
-
-    def keep(self, judged: Iterable[Judged]) -> None:
-        """Remember verdicts, once they are written."""
-        for each in judged:
-            key = each.account, each.id
-            if each.appraisal.verdict == "pass":
-                self._known.pop(key, None)
-            elif len(self._known) < MOST_KNOWN:
-                self._known[key] = each.appraisal.verdict
 
     def notes(self) -> list[Note]:
         """Return what needs attention: installations that were seen in a day, and do not pass."""
@@ -82,9 +71,6 @@ class Verdicts:
                 query.group_by(installations.c.account, installations.c.verdict)
             ).all()
         return [Note(_in_words(*each), each[0]) for each in found]
-
-    def _may_be_news(self, each: Judged) -> bool:
-        return self._known.get((each.account, each.id), "pass") != each.appraisal.verdict
 
     def _begin_minute(self) -> None:
         now = self._clock()

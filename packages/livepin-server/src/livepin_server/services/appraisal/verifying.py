@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +36,7 @@ from livepin_server.attestation.claims import (
     refused,
 )
 from livepin_server.attestation.registered import Registered
+from livepin_server.errors import UnavailableError
 from livepin_server.services.tokens.issuing import Issuing
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import proofs
@@ -44,8 +46,35 @@ from .verifiers import ASKED, ATTESTED, OWN, Verifiers
 logger = logging.getLogger("livepin.tokens")
 
 _MOST_AT_ONCE = 16  # that are in threads; more wait
-_MOST_ALIKE = 2  # pieces of one format that are verified: each may take a question to Google
+# Of one format in a request: a phone proves its own key, and one made just now. Each may cost a
+# call elsewhere, so more would let one request hold a thread for minutes.
+_MOST_OF_ONE = 2
+_MOST_WAITING = 256  # for a thread; more are refused at once
 _UNREGISTERED = Registered()
+
+
+class _Room:
+    """Room for so many verifications at once, and for so many that wait."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Wait for room.
+
+        Raises:
+            UnavailableError: too many wait already.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise UnavailableError("too much evidence waits to be verified")
+        self._waiting += 1
+        try:
+            async with self._free:
+                yield
+        finally:
+            self._waiting -= 1
 
 
 class Verifying:
@@ -54,8 +83,8 @@ class Verifying:
     def __init__(self, database: Database, verifiers: Verifiers) -> None:
         self._database = database
         self._verifiers = verifiers
-        self._room = asyncio.Semaphore(_MOST_AT_ONCE)
-        self._asking = asyncio.Semaphore(_MOST_AT_ONCE)  # who is slow to answer keeps no device out
+        # Whoever has to be asked elsewhere may be slow, and is to keep no device out.
+        self._here, self._elsewhere = _Room(), _Room()
 
     async def claims(
         self, issuing: Issuing, request: TokenRequest, now: datetime
@@ -63,12 +92,12 @@ class Verifying:
         """Return what the evidence of a request claims, and what was proved before it.
 
         Raises:
-            UnavailableError: the database is needed, and not there.
+            UnavailableError: the database is needed, and not there; or too much evidence waits.
         """
         if not _takes_long(issuing, request):
             return (self._own(issuing, request, now), ()) if request.evidence else (NOTHING, ())
         asks = any(each["format"] in ASKED for each in request.evidence)
-        async with self._asking if asks else self._room:
+        async with (self._elsewhere if asks else self._here).taken():
             return await asyncio.to_thread(self._whole, issuing, request, now)
 
     def _own(self, issuing: Issuing, request: TokenRequest, now: datetime) -> Claims:
@@ -77,7 +106,7 @@ class Verifying:
         refusals: list[Refused] = []
         for each in request.evidence:
             try:
-                if each["format"] == SIGNALS:
+                if each["format"] == SIGNALS and signals is None:  # the first are the SDK's own
                     signals = Signals.read(each)
                 elif each["format"] in OWN:
                     asked = Asked.of(request, now)
@@ -95,14 +124,14 @@ class Verifying:
         asked, app = Asked.of(request, now), _app(issuing, request)
         found: list[Proof] = []
         refusals: list[Refused] = []
-        tried: Counter[str] = Counter()
+        counted: Counter[str] = Counter()
         for each in request.evidence:
             if each["format"] not in ATTESTED:
                 continue
-            tried[each["format"]] += 1
+            counted[each["format"]] += 1
             try:
-                if tried[each["format"]] > _MOST_ALIKE:
-                    raise EvidenceError("number", f"expected at most {_MOST_ALIKE} of a format")
+                if counted[each["format"]] > _MOST_OF_ONE:
+                    raise EvidenceError("number", f"expected at most {_MOST_OF_ONE} of one format")
                 attested, key = self._verifiers.verify(each, asked, app, _key(rows))
                 self._keep(request, attested, key, now, again="assertion" in each)
             except EvidenceError as exc:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, insert, update
 from sqlalchemy.engine import Row
 
 from livepin_server.attestation.play import PlayApp
-from livepin_server.attestation.registered import Kind, Registered, provable
+from livepin_server.attestation.registered import FORMATS, Kind, Registered, provable
 from livepin_server.bus.memory import Bus, TokensChanged
 from livepin_server.custody.keeping import Custody
 from livepin_server.custody.label import Label
@@ -116,6 +116,7 @@ class Apps:
             before = _view(connection, account, name)
             left = structs.replace(before.identities, **dict.fromkeys(change.remove))
             self._put(connection, account, name, left, said)
+            rows.forget_proofs(connection, account, name, change.remove)
             after = _view(connection, account, name)
             needs.require_level(connection, account, name, before.proves, after.proves)
             return self._told(connection, account, name, "app.set", before, intent, now)
@@ -139,6 +140,7 @@ class Apps:
             of_app = releases.c.account == account, releases.c.app == name
             connection.execute(delete(releases).where(*of_app))
             connection.execute(delete(apps).where(*_one(account, name)))
+            rows.forget_proofs(connection, account, name, FORMATS)
             self._tell(connection, account, name, "app.remove", intent, now, before=_said(found))
             return found
 

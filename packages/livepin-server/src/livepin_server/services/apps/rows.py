@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.engine import Row
 
 from livepin_server.attestation.attested import Level
-from livepin_server.attestation.registered import provable
-from livepin_server.storage.schema import apps, releases
+from livepin_server.attestation.registered import FORMATS, Kind, provable
+from livepin_server.storage.schema import apps, proofs, releases
 
 from .model import Identities
 
@@ -63,3 +64,10 @@ def levels(connection: Connection, account: str) -> dict[str, Level]:
     """Return the highest level that each registered app can prove."""
     found = all_apps(connection, account)
     return {row.name: provable(identities(row).kinds()) for row in found}
+
+
+def forget_proofs(connection: Connection, account: str, app: str, kinds: Iterable[Kind]) -> None:
+    """Forget what installations proved by identities that have ended: it counts no more."""
+    formats = [FORMATS[each] for each in kinds]
+    of_app = proofs.c.account == account, proofs.c.app == app
+    connection.execute(delete(proofs).where(*of_app, proofs.c.format.in_(formats)))

@@ -83,18 +83,16 @@ class Recording:
             while rows:
                 batch = rows[:_AT_A_TIME]
                 self._database.write(functools.partial(self._write, batch=batch))
-                self._verdicts.keep(each.judged for each in batch)
                 del rows[: len(batch)]
         except BaseException:
             with self._lock:
                 self._seen = {(each.account, each.id): each for each in rows} | self._seen
             raise
 
-    def forget(self, before: datetime, *, unclaimed: datetime) -> None:
+    def forget(self, before: datetime) -> None:
         """Forget installations that were not seen since, and of which nothing is decided.
 
-        What they proved goes with them; claims that no installation makes any more go when they
-        were last made before `unclaimed`.
+        What they proved goes with them.
         """
 
         def transaction(connection: Connection) -> None:
@@ -113,12 +111,17 @@ class Recording:
             connection.execute(
                 delete(proofs).where(proofs.c.moment < before, ~exists(known.correlate(proofs)))
             )
-            made = select(installations.c.claims).where(installations.c.claims.is_not(None))
-            connection.execute(
-                delete(claims).where(claims.c.last_seen < unclaimed, claims.c.digest.not_in(made))
-            )
 
         self._database.write(transaction)
+
+    def forget_claims(self, before: datetime) -> None:
+        """Forget claims that were not made since, and that no installation made last.
+
+        One that claims something else each time leaves a row a second, of thousands of bytes.
+        """
+        made = select(installations.c.claims).where(installations.c.claims.is_not(None))
+        gone = delete(claims).where(claims.c.last_seen < before, claims.c.digest.not_in(made))
+        self._database.write(lambda connection: connection.execute(gone))
 
     def _write(self, connection: Connection, *, batch: Sequence[Seen]) -> None:
         self._verdicts.tell(connection, (each.judged for each in batch))
