@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -20,8 +21,21 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "_LONGEST", 0.002)
 
 
+@pytest.fixture(autouse=True)
+def others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the threads of clients alone that other tests have left open."""
+    monkeypatch.setattr(sys.modules[__name__], "_others", set(_named()))
+
+
 def running() -> int:
-    return sum(each.name == NAME for each in threading.enumerate())
+    return len(set(_named()) - _others)
+
+
+def _named() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == NAME]
+
+
+_others: set[threading.Thread] = set()
 
 
 def counting(times: int) -> tuple[threading.Event, Callable[[], None]]:

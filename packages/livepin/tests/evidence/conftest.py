@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-OURS = "PATH", "HOME", "COVERAGE", "PYTHON", "VIRTUAL_ENV", "TMPDIR"
+OURS = "PATH", "HOME", "PYTHON", "VIRTUAL_ENV", "TMPDIR"
 ABOUT = "shop-1.4.dist-info"
 FILES = {
     "shop/__init__.py": b"from . import cart\n",
