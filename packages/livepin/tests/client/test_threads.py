@@ -165,7 +165,7 @@ def test_an_answer_that_does_not_come_is_cut_and_nothing_is_said(
     pins = delivery.client(push=True)
     wanted(pins)
     assert came.wait(10)
-    ours = [each for each in threading.enumerate() if isinstance(each, threads.Background)]
+    ours = list(end._threads)  # not those of clients that other tests have left open
     end.begin()
     fetching = [each for each in ours if each.name in ("livepin-fetch", "livepin-push")]
     assert fetching
