@@ -13,6 +13,7 @@ from livepin_server.errors import (
 )
 from livepin_server.services.apps.model import NewApp
 from livepin_server.services.model import How, Intent
+from livepin_server.services.tokens.recording import Seen
 from livepin_server.storage.schema import proofs
 from sqlalchemy import insert
 
@@ -130,6 +131,17 @@ def test_what_shuts_apps_out_is_agreed_to(services, see, found) -> None:
         services.policies.set("acme", policy, UNASKED)
     agreed = msgspec.structs.replace(UNASKED, how=How(confirmed=True))
     assert services.policies.set("acme", policy, agreed).effect.newly_refused == 1
+
+
+def test_one_among_many_that_is_shut_out_is_agreed_to(services, see, found, clock) -> None:
+    """A small app could vanish whole."""
+    for number in range(120):
+        services.recording.note(
+            Seen("acme", f"{number:022}", f"{number:043}", "shop", "main", 1, clock())
+        )
+    see(ONE, found("debugger"), app="small")
+    with pytest.raises(UnconfirmedError, match="1 of 121 installations"):
+        services.policies.set("acme", Policy(signals={"debugger": "fatal"}), UNASKED)
 
 
 @pytest.mark.parametrize(
