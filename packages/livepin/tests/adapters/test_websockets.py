@@ -445,6 +445,46 @@ def test_a_connection_through_an_encrypted_proxy_is_healed(
     assert answers == ["one"]
 
 
+def test_a_thread_that_reads_holds_up_no_other_that_writes_through_an_encrypted_proxy(
+    pins: Client,
+    simulator: DeliverySimulator,
+    chain: Chain,
+    authority: Authority,
+    echo: Any,
+    encrypted_tunnel: Any,
+) -> None:
+    server = echo(chain)
+    url = f"wss://api.example.com:{server.port}/"
+    options = {
+        "proxy": encrypted_tunnel.url,
+        "proxy_ssl": ssl.create_default_context(cadata=authority.pem),
+        "open_timeout": 20,
+    }
+
+    def one(number: int) -> list[Any]:
+        return talk("sync", pins, url, f"{number}", **options)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(one, range(300))) == [[f"{number}"] for number in range(300)]
+
+
+def test_much_data_goes_through_an_encrypted_proxy(
+    pins: Client, chain: Chain, authority: Authority, echo: Any, encrypted_tunnel: Any
+) -> None:
+    server = echo(chain)
+    sent = [bytes([number]) * 500_000 for number in range(8)]
+    with adapter.sync_connect(
+        pins,
+        f"wss://api.example.com:{server.port}/",
+        proxy=encrypted_tunnel.url,
+        proxy_ssl=ssl.create_default_context(cadata=authority.pem),
+        max_queue=None,
+    ) as websocket:
+        for each in sent:
+            websocket.send(each)
+        assert [websocket.recv(timeout=20) for _ in sent] == sent
+
+
 @pytest.fixture
 def encrypted_tunnel(tunnel: Any, chain: Chain) -> Iterator[Any]:
     context = server_context(chain)

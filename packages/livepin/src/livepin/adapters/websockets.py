@@ -19,8 +19,10 @@ comes on top of `open_timeout`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import selectors
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Generator
@@ -44,6 +46,7 @@ from .token_field import Fields, Hop, awith_token, with_token
 _T = TypeVar("_T")
 # Not epoll, which says nothing of a socket that another thread closes, and waits for ever.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_RECORD = 16384  # octets that one record holds at most (RFC 8446, section 5.1)
 _OWN = "ssl", "ssl_context", "create_connection"
 
 
@@ -123,6 +126,8 @@ class _SyncConnection(websockets.sync.client.ClientConnection):
         _check(pins, protocol.uri, found)
         if isinstance(sock, PinnedSocket):
             sock = _InTurns(sock)
+        elif isinstance(found, PinnedObject):
+            sock = _TunnelInTurns(sock)
         super().__init__(sock, protocol, **kwargs)
         self._pins = pins
 
@@ -147,7 +152,7 @@ class _InTurns:
     meanwhile may never leave.
     """
 
-    def __init__(self, sock: PinnedSocket) -> None:
+    def __init__(self, sock: ssl.SSLSocket) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._turn = threading.Lock()
@@ -162,19 +167,26 @@ class _InTurns:
 
     def recv(self, size: int) -> bytes:
         """Receive, waiting for it while others may write."""
-        return self._done(functools.partial(self._sock.recv, size))
+        return self._done(functools.partial(self._receive, size))
 
     def sendall(self, data: Any) -> None:
         """Send all, waiting for room while others may read."""
         with memoryview(data) as view, view.cast("B") as octets:
             sent = 0
             while sent < len(octets):
-                sent += self._done(functools.partial(self._sock.send, octets[sent:]))
+                sent += self._done(functools.partial(self._send, octets[sent:]))
 
     def close(self) -> None:
         """Close, and wake a thread that waits to receive: a closed socket alone does not."""
-        self._sock._cut()
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
         self._sock.close()
+
+    def _receive(self, size: int) -> bytes:
+        return self._sock.recv(size)
+
+    def _send(self, octets: memoryview) -> int:
+        return self._sock.send(octets)
 
     def _done(self, call: Callable[[], _T]) -> _T:
         while True:
@@ -189,6 +201,62 @@ class _InTurns:
                 waiting.register(self._sock, wanted)
                 if not waiting.select(self._timeout):
                     raise TimeoutError("the peer neither sends nor takes anything")
+
+
+class _TunnelInTurns(_InTurns):
+    """The same for a TLS connection inside that to a proxy, `outer`: two that take turns.
+
+    What was encrypted waits in `unsent` until the proxy takes it, whichever thread sends it then.
+    """
+
+    def __init__(self, outer: Any) -> None:
+        super().__init__(outer.ssl_socket)
+        self._inner: PinnedObject = outer.ssl_object
+        self._incoming: ssl.MemoryBIO = outer.incoming
+        self._outgoing: ssl.MemoryBIO = outer.outgoing
+        self._unsent = b""
+        self._inner.attach(self._sock)
+
+    def sendall(self, data: Any) -> None:
+        """Send all, waiting for room while others may read."""
+        super().sendall(data)
+        self._done(self._flush)
+
+    def _send(self, octets: memoryview) -> int:
+        self._flush()
+        return self._inner.write(octets[:_RECORD])
+
+    def _receive(self, size: int) -> bytes:
+        # All that is there, for the library waits for the socket, which tells of no more of it.
+        received = bytearray()
+        while len(received) < size:
+            try:
+                octets = self._inner.read(size - len(received))
+            except ssl.SSLEOFError:
+                break
+            except ssl.SSLWantReadError:
+                if received:
+                    break
+                self._flush()
+                self._take()
+            else:
+                if not octets:
+                    break
+                received += octets
+        return bytes(received)
+
+    def _take(self) -> None:
+        octets = self._sock.recv(_RECORD)
+        if octets:
+            self._incoming.write(octets)
+        else:
+            self._incoming.write_eof()
+
+    def _flush(self) -> None:
+        while self._outgoing.pending or self._unsent:
+            # The same octets again after a refusal: OpenSSL wants them so.
+            self._unsent = self._unsent or self._outgoing.read(_RECORD)
+            self._unsent = self._unsent[self._sock.send(self._unsent) :]
 
 
 def _hop(uri: WebSocketURI) -> Hop:
