@@ -90,9 +90,9 @@ def test_where_no_thread_starts_tokens_are_looked_at_all_the_same(
         raise RuntimeError("can't start new thread")
 
     found = Watching(lambda: None)
-    monkeypatch.setattr(threads.Background, "start", refused)
-    found.start()
-    monkeypatch.undo()
+    with monkeypatch.context() as no_threads:
+        no_threads.setattr(threads.Background, "start", refused)
+        found.start()
     assert running() == 0
     found.start()
     assert running() == 1
