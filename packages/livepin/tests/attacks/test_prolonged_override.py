@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import socket
 import ssl
@@ -50,7 +51,8 @@ def test_a_connection_of_before_its_end_carries_nothing_after_it(pentest: Pentes
             tls.sendall(REQUEST)
             assert tls.recv(65536)
             received = len(proxy.received)
-            assert tls.recv(65536) == b""  # it was shut down here
+            with contextlib.suppress(ConnectionResetError):  # how Python 3.13 puts it
+                assert tls.recv(65536) == b""  # it was shut down here
             with pytest.raises(OSError, match=r"."):
                 tls.sendall(REQUEST)
     assert len(proxy.received) == received
