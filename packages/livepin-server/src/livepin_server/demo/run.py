@@ -18,6 +18,8 @@ from rich.text import Text
 from .stage import HOST, OTHER, Stage, StageError
 
 _LATE = 3.0  # seconds by which the emergency pin comes late, about
+_WAITED = 4.5  # seconds by which it may come late at most, with its way to the app
+_TRIES = 3
 _PATIENCE = 30.0  # seconds
 _STOPPED = "PinMismatchError"
 _COMMAND = 1.0  # seconds that a command takes, about
@@ -121,6 +123,22 @@ class Story:
         return self._changed(chain, before) + f"; the pin arrived in {arrived:.1f} s"
 
     def _emergency(self) -> str:
+        late = self._pinned_late()
+        for _ in range(_TRIES - 1):
+            if late < _WAITED:
+                break
+            self._say("apps wait 5 s for a pin, and this machine is too busy for that: once more")
+            self._until(lambda line: line["ok"] and line["url"] == self._stage.url, 30)
+            late = self._pinned_late()
+        lines = self._until(lambda line: line["ok"] and line["seconds"] > 1, 30)
+        lines += [self._next() for _ in range(5)]
+        failed = [line for line in lines if not line["ok"]]
+        assert not failed, f"{len(failed)} requests failed: {failed[0]['outcome']}"
+        longest = max(line["seconds"] for line in lines)
+        return f"0 failed of {len(lines)} requests; the longest waited {longest:.1f} s"
+
+    def _pinned_late(self) -> float:
+        """Change the API's certificate, and pin it later; return after how many seconds."""
         stage, chain = self._stage, self._stage.next_chain()
         self._drain()
         stage.api.present(chain)
@@ -129,13 +147,9 @@ class Story:
         started = time.monotonic()
         time.sleep(_LATE - _COMMAND)
         stage.livepin("pin", "add", HOST, str(pin_of(chain.leaf)), "--label", "emergency")
-        self._say(f"the operator has pinned it, {time.monotonic() - started:.1f} s late")
-        lines = self._until(lambda line: line["ok"] and line["seconds"] > 1, 30)
-        lines += [self._next() for _ in range(5)]
-        failed = [line for line in lines if not line["ok"]]
-        assert not failed, f"{len(failed)} requests failed: {failed[0]['outcome']}"
-        longest = max(line["seconds"] for line in lines)
-        return f"0 failed of {len(lines)} requests; the longest waited {longest:.1f} s"
+        late = time.monotonic() - started
+        self._say(f"the operator has pinned it, {late:.1f} s late")
+        return late
 
     def _recovered(self) -> str:
         stage = self._stage
