@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 import importlib.util
 import os
 import queue
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -595,6 +597,49 @@ def test_a_bridge_that_ends_while_it_connects_connects_no_more(
                 assert "livepin-grpc" not in {each.name for each in threading.enumerate()}
                 assert sock.recv(1) == b""
                 assert gone.wait(SECONDS)
+
+
+class Silent(RecordingServer):
+    """A server that speaks HTTP/2, and says nothing and hears nothing until it may."""
+
+    def __init__(self, chain: Chain, **options: Any) -> None:
+        super().__init__(chain, **options)
+        self.context.set_alpn_protocols(["h2"])
+        self.go_on = threading.Event()
+
+    def _serve_one(self, tls: ssl.SSLSocket) -> bool:
+        assert self.go_on.wait(SECONDS)
+        return False
+
+
+def test_a_connection_that_is_given_up_as_its_handshake_ends_is_not_left_open(
+    simulator: DeliverySimulator, authority: Authority, chain: Chain, serve: Any
+) -> None:
+    """It would wait until the server says so, too, and the loop ends before."""
+    silent = serve(chain, kind=Silent)
+    under_way: list[asyncio.Task[Any]] = []
+
+    def clock() -> dt.datetime:
+        if under_way:  # it asks in the handshake
+            asyncio.get_running_loop().call_soon(under_way.pop().cancel)
+        return simulator.clock()
+
+    async def given_up(bridge: Any) -> None:
+        task = asyncio.ensure_future(bridge._connect())
+        under_way.append(task)
+        (found,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(found, asyncio.CancelledError)
+        await asyncio.sleep(0)  # as the bridge does, before its loop ends
+
+    simulator.pin(HOST, chain.pin)
+    with simulator.client(ca=authority.pem, clock=clock) as pins:
+        with adapter.Bridge(pins, f"{HOST}:{silent.port}") as bridge:
+            with warnings.catch_warnings(record=True) as left:
+                warnings.simplefilter("always")
+                asyncio.run(given_up(bridge))
+                gc.collect()
+    silent.go_on.set()
+    assert [str(each.message) for each in left] == []
 
 
 class Flood(RecordingServer):

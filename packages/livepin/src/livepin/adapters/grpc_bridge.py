@@ -187,18 +187,26 @@ class Bridge:
             return await self._open()
 
     async def _open(self) -> _Streams:
-        where: dict[str, Any] = {"host": self.host, "port": self.port}
-        if self._proxy is not None:
-            where = {"sock": await self._tunnel(*self._proxy)}
-        reader, writer = await asyncio.open_connection(
-            **where, ssl=self._context, server_hostname=self.host, limit=_CHUNK
-        )
-        connection = writer.get_extra_info("ssl_object")
+        loop = asyncio.get_running_loop()
+        if self._proxy is None:
+            sock = await _connected(self.host, self.port)
+        else:
+            sock = await self._tunnel(*self._proxy)
+        # Not both steps in one: what is cancelled as its handshake ends would wait for the server's
+        # farewell, and be left open where the loop ends before.
+        below, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
+        reader = asyncio.StreamReader(_CHUNK)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport = await loop.start_tls(below, protocol, self._context, server_hostname=self.host)
+        if transport is None:
+            raise ConnectionError(f"{self.host} ended the connection")
+        protocol.connection_made(transport)
+        connection = transport.get_extra_info("ssl_object")
         if not isinstance(connection, PinnedObject) or connection.selected_alpn_protocol() != "h2":
-            writer.transport.abort()
+            transport.abort()
             raise ConnectionError(f"{self.host} does not speak HTTP/2")
-        connection.attach(writer.get_extra_info("socket"))
-        return reader, writer
+        connection.attach(transport.get_extra_info("socket"))
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def _tunnel(self, host: str, port: int) -> socket.socket:
         loop = asyncio.get_running_loop()
