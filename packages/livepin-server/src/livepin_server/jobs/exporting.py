@@ -164,10 +164,10 @@ class Exporting:
 
     def _report(self, trouble: str | None) -> None:
         """Say how it goes when that changes; the log would fill up otherwise."""
-        self._metric.set(trouble is None)
         extra = {"target": self._target.name}
         if trouble not in (None, self._trouble):
             logger.warning("cannot export, and will try again: %s", trouble, extra=extra)
         elif trouble is None and self._trouble is not None:
             logger.info("exports are in step again", extra=extra)
         self._trouble = trouble
+        self._metric.set(trouble is None)
