@@ -1,4 +1,7 @@
-"""The composition root: the only reader of the environment and the clock; it starts everything."""
+"""The composition root: the only reader of the environment and the clock; it starts everything.
+
+What serves is imported where a server starts: commands without one need not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import uvloop
 from litestar.types import ASGIApp
 
 from livepin_server import folder, layout, lock
@@ -23,13 +25,15 @@ from livepin_server.exports.static import target
 from livepin_server.folder import Folder, Node, Plan
 from livepin_server.management.app import build_app, build_watching_app
 from livepin_server.probing.many import look_here
-from livepin_server.serving import Running, serve
 from livepin_server.storage import moving, schema_version
 from livepin_server.storage.database import Database
 from livepin_server.telemetry import logs
 from livepin_server.telemetry.metrics import Metrics
 
-_Started = Callable[[Running], Awaitable[None]]
+if TYPE_CHECKING:
+    from livepin_server.serving import Running
+
+_Started = Callable[["Running"], Awaitable[None]]
 
 
 def clock() -> datetime:
@@ -44,6 +48,8 @@ def initialise(plan: Plan) -> None:
 
 def run_server(data: Path, *, started: _Started | None = None) -> None:
     """Serve a data folder until SIGTERM or SIGINT, holding its lock."""
+    from livepin_server.serving import serve
+
     with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
         _log(opened)
         mark.go_on(opened)
@@ -58,6 +64,8 @@ def run_server(data: Path, *, started: _Started | None = None) -> None:
 
 def run_delivery(data: Path, *, started: _Started | None = None) -> None:
     """Serve delivery alone until SIGTERM or SIGINT: on PostgreSQL, without any signing key."""
+    from livepin_server.serving import serve
+
     with lock.holding(data), folder.delivering(data, os.environ, clock=clock) as node:
         _log(node)
         coroutine = serve(
@@ -125,6 +133,8 @@ def _log(node: Node) -> None:
 
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(coroutine)
 
