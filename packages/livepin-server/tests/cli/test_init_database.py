@@ -70,19 +70,20 @@ def test_a_data_folder_starts_on_postgresql(run, empty, start) -> None:
 
 
 @pytest.mark.parametrize("way", ["PGPASSWORD", "PGPASSFILE"])
-def test_a_password_comes_as_postgresql_takes_it(shell, guarded, way, tmp_path) -> None:
+def test_a_password_comes_as_postgresql_takes_it(run, guarded, way, tmp_path, monkeypatch) -> None:
     file = tmp_path / "pgpass"
     file.write_text(f"*:*:*:*:{PASSWORD}\n")
     file.chmod(0o600)
-    said = {way: PASSWORD if way == "PGPASSWORD" else str(file)}
-    done = shell(*INIT, "--database", guarded, **said)
+    monkeypatch.setenv(way, PASSWORD if way == "PGPASSWORD" else str(file))
+    done = run(*INIT, "--database", guarded)
     assert (done.code, PASSWORD in done.out + done.err) == (0, False)
     assert written() == guarded
-    assert shell("account", "list", "--data", "new", **said).code == 0
+    assert run("account", "list", "--data", "new").code == 0
 
 
-def test_without_the_password_the_hint_says_how_to_give_it(shell, guarded, tmp_path) -> None:
-    done = shell(*INIT, "--database", guarded, PGPASSFILE=str(tmp_path / "none"))
+def test_without_the_password_the_hint_says_how_to_give_it(run, guarded, monkeypatch) -> None:
+    monkeypatch.setenv("PGPASSFILE", "none")
+    done = run(*INIT, "--database", guarded)
     assert (done.code, done.out) == (4, "")
     assert done.err.splitlines() == [
         "error: the database does not answer: fe_sendauth: no password supplied",
@@ -91,9 +92,9 @@ def test_without_the_password_the_hint_says_how_to_give_it(shell, guarded, tmp_p
     assert not Path("new").exists()
 
 
-def test_a_url_in_the_environment_is_used_and_not_written_down(shell, guarded) -> None:
-    url = guarded.replace("@", f":{PASSWORD}@", 1)
-    done = shell(*INIT, LIVEPIN_DATABASE=url)
+def test_a_url_in_the_environment_is_used_and_not_written_down(run, guarded, monkeypatch) -> None:
+    monkeypatch.setenv("LIVEPIN_DATABASE", guarded.replace("@", f":{PASSWORD}@", 1))
+    done = run(*INIT)
     assert done.code == 0
     assert (
         "The database is that of LIVEPIN_DATABASE, which is not written down: serve needs it, too."
@@ -103,7 +104,7 @@ def test_a_url_in_the_environment_is_used_and_not_written_down(shell, guarded) -
     assert written() is None
     for path in Path("new").rglob("*"):
         assert path.is_dir() or PASSWORD.encode() not in path.read_bytes()
-    assert shell("account", "list", "--data", "new", LIVEPIN_DATABASE=url).code == 0
+    assert run("account", "list", "--data", "new").code == 0
 
 
 @pytest.mark.parametrize(
