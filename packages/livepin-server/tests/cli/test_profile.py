@@ -149,12 +149,12 @@ def test_a_key_is_never_shown(run, production, operator_key) -> None:
          "is it running? start it with: livepin serve"),
     ],
 )  # fmt: skip
-def test_a_mistake_keeps_nothing(shell, served, tmp_path, arguments, code, error, hint) -> None:
+def test_a_mistake_keeps_nothing(run, served, tmp_path, arguments, code, error, hint) -> None:
     Path("empty").touch()
     Path("wrong").write_text("lpk_000000000000_" + "A" * 43)
     known = {"here": tmp_path, "url": served.url, "ca": served.data / "tls" / "ca.pem",
              "key": served.data / "operator.key"}  # fmt: skip
-    done = shell("profile", "add", *(each.format(**known) for each in arguments))
+    done = run("profile", "add", *(each.format(**known) for each in arguments))
     expected = [f"error: {error.format(**known)}", *([] if hint is None else [f"hint:  {hint}"])]
     assert (done.code, done.out, done.err.splitlines()) == (code, "", expected)
     assert not FOLDER.exists()
