@@ -9,7 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -44,7 +44,9 @@ COUNTERPARTS = {
     "node": "apt install npm",
 }
 
-_ATTACKS = {"attacks", "frida", "mitmproxy"}  # folders
+_UNMEASURED = {"attacks", "frida", "mitmproxy", "nodes"}  # folders
+
+_MEASURED = "COVERAGE_PROCESS_CONFIG"  # a variable by which processes know that they are measured
 
 # What a file of the core may not have: a branch that no test takes.
 CORE_GATE, REST_GATE = 100.0, 95.0
@@ -142,13 +144,26 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage in tests of attacks: what they try is covered where it is specified.
+    """Measure no coverage where clients and servers are attacked or killed.
 
-    Whole clients and servers run in them, and measuring takes a third as long as they do.
+    What they do is covered where it is specified, and measuring takes a third as long as they do.
     """
     for item in items:
-        if not _ATTACKS.isdisjoint(item.path.parts):
+        if not _UNMEASURED.isdisjoint(item.path.parts):
             item.add_marker(pytest.mark.no_cover)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure no process either that such a test starts: that takes longer than many of them."""
+    measured = os.environ.get(_MEASURED)
+    if measured is None or item.get_closest_marker("no_cover") is None:
+        return (yield)
+    del os.environ[_MEASURED]
+    try:
+        return (yield)
+    finally:
+        os.environ[_MEASURED] = measured
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

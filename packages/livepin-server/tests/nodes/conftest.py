@@ -37,12 +37,6 @@ RIGHTS = "GRANT SELECT ON accounts, streams, roots, configs, overrides, alembic_
 METRICS_RIGHTS = "GRANT SELECT ON api_keys TO {role}"
 
 
-@pytest.fixture(autouse=True)
-def _at_full_speed(monkeypatch: pytest.MonkeyPatch, no_cover: None) -> None:
-    """Do not measure what these tests cover: others do it all, and processes here are killed."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-
-
 @pytest.fixture
 def another_folder(tmp_path: Path) -> Callable[[Path], Path]:
     """Copy a data folder, as for a second host."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import itertools
 import json
 import os
@@ -33,6 +34,7 @@ from livepin.client import Answer, HTTPFetcher, Request
 from livepin.documents import config
 from livepin.jose import parse_compact
 from livepin.trust import TrustedState
+from livepin_server.cli.app import main
 from livepin_server.layout import RUN_FILE
 from livepin_server.probing.probe import Observation, Target
 from livepin_server.services.composition import Services
@@ -193,19 +195,11 @@ class _Nearest:
 
 def audited(node: Node) -> int:
     """Verify the audit log; return how many configs met their entry: each has exactly one."""
-    command = [
-        sys.executable,
-        "-m",
-        "livepin",
-        "audit",
-        "verify",
-        "--json",
-        "--data",
-        str(node.data),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found: int = json.loads(done.stdout)["logs"][0]["configs"]
+    said, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
+        code = main(["audit", "verify", "--json", "--data", str(node.data)])
+    assert code == 0, errors.getvalue()
+    found: int = json.loads(said.getvalue())["logs"][0]["configs"]
     return found
 
 

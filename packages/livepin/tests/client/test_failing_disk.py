@@ -13,7 +13,10 @@ import pytest
 from livepin.testing import DeliverySimulator, FakeClock, RecordingServer, make_chain
 from livepin.trust import TrustedState
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="strace is for Linux")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="strace is for Linux"),
+    pytest.mark.no_cover,  # under strace that takes as long as all else
+]
 
 # Adopts a config by which the API has another key, and says what of it works.
 APP = """

@@ -388,6 +388,7 @@ def loaded(folder: Path, store: Path, simulator: DeliverySimulator) -> Trusted:
     return trusted(simulator, FileStore(store), bootstrap)
 
 
+@pytest.mark.no_cover
 def test_a_process_killed_while_it_writes_never_lowers_the_store(
     published: tuple[Path, DeliverySimulator], path: Path
 ) -> None:
