@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,16 @@ def test_more_than_fits_is_loaded_as_damage(store: FileStore, path: Path) -> Non
     with path.open("wb") as file:
         file.truncate(MAX_STORED + 10)
     assert len(store.load() or b"") == MAX_STORED + 1
+
+
+def test_what_is_small_takes_little_memory(store: FileStore) -> None:
+    store.save(b"data")
+    tracemalloc.start()
+    try:
+        assert store.load() == b"data"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 # -- what fails --------------------------------------------------------------------------------

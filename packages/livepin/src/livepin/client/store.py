@@ -56,7 +56,10 @@ class FileStore:
         """Return what was saved, or None where there is no file."""
         try:
             with self.path.open("rb") as file:
-                return file.read(MAX_STORED + 1)  # one more than rule 1 takes: it is damage then
+                size = os.fstat(
+                    file.fileno()
+                ).st_size  # to read takes as much memory as it may give
+                return file.read(min(size, MAX_STORED) + 1)  # one more is damage, by rule 1
         except FileNotFoundError:
             return None
         except OSError as exc:
