@@ -17,6 +17,7 @@ from .finding import UnavailableError
 PAGE = mmap.PAGESIZE
 _MAPS, _PAGEMAP, _MEMORY = "/proc/self/maps", "/proc/self/pagemap", "/proc/self/mem"
 _LONGEST = 8 * 1024 * 1024  # bytes of a map; that of a JVM has one
+_PIECE = 256 * 1024  # bytes of it at a time: to read takes as much memory as it may give
 _ENTRY = 8  # bytes for each page, a number
 _FLAGS = _ENTRY - 1 if sys.byteorder == "little" else 0  # its highest byte
 # Documentation/admin-guide/mm/pagemap.rst: bit 63 present, 62 swapped, 61 a page of a file. What
@@ -89,14 +90,17 @@ class Map:
 
 
 def _read_maps() -> bytes:
+    pieces, left = [], _LONGEST
     try:
         with open(_MAPS, "rb") as file:  # noqa: PTH123 - it is read before each token
-            text = file.read(_LONGEST + 1)
+            while left >= 0 and (piece := file.read(_PIECE)):
+                pieces.append(piece)
+                left -= len(piece)
     except OSError as exc:
         raise UnavailableError(f"{_MAPS}: {exc.strerror}") from exc
-    if len(text) > _LONGEST:
+    if left < 0:
         raise UnavailableError(f"{_MAPS} is over {_LONGEST} bytes")
-    return text
+    return b"".join(pieces)
 
 
 class Memory:
