@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -54,12 +55,15 @@ from sqlalchemy import delete
 _PATIENCE = 60.0  # seconds, on a busy machine
 
 
+_numbers = itertools.count()
+
+
 class Child:
     """`livepin serve` as a process of its own."""
 
     def __init__(self, data: Path, *under: str, **settings: str) -> None:
         self.data = data
-        self.errors = data.parent / "errors"
+        self.errors = data.parent / f"errors-{next(_numbers)}"
         self.context = ssl.create_default_context(cafile=data / "tls" / "ca.pem")
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
