@@ -109,7 +109,8 @@ def test_no_sense_at_all_ends_in_a_refusal(issuer, refused):
     for _ in range(100):
         at, size = chance.randrange(len(token)), chance.randint(1, 40)
         new = chance.choice(["", token[at : at + size] * 2, ".", "A" * size, "é\0"])
-        assert refused(token[:at] + new + token[at + size :])
+        changed = token[:at] + new + token[at + size :]
+        assert changed == token or refused(changed)  # an A may take the place of another
 
 
 @pytest.mark.parametrize("name", ["aud", "sub", "iat", "exp", "kubernetes.io"])
