@@ -43,7 +43,7 @@ anything = st.recursive(
     max_leaves=8,
 )
 calm = settings(
-    deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

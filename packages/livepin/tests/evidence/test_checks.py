@@ -6,6 +6,7 @@ import socket
 import ssl
 import sys
 import threading
+import tracemalloc
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,6 +204,18 @@ def test_a_map_without_bound_is_not_read(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(memory, "_LONGEST", 100)
     with pytest.raises(UnavailableError, match="over 100 bytes"):
         Map()
+
+
+@linux
+def test_a_map_takes_little_memory_and_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracemalloc.start()
+    try:
+        found = Map().executable
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    monkeypatch.setattr(memory, "_PIECE", 1000)
+    assert [each.start for each in found] == [each.start for each in Map().executable]
 
 
 @linux

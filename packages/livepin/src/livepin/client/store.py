@@ -56,10 +56,9 @@ class FileStore:
         """Return what was saved, or None where there is no file."""
         try:
             with self.path.open("rb") as file:
-                size = os.fstat(
-                    file.fileno()
-                ).st_size  # to read takes as much memory as it may give
-                return file.read(min(size, MAX_STORED) + 1)  # one more is damage, by rule 1
+                # To read takes as much memory as it may give. One byte more is damage, by rule 1.
+                size = os.fstat(file.fileno()).st_size
+                return file.read(min(size, MAX_STORED) + 1)
         except FileNotFoundError:
             return None
         except OSError as exc:
