@@ -14,7 +14,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -1067,6 +1067,45 @@ def test_a_refusal_survives_the_way_out_of_a_worker_process(
     assert type(found) is type(caught.value)
     assert (str(found), vars(found)) == (str(caught.value), vars(caught.value))
     assert found.verify_code == 50
+
+
+def test_threads_that_set_the_protocols_again_never_break_a_handshake(
+    simulator: DeliverySimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """httpcore and urllib3 do so before each: OpenSSL must not free what another thread copies."""
+    freed: list[object] = []
+    replace = ssl.SSLContext.set_alpn_protocols
+
+    def counted(self: ssl.SSLContext, protocols: Iterable[str]) -> None:
+        freed.append(self)
+        replace(self, protocols)
+
+    monkeypatch.setattr(ssl.SSLContext, "set_alpn_protocols", counted)
+    with simulator.client() as pins:
+        context = pins.context(alpn=("http/1.1",))
+        hello = hello_of(context)
+        with ThreadPoolExecutor(8) as pool:
+            hellos = pool.map(lambda _: hello_of(context, ["http/1.1"]), range(200))
+        assert {ALPN_HTTP in each for each in (hello, *hellos)} == {True}
+        assert freed.count(context) == 1
+        assert ALPN_H2 in hello_of(context, ["h2"])
+        assert ALPN_HTTP in hello_of(context, iter(["http/1.1"]))
+
+
+# The extension of a hello (RFC 7301): type, length, length of the list, each name with its length.
+ALPN_HTTP = b"\x00\x10\x00\x0b\x00\x09\x08http/1.1"
+ALPN_H2 = b"\x00\x10\x00\x05\x00\x03\x02h2"
+
+
+def hello_of(context: ssl.SSLContext, protocols: Iterable[str] | None = None) -> bytes:
+    """Return the first flight of a connection."""
+    if protocols is not None:
+        context.set_alpn_protocols(protocols)
+    outgoing = ssl.MemoryBIO()
+    connection = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=HOST)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        connection.do_handshake()
+    return outgoing.read()
 
 
 def test_threads_that_see_many_certificates_do_not_disturb_each_other() -> None:

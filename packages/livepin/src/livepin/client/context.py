@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any
 
@@ -49,6 +50,8 @@ class PinnedContext(Judging, ssl.SSLContext):
         wanted: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(judge, healer=healer, starter=starter, reporter=reporter, wanted=wanted)
+        self._offered: tuple[str, ...] = ()
+        self._offering = threading.Lock()
         self.minimum_version = ssl.TLSVersion.TLSv1_2
         self.verify_flags &= _STRICT_ENOUGH
         self.options |= ssl.OP_NO_RENEGOTIATION  # it could bring in another certificate
@@ -102,6 +105,18 @@ class PinnedContext(Judging, ssl.SSLContext):
         if int(value) & ~int(_STRICT_ENOUGH):  # as numbers: a flag's ~ holds known flags only
             raise _weakened("verify_flags may only ask for revocation lists and strictness")
         _set(ssl.SSLContext.verify_flags, self, value)
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        """Offer these protocols from now on; what is offered already is left alone.
+
+        httpcore and urllib3 set theirs anew before each handshake. OpenSSL frees the list then,
+        while other threads may be copying it for theirs, without the interpreter's lock.
+        """
+        wanted = tuple(alpn_protocols)
+        with self._offering:
+            if wanted != self._offered:
+                super().set_alpn_protocols(wanted)
+                self._offered = wanted
 
     # Read-only, and read for each connection: without a call.
     _socket_class, _object_class = PinnedSocket, PinnedObject
