@@ -7,6 +7,7 @@ import ssl
 import time
 from contextlib import suppress
 from datetime import datetime
+from typing import Literal
 
 from livepin.certificates import describe
 from livepin.errors import MalformedError
@@ -17,6 +18,20 @@ from msgspec import Struct, structs
 
 TIMEOUT = 10.0  # seconds for everything
 _MOST_CERTIFICATES = 16
+
+
+# Why there is no verified chain: by what went wrong, whatever the words say.
+Failure = Literal[
+    "no_address",  # the name has none
+    "no_name_server",  # nobody says whether it has
+    "refused",  # the connection
+    "reset",  # or closed, before the handshake ended
+    "timeout",
+    "network",  # no route, and what else the system says
+    "tls",  # an alert, or what is no TLS
+    "no_certificate",  # none of this algorithm
+    "untrusted",  # there is a chain, which does not verify
+]
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -61,7 +76,11 @@ class CertificateSeen(Struct, frozen=True, kw_only=True):
 
 
 class Observation(Struct, frozen=True, kw_only=True):
-    """What was seen. `chain` is the verified chain, empty where `error` says why there is none."""
+    """What was seen. `chain` is the verified chain, empty where `error` says why there is none.
+
+    `failure` is the class of that error. `digest` is the SHA-256, in hex, of the chain as it was
+    presented: of each certificate's DER with its length before it in four bytes.
+    """
 
     host: str
     port: int
@@ -71,6 +90,8 @@ class Observation(Struct, frozen=True, kw_only=True):
     tls_version: str | None = None
     chain: list[CertificateSeen] = []
     presented: list[CertificateSeen] = []
+    failure: Failure | None = None
+    digest: str | None = None
     elapsed_ms: float = 0.0
 
 

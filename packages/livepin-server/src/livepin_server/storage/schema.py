@@ -382,6 +382,183 @@ overrides = Table(
     Column("ended_by", Text),
 )
 
+# -- monitoring ----------------------------------------------------------------------------------
+
+# Where to look, as published domains and their settings say. `connect` and `ca_digest` are empty
+# where there is none: they are part of what must be unique.
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("account", ForeignKey("accounts.name"), nullable=False),
+    Column("host", text(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("connect", text(300), nullable=False, server_default=""),
+    Column("ca_digest", text(22), nullable=False, server_default=""),
+    Column("ca", Text),
+    Column("every", Integer, nullable=False),  # seconds
+    Column("created", Moment, nullable=False),
+    UniqueConstraint(
+        "account", "host", "port", "connect", "ca_digest", name="uq_endpoints_account_host"
+    ),
+)
+
+# When each is looked at next, from each vantage. It is written for each look, so it is narrow, and
+# what is held of an endpoint is elsewhere. A lease is no change of what the index holds.
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("endpoint", ForeignKey("endpoints.id", ondelete="CASCADE"), primary_key=True),
+    Column("vantage", text(63), primary_key=True),
+    Column("next_due", Moment, nullable=False),
+    Column("lease_until", Moment, nullable=False),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("looked", Moment),
+    Column("took", Integer),  # milliseconds
+    Index("ix_schedule_due", "vantage", "next_due"),
+)
+
+# What was seen of an endpoint last, as JSON. It is written where that has changed.
+observations = Table(
+    "observations",
+    metadata,
+    Column("endpoint", ForeignKey("endpoints.id", ondelete="CASCADE"), primary_key=True),
+    Column("vantage", text(63), primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("changed", Moment, nullable=False),
+)
+
+# What is wrong with an endpoint as a vantage sees it: suspect, firing, or good again for a while.
+findings = Table(
+    "findings",
+    metadata,
+    Column("endpoint", ForeignKey("endpoints.id", ondelete="CASCADE"), primary_key=True),
+    Column("vantage", text(63), primary_key=True),
+    Column("key", text(400), primary_key=True),
+    Column("account", text(63), nullable=False),
+    Column("state", text(16), nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("seen", Moment, nullable=False),
+    Column("times", Integer, nullable=False),  # that it was seen in a row
+    Column("good", Integer, nullable=False),  # that it was not, in a row
+    Column("incident", BigInteger),
+    Column("finding", Text, nullable=False),
+    Index("ix_findings_incident", "account", "incident"),
+)
+
+# One for each cause, however many endpoints share it.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("cause", text(400), nullable=False),
+    Column("kind", text(32), nullable=False),
+    Column("severity", text(16), nullable=False),
+    Column("opened", Moment, nullable=False),
+    Column("seen", Moment, nullable=False),
+    Column("resolved", Moment),
+    Column("acknowledged", Moment),
+    Column("acknowledged_by", Text),
+    Column("snoozed_until", Moment),
+    Column("notices", Integer, nullable=False),
+    Column("next_notice", Moment),
+    Column("said", Text, nullable=False),  # what was told last, as JSON
+    Index("ix_incidents_next_notice", "next_notice"),
+)
+_open = incidents.c.resolved.is_(None)
+Index("uq_incidents_open", incidents.c.account, incidents.c.cause, unique=True,
+      sqlite_where=_open, postgresql_where=_open)  # fmt: skip
+
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("pattern", text(255), nullable=False),  # empty for all domains
+    Column("starts", Moment, nullable=False),
+    Column("ends", Moment, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+)
+
+channels = Table(
+    "channels",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("name", text(63), primary_key=True),
+    Column("kind", text(16), nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("sealed", LargeBinary),  # what of them is secret
+    Column("severity", text(16), nullable=False),  # the least that it is told
+    Column("tags", Text, nullable=False),  # with a space between them; none: all
+    Column("created", Moment, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("disabled", Moment),
+    Column("trouble", Text),
+)
+
+# Notices for channels, written in the transaction that changes an incident.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("account", text(63), nullable=False),
+    Column("channel", text(63), nullable=False),
+    Column("incident", BigInteger),
+    Column("key", text(64), nullable=False),  # the same, however often it is sent
+    Column("body", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("due", Moment, nullable=False),
+    Column("lease_until", Moment, nullable=False),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("delivered", Moment),
+    Column("dead", Moment),
+    Column("trouble", Text),
+    Index("ix_outbox_account", "account", "created"),
+)
+_waiting = outbox.c.delivered.is_(None) & outbox.c.dead.is_(None)
+Index("ix_outbox_due", outbox.c.due, sqlite_where=_waiting, postgresql_where=_waiting)
+
+# Each change of what an address presents, and what was pinned then. No foreign key: it outlives
+# the endpoint.
+certificate_changes = Table(
+    "certificate_changes",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("account", text(63), nullable=False),
+    Column("host", text(255), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("vantage", text(63), nullable=False),
+    Column("address", text(63), nullable=False),
+    Column("algorithm", text(16), nullable=False),
+    Column("moment", Moment, nullable=False),
+    Column("change", Text, nullable=False),
+    Index("ix_certificate_changes_host", "account", "host", "moment"),
+)
+
+# How a domain is monitored, where that is not as any other is.
+monitor_settings = Table(
+    "monitor_settings",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("pattern", text(255), primary_key=True),
+    Column("settings", Text, nullable=False),
+)
+
+# That somebody looks, from where, and since when nobody does.
+beats = Table(
+    "beats",
+    metadata,
+    Column("vantage", text(63), primary_key=True),
+    Column("worker", text(63), primary_key=True),
+    Column("started", Moment, nullable=False),
+    Column("beat", Moment, nullable=False),
+    Column("looks", BigInteger, nullable=False),
+)
+
 # Entries are never changed: triggers that the migrations made refuse it. No foreign key: what was
 # done to an account that never came to be is in the log, too.
 audit = Table(

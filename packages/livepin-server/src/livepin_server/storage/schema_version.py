@@ -23,7 +23,7 @@ from .schema import metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-_HEAD = "0008"  # the newest of the migrations
+_HEAD = "0009"  # the newest of the migrations
 _TABLE = "alembic_version"
 _T = TypeVar("_T")
 

@@ -1,0 +1,1 @@
+"""The running parts of monitoring: what looks, and what tells."""

@@ -1,0 +1,1 @@
+"""Knowing before the apps do: where to look and when, what is wrong, and who is told."""
