@@ -1,0 +1,130 @@
+"""`Monitor`: what looks while a server or a worker runs; and the jobs that hang on time.
+
+Endpoints follow what is published, whichever process publishes it. What is announced and not heard
+is found by the next look at all accounts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from livepin_server.bus.memory import Announcement, Bus
+from livepin_server.jobs.runner import Job
+from livepin_server.services.monitoring.composition import Monitoring
+from livepin_server.services.monitoring.model import HERE
+
+from .sweeping import Looking, Sweeping
+
+_SYNC_EVERY = 60.0  # seconds
+_REMIND_EVERY = 10.0
+_SILENCE_EVERY = 30.0
+_FORGET_EVERY = 24 * 60 * 60.0
+_CHANGES_KEPT = timedelta(days=800)  # of certificates: two years, and some to compare with
+_NOTICES_KEPT = timedelta(days=30)
+_LEAVE = 10.0  # seconds to end what is under way
+_LONGEST = 63  # characters of a worker's name
+
+logger = logging.getLogger("livepin.monitor")
+
+
+class Monitor:
+    """Looks from a vantage in a thread of its own, and keeps endpoints in step."""
+
+    def __init__(
+        self,
+        monitoring: Monitoring,
+        prober: Looking,
+        bus: Bus,
+        *,
+        clock: Callable[[], datetime],
+        vantage: str = HERE,
+    ) -> None:
+        self._monitoring = monitoring
+        self._prober = prober
+        self._bus = bus
+        self._vantage = vantage
+        self._sweeping = Sweeping(
+            monitoring.schedule, monitoring.beats, prober,
+            vantage=vantage, worker=worker_name(), clock=clock,
+        )  # fmt: skip
+        self._news = asyncio.Event()
+        self._changed: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def wake(self, account: str) -> None:
+        """Bring the endpoints of an account in step now, and look; from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._note, account)
+
+    async def run(self) -> None:
+        """Monitor until cancelled; then give back what was claimed and not seen."""
+        self._loop = asyncio.get_running_loop()
+        sweeping = threading.Thread(target=self._sweeping.run, name="livepin-sweeping", daemon=True)
+        unsubscribe = self._bus.subscribe(lambda news: self.wake(news.account), Announcement)
+        try:
+            await self._try(lambda: self._monitoring.endpoints.ensure_vantage(self._vantage))
+            sweeping.start()
+            while True:
+                await self._follow()
+        finally:
+            self._loop = None
+            unsubscribe()
+            self._sweeping.stop()
+            await asyncio.to_thread(self._end, sweeping)
+
+    async def _follow(self) -> None:
+        """Wait for news, or a while, and bring endpoints in step."""
+        try:
+            async with asyncio.timeout(_SYNC_EVERY):
+                await self._news.wait()
+        except TimeoutError:
+            # The vantage too: it may have been forgotten while nobody looked.
+            await self._try(lambda: self._monitoring.endpoints.ensure_vantage(self._vantage))
+        self._news.clear()
+        changed, self._changed = self._changed, set()
+        for account in sorted(changed):
+            await self._try(lambda name=account: self._monitoring.endpoints.sync(name))
+        self._sweeping.wake()
+
+    def _note(self, account: str) -> None:
+        self._changed.add(account)
+        self._news.set()
+
+    async def _try(self, change: Callable[[], object]) -> None:
+        try:
+            await asyncio.to_thread(change)
+        except Exception:
+            logger.exception("what is to be looked at is not in step; it is tried again")
+
+    def _end(self, sweeping: threading.Thread) -> None:
+        if sweeping.ident is not None:
+            sweeping.join(_LEAVE)
+        self._prober.close()
+
+
+def jobs(monitoring: Monitoring, *, clock: Callable[[], datetime]) -> list[Job]:
+    """Return what hangs on time, of all vantages: a server does it, whether it looks or not."""
+
+    def forget() -> None:
+        now = clock()
+        monitoring.watching.forget(now - _CHANGES_KEPT)
+        monitoring.outbox.forget(now - _NOTICES_KEPT)
+
+    incidents = monitoring.incidents
+    return [
+        Job(name="remind", seconds=_REMIND_EVERY, run=incidents.remind),
+        Job(name="silence", seconds=_SILENCE_EVERY, run=incidents.silence, first=_SILENCE_EVERY),
+        Job(name="monitor-history", seconds=_FORGET_EVERY, run=forget, first=_FORGET_EVERY),
+    ]
+
+
+def worker_name() -> str:
+    """Return what this process is called among workers: its machine and its id."""
+    number = str(os.getpid())
+    return f"{socket.gethostname()[: _LONGEST - 1 - len(number)]}-{number}"
