@@ -6,7 +6,8 @@ the chain is the one `verified` has verified is all it says. What it does not ex
 and leaves to `verified`. Not in here: sockets, deadlines, and what becomes of an answer.
 """
 
+from livepin_server.probing.digest import digest_of
+
 from .conversation import Answer, FastConversation
-from .digest import digest_of
 
 __all__ = ["Answer", "FastConversation", "digest_of"]

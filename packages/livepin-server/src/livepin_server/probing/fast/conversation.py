@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from livepin_server.probing.digest import digest_of
 from livepin_server.probing.looks import Algorithm
 
 from . import messages
-from .digest import digest_of
 from .hello import Share, Shares, make_hello
 from .keys import SUITES, handshake_opening, shared_secret
 from .messages import ServerHello, Signed
