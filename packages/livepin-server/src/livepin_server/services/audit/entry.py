@@ -40,6 +40,7 @@ Action = Literal[
     "installation.unblock",
     "installation.verdict",
     "login.blocked",
+    "monitor.set",
     "override.create",
     "override.end",
     "policy.set",
