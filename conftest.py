@@ -32,6 +32,7 @@ COUNTERPARTS = {
     "fish": "apt install fish",
     "softhsm2-util": "apt install softhsm2",
     "libsofthsm2.so": "apt install softhsm2",
+    "prometheus-alertmanager": "apt install prometheus-alertmanager",
     "strace": "apt install strace",
     "unshare": "apt install util-linux",
     "faketime": "apt install faketime",

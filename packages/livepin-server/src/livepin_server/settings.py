@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import tomllib
@@ -22,13 +23,14 @@ _PREFIX = "LIVEPIN_"
 # Variables of the commands and of custody, which are no settings.
 _OTHERS = {
     "DATA", "URL", "API_KEY", "CA", "PROFILE", "PROFILES", "MASTER_KEY", "ROOT_PASSPHRASE",
-    "KEY_PASSPHRASE", "BACKUP_PASSPHRASE", "PKCS11_PIN", "DEBUG",
+    "KEY_PASSPHRASE", "BACKUP_PASSPHRASE", "PKCS11_PIN", "SMTP_PASSWORD", "DEBUG",
 }  # fmt: skip
 
 _LISTED = {"DELIVERY_URLS", "RECOVERY_URLS", "EXPORT"}  # words in a variable
 
 _MOST = 32 * 1024  # characters of the file: the parser may need memory by their square
 _DATABASE = re.compile(r"\s*database\s*=")
+_SENDER = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,251}")
 _MEMBER = re.compile(r" - at `\$\.(\w+)[^`]*`")  # how msgspec says where it is
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -51,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pkcs11_token: str | None = None  # its label
     export: list[str] = []  # folders and object stores that get what is published
     refresh_interval: Annotated[int, msgspec.Meta(ge=1, le=604800)] = 300  # seconds
+    smtp: str | None = None  # the server that takes mail, such as smtps://USER@HOST
+    smtp_from: str | None = None  # the address that mail comes from
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     requests_per_second: Annotated[float, msgspec.Meta(gt=0)] = 50.0  # per address
@@ -82,6 +86,7 @@ def parse(text: str, environment: Mapping[str, str]) -> Settings:
     _check_urls("delivery_urls", settings.delivery_urls, ("https",), variables)
     _check_urls("recovery_urls", settings.recovery_urls, ("https", "http"), variables)
     _check_targets(settings.export, variables)
+    _check_mail(settings, variables)
     _check_listeners(settings)
     return settings
 
@@ -107,6 +112,89 @@ def with_database(text: str, url: str | None) -> str:
 def database_url(settings: Settings, data: Path) -> str:
     """Return the URL of the database."""
     return settings.database or f"sqlite:///{data / 'livepin.db'}"
+
+
+class MailServer(msgspec.Struct, frozen=True, kw_only=True):
+    """The SMTP server that takes mail, and the address that mail comes from."""
+
+    host: str
+    port: int
+    security: Literal["starttls", "tls", "cleartext"]
+    sender: str
+    user: str | None = None
+    password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"MailServer({self.host}:{self.port})"
+
+
+def mail_server(settings: Settings, password: str | None) -> MailServer | None:
+    """Return the SMTP server, given the password of its user; None where none is set.
+
+    Raises:
+        ConfigurationError: there is a user without a password, or a password without a user.
+    """
+    if settings.smtp is None or settings.smtp_from is None:
+        return None
+    found = _mail_server(settings.smtp, settings.smtp_from)
+    if (found.user is None) != (not password):
+        what = "password" if found.user else "user"
+        raise ConfigurationError(
+            f"the setting smtp has no {what}",
+            hint="name the user in smtp, and give the password as LIVEPIN_SMTP_PASSWORD",
+        )
+    return msgspec.structs.replace(found, password=password or None)
+
+
+def _mail_server(url: str, sender: str) -> MailServer:
+    """Return the SMTP server of a URL.
+
+    Raises:
+        ValueError: it is none. The message quotes nothing of the URL, which may hold a password.
+    """
+    schemes: dict[str, tuple[Literal["starttls", "tls", "cleartext"], int]] = {
+        "smtp+starttls": ("starttls", 587), "smtps": ("tls", 465),
+        "smtp": ("cleartext", 25), "smtp+cleartext": ("cleartext", 25),
+    }  # fmt: skip
+    parts = urlsplit(url)
+    host, user = parts.hostname, unquote(parts.username or "") or None
+    if parts.scheme not in schemes or not host or parts.path.strip("/") or parts.query:
+        raise ValueError("expected smtp+starttls://USER@HOST:PORT or smtps://USER@HOST:PORT")
+    if parts.password is not None:
+        raise ValueError("expected no password in it: give it as LIVEPIN_SMTP_PASSWORD")
+    security, port = schemes[parts.scheme]
+    if security == "cleartext" and not _is_loopback(host):
+        # Who reads it on the way could also answer the mail, and take the password.
+        if parts.scheme == "smtp":
+            raise ValueError("expected TLS: smtp+starttls:// or smtps://")
+        if user is not None:
+            raise ValueError("expected no user where the password would go in cleartext")
+    if not _SENDER.fullmatch(sender):
+        raise ValueError("expected smtp_from to be an address, such as livepin@example.com")
+    return MailServer(
+        host=host, port=parts.port or port, security=security, sender=sender, user=user
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_mail(settings: Settings, variables: Mapping[str, Any]) -> None:
+    if settings.smtp is None and settings.smtp_from is None:
+        return
+    if settings.smtp is None or settings.smtp_from is None:
+        missing = "smtp" if settings.smtp is None else "smtp_from"
+        raise ConfigurationError(
+            f"expected both smtp and smtp_from, found no {missing}", hint=f"set {missing} too"
+        )
+    try:
+        _mail_server(settings.smtp, settings.smtp_from)
+    except ValueError as exc:
+        raise _refused("smtp", str(exc), variables) from None
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from sqlalchemy.engine import Row
 
 from livepin_server.custody.keeping import Custody, NewKey
 from livepin_server.custody.label import SEALED, Kept, Label
-from livepin_server.storage.schema import apps, keys, token_keys
+from livepin_server.storage.schema import apps, channels, keys, token_keys
 
-TOKEN, DECOY, PLAY = "token", "decoy", "play"
+TOKEN, DECOY, PLAY, CHANNEL = "token", "decoy", "play", "channel"
 _COLUMNS = {TOKEN: "sealed", DECOY: "decoy"}
 ONLINE = ("config", "override")  # the roles whose keys a server needs
 
@@ -64,11 +64,15 @@ def drop(connection: Connection, account: str, *, but: Collection[str] = ()) -> 
 
 
 def sealed(connection: Connection) -> list[Kept]:
-    """Return all that is sealed under the master key: of roots and configs, tokens, and apps."""
+    """Return all that is sealed under the master key.
+
+    That is of roots and configs, tokens, apps, and channels.
+    """
     found = [Kept(label(row), row.sealed) for row in connection.execute(_SEALED).all()]
     for row in connection.execute(select(token_keys)).all():
         found += [token_key(row), decoy_key(row)]
-    return found + [app_keys(row) for row in connection.execute(_SEALED_APPS).all()]
+    found += [app_keys(row) for row in connection.execute(_SEALED_APPS).all()]
+    return found + [channel(row) for row in connection.execute(_SEALED_CHANNELS).all()]
 
 
 def one_sealed(connection: Connection) -> Kept | None:
@@ -81,7 +85,10 @@ def one_sealed(connection: Connection) -> Kept | None:
     if row is not None:
         return token_key(row)
     row = connection.execute(_SEALED_APPS.limit(1)).first()
-    return None if row is None else app_keys(row)
+    if row is not None:
+        return app_keys(row)
+    row = connection.execute(_SEALED_CHANNELS.limit(1)).first()
+    return None if row is None else channel(row)
 
 
 def replace(connection: Connection, kept: Kept, data: bytes) -> None:
@@ -94,6 +101,9 @@ def replace(connection: Connection, kept: Kept, data: bytes) -> None:
     elif label.role == PLAY:
         of_app = (apps.c.account == label.account, apps.c.name == label.kid)
         connection.execute(update(apps).where(*of_app).values(sealed=data))
+    elif label.role == CHANNEL:
+        of_channel = (channels.c.account == label.account, channels.c.name == label.kid)
+        connection.execute(update(channels).where(*of_channel).values(sealed=data))
     else:
         connection.execute(update(keys).where(keys.c.kid == label.kid).values(sealed=data))
 
@@ -113,6 +123,11 @@ def app_keys(row: Row[Any]) -> Kept:
     return Kept(Label(row.account, PLAY, row.name), row.sealed)
 
 
+def channel(row: Row[Any]) -> Kept:
+    """Return what is kept of the settings of a channel."""
+    return Kept(Label(row.account, CHANNEL, row.name), row.sealed)
+
+
 def label(row: Row[Any]) -> Label:
     """Return what the key of a row is for."""
     return Label(row.account, row.role, row.kid)
@@ -124,3 +139,4 @@ _SEALED = (
     .order_by(keys.c.created.desc(), keys.c.kid)
 )
 _SEALED_APPS = select(apps).where(apps.c.sealed.is_not(None))
+_SEALED_CHANNELS = select(channels).where(channels.c.sealed.is_not(None))

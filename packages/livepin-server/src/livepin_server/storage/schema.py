@@ -527,6 +527,7 @@ outbox = Table(
     Column("lease_until", Moment, nullable=False),
     Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("told", Moment),  # what has to be told over and over again: when it was last
     Column("delivered", Moment),
     Column("dead", Moment),
     Column("trouble", Text),

@@ -198,7 +198,10 @@ class Finding(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """An endpoint that was looked at from a vantage, and everything that is wrong with it."""
+    """An endpoint that was looked at from a vantage, and everything that is wrong with it.
+
+    `addresses` are those that it has now; None where that is not said.
+    """
 
     account: str
     endpoint: int
@@ -206,6 +209,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     host: str
     port: int
     findings: list[Finding]
+    addresses: list[str] | None = None
 
 
 # -- incidents and who is told -------------------------------------------------------------------

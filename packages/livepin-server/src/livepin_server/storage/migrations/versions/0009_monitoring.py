@@ -221,6 +221,7 @@ def _who_is_told() -> None:
         moment("lease_until"),
         sa.Column("fence", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        moment("told", nullable=True),
         moment("delivered", nullable=True),
         moment("dead", nullable=True),
         words("trouble", nullable=True),

@@ -1,0 +1,1 @@
+"""Notifiers: how a notice is told to each kind of channel, one file for each."""

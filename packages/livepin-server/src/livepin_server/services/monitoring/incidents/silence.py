@@ -1,0 +1,164 @@
+"""Whether anybody looks, from each vantage; where nobody does is an incident of each account there.
+
+A worker that beats and hands nothing back is not alive, and its endpoints are overdue. One that
+looks and sees nothing hands back that nothing answers, which is told as that: see `grouping`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import BigInteger, Connection, func, literal, select, type_coerce
+
+from livepin_server.services.monitoring.model import SHORTEST
+from livepin_server.storage.schema import beats, endpoints, incidents, schedule
+
+from . import rows
+from .grouping import SILENT, Put, enter, guarded, settle, silent
+from .states import bounded
+
+SHORTEST_SILENCE = timedelta(minutes=5)
+LEASES = 3  # that pass without a beat
+INTERVALS = 2  # that pass without a look which was due
+REMOVED = timedelta(days=7)  # without a worker, while others look: people know, or want it so
+BY_ITSELF = "livepin"  # who acknowledges then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vantage:
+    """How a vantage fares. `beat` is when a worker of it was last heard of."""
+
+    name: str
+    beat: datetime | None
+    overdue: int  # endpoints
+
+
+def vantages(connection: Connection, now: datetime, since: datetime) -> list[Vantage]:
+    """Return all vantages from which endpoints are to be looked at.
+
+    Overdue is what was due for too long, not counting what was before `since`.
+    """
+    names = connection.scalars(select(schedule.c.vantage).distinct()).all()
+    query = select(beats.c.vantage, func.max(beats.c.beat).label("beat"))
+    last = {row.vantage: row.beat for row in connection.execute(query.group_by(beats.c.vantage))}
+    late = _overdue(connection, now, since)
+    return [
+        Vantage(name=name, beat=last.get(name), overdue=late.get(name, 0)) for name in sorted(names)
+    ]
+
+
+def mark(
+    connection: Connection,
+    now: datetime,
+    *,
+    started: datetime,
+    silence: timedelta,
+    put: Put,
+) -> None:
+    """Open the incidents of vantages from where nobody looks, and end those of others.
+
+    Whoever just `started` does not know yet whether anybody looks; that somebody does shows.
+    """
+    found = vantages(connection, now, started)
+    alive = {each.name for each in found if each.beat and now - each.beat < silence}
+    for each in found:
+        quiet = each.name not in alive
+        if not quiet and not each.overdue:
+            _end(connection, each.name, now, put)
+        elif (now - started >= silence and quiet) or each.overdue:
+            _open(connection, each, now, put, others=bool(alive - {each.name}))
+    _end_of_gone(connection, {each.name for each in found}, now, put)
+
+
+def _open(
+    connection: Connection, vantage: Vantage, now: datetime, put: Put, *, others: bool
+) -> None:
+    removed = others and (vantage.beat is None or now - vantage.beat >= REMOVED)
+    for account, count in _accounts(connection, vantage.name):
+        finding = silent(vantage.name, count)
+        row = rows.newest_of(connection, account, finding.cause)
+        known = row is not None and row.resolved is None
+        if known and not (removed and row is not None and row.acknowledged is None):
+            continue
+
+        def one(account: str = account, count: int = count) -> None:
+            number, opened = enter(connection, account, silent(vantage.name, count), now)
+            if opened:
+                settle(connection, account, number, now, put)
+            if removed:
+                rows.change(
+                    connection, account, number, acknowledged=now, acknowledged_by=BY_ITSELF
+                )
+                settle(connection, account, number, now, put)
+
+        guarded(connection, f"the silence of {vantage.name}", one)
+
+
+def _end(connection: Connection, vantage: str, now: datetime, put: Put) -> None:
+    for account, number in _of(connection, bounded(f"{SILENT}{vantage}")):
+        _over(connection, account, number, now, put, gone=False)
+
+
+def _end_of_gone(connection: Connection, there: set[str], now: datetime, put: Put) -> None:
+    """End the silence of vantages from which nothing is to be looked at any more."""
+    known = {bounded(f"{SILENT}{each}") for each in there}
+    query = select(incidents.c.account, incidents.c.number, incidents.c.cause).where(
+        incidents.c.resolved.is_(None), incidents.c.kind == "monitor_silent"
+    )
+    for row in connection.execute(query).all():
+        vantage = row.cause.removeprefix(SILENT)
+        if row.cause not in known or all(
+            account != row.account for account, _ in _accounts(connection, vantage)
+        ):
+            _over(connection, row.account, row.number, now, put, gone=True)
+
+
+def _over(
+    connection: Connection, account: str, number: int, now: datetime, put: Put, *, gone: bool
+) -> None:
+    def one() -> None:
+        rows.change(connection, account, number, resolved=now)
+        settle(connection, account, number, now, put, gone=gone)
+
+    guarded(connection, f"the incident {number} of {account}", one)
+
+
+def _of(connection: Connection, cause: str) -> list[tuple[str, int]]:
+    query = select(incidents.c.account, incidents.c.number).where(
+        incidents.c.cause == cause,
+        incidents.c.resolved.is_(None),
+        incidents.c.kind == "monitor_silent",
+    )
+    return [(row.account, row.number) for row in connection.execute(query)]
+
+
+def _accounts(connection: Connection, vantage: str) -> Sequence[tuple[str, int]]:
+    """Return the accounts with endpoints that are looked at from a vantage, and how many."""
+    query = (
+        select(endpoints.c.account, func.count())
+        .select_from(schedule.join(endpoints, endpoints.c.id == schedule.c.endpoint))
+        .where(schedule.c.vantage == vantage)
+        .group_by(endpoints.c.account)
+        .order_by(endpoints.c.account)
+    )
+    return [(account, count) for account, count in connection.execute(query)]
+
+
+def _overdue(connection: Connection, now: datetime, since: datetime) -> dict[str, int]:
+    """Return how many endpoints are overdue, by vantage: only what has been due long is read."""
+    due = type_coerce(schedule.c.next_due, BigInteger)
+    wait = endpoints.c.every * (INTERVALS * 1_000_000)
+    micros = timedelta(microseconds=1)
+    query = (
+        select(schedule.c.vantage, func.count().label("late"))
+        .select_from(schedule.join(endpoints, endpoints.c.id == schedule.c.endpoint))
+        .where(
+            schedule.c.next_due < now - timedelta(seconds=INTERVALS * SHORTEST),
+            due + wait < literal(now, schedule.c.next_due.type),
+            wait < (now - since) // micros,
+        )
+        .group_by(schedule.c.vantage)
+    )
+    return {row.vantage: row.late for row in connection.execute(query)}

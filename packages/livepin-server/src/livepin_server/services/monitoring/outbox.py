@@ -1,0 +1,371 @@
+"""`Outbox`: notices on their way to channels. At least once, whatever is killed in between.
+
+A notice is put here in the transaction that changes an incident, a row for each channel that wants
+it. Whoever tells it claims it for a while, tells, and notes that; if that note is never made, it is
+told again, with the same key, by which its receiver can tell. One is told to a channel at a time,
+and of an incident in order. What tells is in `monitor`; nothing here sends.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy.engine import Row
+
+from livepin_server.errors import ConflictError, NotFoundError
+from livepin_server.storage.database import Database
+from livepin_server.storage.schema import channels, incidents, outbox
+
+from .channel_kinds import ChannelSettings, DeadNotice
+from .model import SEVERITIES, ChannelKind, Notice
+
+FIRST, LONGEST = timedelta(seconds=30), timedelta(minutes=30)  # between two attempts
+PATIENCE = timedelta(days=3)  # after which a notice is given up
+_LATEST = timedelta(hours=1)  # for which a receiver may ask not to be told
+_JITTER = 0.2  # of a pause, so that not all come back at once
+_MOST_DEAD = 1000  # that are listed
+_TROUBLE = 300  # characters
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")  # it stands in headers
+_FREE = datetime(1970, 1, 1, tzinfo=timezone.utc)  # until then, so no more
+_EVENTS_THAT_END = ("resolved", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posted:
+    """A notice that was claimed for one channel, until its lease ends.
+
+    `settings` are those of the channel, opened by `Channels.opened`; they are never shown.
+    """
+
+    id: int
+    fence: int
+    account: str
+    channel: str
+    kind: ChannelKind
+    key: str
+    attempt: int
+    created: datetime
+    notice: Notice
+    settings: ChannelSettings | None = field(default=None, repr=False)
+
+
+def put(connection: Connection, notice: Notice, now: datetime, *, key: str | None = None) -> int:
+    """Put a notice for each channel of its account that wants it; return how many will be told.
+
+    What is put once more with the same key is there already. For a channel that is disabled it is
+    dead from the start, where people see it.
+    """
+    found = connection.execute(
+        select(channels).where(channels.c.account == notice.account).order_by(channels.c.name)
+    ).all()
+    wanted = [row for row in found if _is_wanted(row, notice)]
+    return sum(put_for(connection, row, notice, now, key=key) for row in wanted)
+
+
+def put_for(
+    connection: Connection,
+    channel: Row[Any],
+    notice: Notice,
+    now: datetime,
+    *,
+    key: str | None = None,
+) -> bool:
+    """Put a notice for one channel, whatever it wants; tell whether it will be told."""
+    if key is None:
+        key = secrets.token_urlsafe(16)
+    elif not _KEY.fullmatch(key):
+        raise ValueError("expected a key of letters, digits, - and _")
+    of_channel = _of_channel(channel.account, channel.name)
+    there = select(outbox.c.id).where(*of_channel, outbox.c.key == key).limit(1)
+    if connection.execute(there).first() is not None:
+        return False
+    if notice.incident is not None:
+        # What was told over and over again is replaced by this. One that is told just now keeps
+        # its lease, and this one waits for its end.
+        connection.execute(
+            update(outbox)
+            .where(*of_channel, outbox.c.incident == notice.incident, outbox.c.told.is_not(None))
+            .where(_is_waiting(outbox))
+            .values(delivered=now)
+        )
+    disabled = channel.disabled is not None
+    values = {
+        "account": channel.account, "channel": channel.name, "incident": notice.incident,
+        "key": key, "body": msgspec.json.encode(notice).decode(), "created": now, "due": now,
+        "lease_until": _FREE, "fence": 0, "attempts": 0, "dead": now if disabled else None,
+        "trouble": "the channel is disabled" if disabled else None,
+    }  # fmt: skip
+    connection.execute(insert(outbox).values(**values))
+    return not disabled
+
+
+class Outbox:
+    """Gives notices to whoever tells them, and keeps what became of each.
+
+    `jitter` gives numbers from 0 to 1, by which pauses differ.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], datetime],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._jitter = jitter
+
+    def claim(self, most: int, *, lease: timedelta) -> list[Posted]:
+        """Return what is to be told now, nothing of it to anybody else until the lease ends.
+
+        It is at most one for each channel, the oldest first.
+        """
+        now = self._clock()
+        with self._database.reading() as connection:
+            if most < 1 or not connection.execute(_heads(now).limit(1)).first():
+                return []  # nothing is written each second that there is nothing to do
+        return self._database.write(lambda each: self._claim(each, now, most, lease))
+
+    def delivered(self, posted: Posted, *, again: timedelta | None = None) -> bool:
+        """Note that a notice was told; tell whether it was still claimed by this.
+
+        With `again` it is told once more after that time, and so on until there is a newer one of
+        its incident, or that is resolved.
+        """
+        return self._database.write(lambda each: self._delivered(each, posted, again))
+
+    def failed(
+        self,
+        posted: Posted,
+        trouble: str,
+        *,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        disable: bool = False,
+    ) -> bool:
+        """Note that a notice could not be told; tell whether it is given up.
+
+        It is tried again later, unless the failure is permanent, or it was tried for long enough.
+        `retry_after` is what the receiver asks for, in seconds. With `disable` the channel is told
+        nothing any more, and what waits for it is dead.
+        """
+        return self._database.write(
+            lambda each: self._failed(each, posted, trouble, permanent, retry_after, disable)
+        )
+
+    def dead(self, account: str) -> list[DeadNotice]:
+        """Return the notices of an account that were given up, the newest first."""
+        query = (
+            select(outbox)
+            .where(outbox.c.account == account, outbox.c.dead.is_not(None))
+            .order_by(outbox.c.id.desc())
+            .limit(_MOST_DEAD)
+        )
+        with self._database.reading() as connection:
+            return [_dead(row) for row in connection.execute(query)]
+
+    def again(self, account: str, number: int) -> None:
+        """Have a notice that was given up be told anew, with the key that it had.
+
+        Raises:
+            NotFoundError: no such notice. ConflictError: it is not given up, or its channel is
+                disabled.
+        """
+        self._database.write(lambda each: self._again(each, account, number))
+
+    def forget(self, before: datetime) -> int:
+        """Forget what was told, or given up, before a moment; return how many."""
+        gone = or_(outbox.c.delivered < before, outbox.c.dead < before)
+        return self._database.write(lambda each: each.execute(delete(outbox).where(gone)).rowcount)
+
+    def _claim(
+        self, connection: Connection, now: datetime, most: int, lease: timedelta
+    ) -> list[Posted]:
+        numbers = list(connection.scalars(_heads(now).limit(most)))
+        connection.execute(
+            update(outbox)
+            .where(outbox.c.id.in_(numbers))
+            .values(
+                lease_until=now + lease,
+                fence=outbox.c.fence + 1,
+                attempts=outbox.c.attempts + 1,
+            )
+        )
+        query = (
+            select(outbox, channels.c.kind)
+            .join(channels, _is_its_channel)
+            .where(outbox.c.id.in_(numbers))
+            .order_by(outbox.c.id)
+        )
+        return [_posted(row) for row in connection.execute(query)]
+
+    def _delivered(self, connection: Connection, posted: Posted, again: timedelta | None) -> bool:
+        now = self._clock()
+        row = _release(connection, posted)
+        if row is None:
+            return False
+        of_channel = (channels.c.account == posted.account, channels.c.name == posted.channel)
+        connection.execute(update(channels).where(*of_channel).values(trouble=None))
+        values: dict[str, Any] = {"delivered": now, "trouble": None}
+        if again is not None and _goes_on(connection, posted):
+            values = {"due": now + again, "told": now, "attempts": 0, "trouble": None}
+        connection.execute(update(outbox).where(outbox.c.id == posted.id).values(**values))
+        return True
+
+    def _failed(
+        self,
+        connection: Connection,
+        posted: Posted,
+        trouble: str,
+        permanent: bool,
+        retry_after: float | None,
+        disable: bool,
+    ) -> bool:
+        now = self._clock()
+        row = _release(connection, posted)
+        if row is None:
+            return False
+        trouble = trouble[:_TROUBLE]
+        since = max(row.created, row.told or row.created)
+        given_up = permanent or disable or now - since >= PATIENCE
+        values: dict[str, Any] = {"trouble": trouble}
+        if given_up:
+            values["dead"] = now
+        else:
+            values["due"] = now + self._pause(row.attempts, retry_after)
+        connection.execute(update(outbox).where(outbox.c.id == posted.id).values(**values))
+        said: dict[str, Any] = {"trouble": trouble}
+        if disable:
+            said["disabled"] = now
+            waiting = (*_of_channel(posted.account, posted.channel), _is_waiting(outbox))
+            connection.execute(update(outbox).where(*waiting).values(dead=now, trouble=trouble))
+        of_channel = (channels.c.account == posted.account, channels.c.name == posted.channel)
+        connection.execute(update(channels).where(*of_channel).values(**said))
+        return given_up
+
+    def _pause(self, attempts: int, retry_after: float | None) -> timedelta:
+        doubled: timedelta = FIRST * 2 ** min(max(attempts - 1, 0), 16)
+        pause = min(doubled, LONGEST) * (1 - _JITTER * self._jitter())
+        asked = timedelta(seconds=min(max(retry_after or 0.0, 0.0), _LATEST.total_seconds()))
+        return max(pause, asked)
+
+    def _again(self, connection: Connection, account: str, number: int) -> None:
+        one = (outbox.c.account == account, outbox.c.id == number)
+        query = select(outbox, channels.c.disabled).join(channels, _is_its_channel).where(*one)
+        row = connection.execute(query).first()
+        if row is None:
+            raise NotFoundError(f"there is no notice {number}", hint="livepin channel dead")
+        if row.dead is None:
+            raise ConflictError(f"the notice {number} was not given up")
+        if row.disabled is not None:
+            raise ConflictError(
+                f"the channel {row.channel} is disabled", hint=f"livepin channel test {row.channel}"
+            )
+        now = self._clock()
+        connection.execute(
+            update(outbox)
+            .where(*one)
+            .values(dead=None, trouble=None, told=None, created=now, due=now, attempts=0)
+        )
+
+
+def _is_wanted(channel: Row[Any], notice: Notice) -> bool:
+    loud = SEVERITIES.index(notice.severity) >= SEVERITIES.index(channel.severity)
+    tags = set(channel.tags.split())
+    return loud and (not tags or not tags.isdisjoint(notice.tags))
+
+
+def _is_waiting(table: Any) -> ColumnElement[bool]:
+    return and_(table.c.delivered.is_(None), table.c.dead.is_(None))
+
+
+def _of_channel(account: str, name: str) -> tuple[ColumnElement[bool], ...]:
+    return outbox.c.account == account, outbox.c.channel == name
+
+
+_is_its_channel = and_(channels.c.account == outbox.c.account, channels.c.name == outbox.c.channel)
+
+
+def _heads(now: datetime) -> Any:
+    """Return the query of the first row of each channel that may be told now.
+
+    A channel of which one is told just now has none: it gets one at a time, so that one that hangs
+    takes one place alone. Nor does an incident of which an earlier one still has to be told.
+    """
+    other = outbox.alias("other")
+    busy = or_(
+        other.c.lease_until > now,
+        and_(_is_waiting(other), other.c.incident == outbox.c.incident, other.c.id < outbox.c.id),
+    )
+    same = (other.c.account == outbox.c.account, other.c.channel == outbox.c.channel)
+    first = func.min(outbox.c.id)
+    return (
+        select(first)
+        .join(channels, _is_its_channel)
+        .where(_is_waiting(outbox), outbox.c.due <= now, channels.c.disabled.is_(None))
+        .where(~select(other.c.id).where(*same, busy).exists())
+        .group_by(outbox.c.account, outbox.c.channel)
+        .order_by(first)
+    )
+
+
+def _release(connection: Connection, posted: Posted) -> Row[Any] | None:
+    """End a lease; return the row if it is still to be told and nobody claimed it since."""
+    mine = (outbox.c.id == posted.id, outbox.c.fence == posted.fence)
+    connection.execute(update(outbox).where(*mine).values(lease_until=_FREE))
+    return connection.execute(select(outbox).where(*mine, _is_waiting(outbox))).first()
+
+
+def _goes_on(connection: Connection, posted: Posted) -> bool:
+    """Tell whether an incident is still as this notice says."""
+    if posted.notice.incident is None or posted.notice.event in _EVENTS_THAT_END:
+        return False
+    newer = select(outbox.c.id).where(
+        *_of_channel(posted.account, posted.channel),
+        outbox.c.incident == posted.notice.incident,
+        outbox.c.id > posted.id,
+    )
+    over = select(incidents.c.number).where(
+        incidents.c.account == posted.account,
+        incidents.c.number == posted.notice.incident,
+        incidents.c.resolved.is_not(None),
+    )
+    return not any(connection.execute(each.limit(1)).first() for each in (newer, over))
+
+
+def _posted(row: Row[Any]) -> Posted:
+    return Posted(
+        id=row.id,
+        fence=row.fence,
+        account=row.account,
+        channel=row.channel,
+        kind=row.kind,
+        key=row.key,
+        attempt=row.attempts,
+        created=row.created,
+        notice=msgspec.json.decode(row.body, type=Notice),
+    )
+
+
+def _dead(row: Row[Any]) -> DeadNotice:
+    notice = msgspec.json.decode(row.body, type=Notice)
+    return DeadNotice(
+        id=row.id,
+        channel=row.channel,
+        event=notice.event,
+        incident=row.incident,
+        title=notice.title,
+        created=row.created,
+        dead=row.dead,
+        attempts=row.attempts,
+        trouble=row.trouble or "",
+    )
