@@ -26,15 +26,9 @@ async def work(worker: Worker, *, vantage: str, started: Callable[[], object] | 
     for each in (signal.SIGTERM, signal.SIGINT):
         with suppress(ValueError, RuntimeError):  # not on the main thread
             loop.add_signal_handler(each, stop.set)
-    monitor = Monitor(
-        worker.monitoring, Prober(), worker.bus, clock=worker.clock, vantage=vantage
-    )
-
-    def in_step(hears: bool) -> None:
-        if hears:  # what was announced before may not have been heard
-            monitor.wake_all()
-
-    tasks = [asyncio.create_task(each) for each in (monitor.run(), worker.bus.listen(in_step))]
+    monitor = Monitor(worker.monitoring, Prober(), worker.bus, clock=worker.clock, vantage=vantage)
+    coroutines = (monitor.run(), worker.bus.listen(monitor.in_step))
+    tasks = [asyncio.create_task(each) for each in coroutines]
     logger.info("looking", extra={"vantage": vantage})
     if started is not None:
         started()

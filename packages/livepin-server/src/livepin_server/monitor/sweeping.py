@@ -80,6 +80,7 @@ class Sweeping:
         patience: float = PATIENCE,
         lease: timedelta = LEASE,
         again: float = _AGAIN,
+        idle: float = _IDLE,
     ) -> None:
         if lease.total_seconds() <= patience:
             raise ValueError("expected a lease that is longer than a batch may take")
@@ -93,6 +94,7 @@ class Sweeping:
         self._patience = patience
         self._lease = lease
         self._again = again
+        self._idle = idle
         self._looks = 0
         self._beaten: datetime | None = None
         self._failing = False
@@ -187,8 +189,8 @@ class Sweeping:
     def _until_due(self) -> float:
         due = self._schedule.next_due(self._vantage)
         if due is None:
-            return _IDLE
-        return min(max((due - self._clock()).total_seconds(), 0.01), _IDLE)
+            return self._idle
+        return min(max((due - self._clock()).total_seconds(), 0.01), self._idle)
 
     def _beat(self) -> None:
         now = self._clock()

@@ -23,23 +23,23 @@ MOST = 10_000  # endpoints, unless a setting says otherwise
 
 
 class Metering:
-    """Reads how monitoring fares, of at most `most` endpoints apart, and of all in counts."""
+    """Reads how monitoring fares: some endpoints one by one, and all of them in counts."""
 
-    def __init__(self, database: Database, *, most: int = MOST) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._most = most
 
-    def read(self) -> Readings:
-        """Return everything as it is now.
+    def read(self, *, most: int = MOST) -> Readings:
+        """Return everything as it is now, with at most `most` endpoints one by one.
 
         Raises:
             UnavailableError: the database is not there.
         """
         with self._database.reading() as connection:
             known = list(connection.scalars(select(accounts.c.name)))
-            waiting = outbox.c.delivered.is_(None) & outbox.c.dead.is_(None)
+            open_ = outbox.c.delivered.is_(None) & outbox.c.dead.is_(None)
+            waiting = open_ & outbox.c.told.is_(None)  # else it was told, and is told again
             return Readings(
-                endpoints=_endpoints(connection, self._most),
+                endpoints=_endpoints(connection, most),
                 monitored=_monitored(connection),
                 incidents=_incidents(connection),
                 waiting=_notices(connection, known, waiting),
