@@ -1,4 +1,4 @@
-"""When it is looked, by whom, and what becomes of it: nothing twice, nothing lost, little written."""
+"""When it is looked, by whom, and what becomes of it: nothing twice, nothing is lost."""
 
 from __future__ import annotations
 
