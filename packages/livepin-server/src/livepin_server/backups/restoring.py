@@ -28,10 +28,11 @@ from livepin_server.custody.sealed import load_master_key
 from livepin_server.errors import BackupError, SchemaError
 from livepin_server.exports.static import Documents, export
 from livepin_server.exports.static.folder import FolderTarget
+from livepin_server.services.monitoring import leases
 from livepin_server.storage import rows, schema_version
 from livepin_server.storage.database import Database
 from livepin_server.storage.rows import Rows
-from livepin_server.storage.schema import keys
+from livepin_server.storage.schema import keys, schedule
 
 from . import accounts, form, mark
 from .accounts import Numbers, RestoredAccount
@@ -183,6 +184,8 @@ class _Restoring:
 
         def fill(connection: Connection, tables: set[str]) -> tuple[int, dict[str, int]]:
             count = rows.fill(connection, tables, self._counted(reader.rows()))
+            if schedule.name in tables:  # else the backup is older than monitoring
+                leases.begin_anew(connection, self._now)
             return count, accounts.raise_all(connection, numbers)
 
         return schema_version.restore(database, reader.header.schema, fill)

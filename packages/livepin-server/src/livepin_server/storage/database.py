@@ -46,6 +46,7 @@ class _Kind(Protocol):
     def try_writing(self, connection: Connection) -> None: ...
     def begin_reading(self, connection: Connection) -> None: ...
     def begin_writing(self, connection: Connection) -> None: ...
+    def begin_beside(self, connection: Connection) -> None: ...
     def lost_a_race(self, exc: DBAPIError, /) -> bool: ...
     def is_of_the_disk(self, exc: DBAPIError) -> bool: ...
     def in_words(self, exc: DBAPIError) -> ServiceError | None: ...
@@ -102,6 +103,19 @@ class Database:
         finally:
             self._room.release()
 
+    def write_beside(self, change: Callable[[Connection], _T]) -> _T:
+        """Run `change` as `write` does; on PostgreSQL in this thread, beside all other writers.
+
+        There it sees what others commit between its statements. So it is only for changes whose
+        every statement says itself what it depends on, such as the fence of a row.
+
+        Raises:
+            UnavailableError, InvalidError: see `write`.
+        """
+        if self.shared is None:
+            return self.write(change)
+        return self._transaction(change, self._kind.begin_beside)
+
     def settle(self) -> None:
         """Bring to disk what an earlier process left, before anything of it is used.
 
@@ -137,7 +151,9 @@ class Database:
 
     def _in_turn(self, change: Callable[[Connection], _T]) -> _T:
         try:
-            pending: Future[_T] = self._writer.submit(self._transaction, change)
+            pending: Future[_T] = self._writer.submit(
+                self._transaction, change, self._kind.begin_writing
+            )
         except RuntimeError as exc:  # closed
             raise UnavailableError("the server is stopping", hint="try again in a moment") from exc
         wait([pending], timeout=_TURN)
@@ -145,20 +161,22 @@ class Database:
             raise _busy(f"the changes before took over {_TURN:.0f} seconds")
         return pending.result()
 
-    def _transaction(self, change: Callable[[Connection], _T]) -> _T:
+    def _transaction(
+        self, change: Callable[[Connection], _T], begin: Callable[[Connection], None]
+    ) -> _T:
         with self._in_words():
             for _ in range(_TRIES - 1):
                 try:
-                    return self._once(change)
+                    return self._once(change, begin)
                 except DBAPIError as exc:
                     if not self._kind.lost_a_race(exc):
                         raise
-            return self._once(change)
+            return self._once(change, begin)
 
-    def _once(self, change: Callable[[Connection], _T]) -> _T:
+    def _once(self, change: Callable[[Connection], _T], begin: Callable[[Connection], None]) -> _T:
         with self._engine.connect() as connection:
             try:
-                self._kind.begin_writing(connection)
+                begin(connection)
                 result = change(connection)
                 if self.problem is not None:
                     # A commit of nothing asks no disk, and leaves the refused one in SQLite's log.

@@ -29,15 +29,14 @@ _PATIENCE = {
 }
 
 # A commit is acknowledged when it is on disk, whatever the default of the database.
-_BEGIN_WRITING = text(
-    f"""
+_SETTINGS = f"""
     SELECT set_config('lock_timeout', '{_BUSY}', true),
            set_config('idle_in_transaction_session_timeout', '{_IDLE}', true),
            set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-               WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true),
-           pg_advisory_xact_lock({_LOCK})
-    """
-)
+               WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
+"""
+_BEGIN_BESIDE = text(_SETTINGS)
+_BEGIN_WRITING = text(f"{_SETTINGS}, pg_advisory_xact_lock({_LOCK})")
 
 
 def engine(url: URL) -> Engine:
@@ -77,6 +76,11 @@ def begin_reading(connection: Connection) -> None:
 def begin_writing(connection: Connection) -> None:
     """Begin to write, as the only one among all processes."""
     connection.execute(_BEGIN_WRITING)
+
+
+def begin_beside(connection: Connection) -> None:
+    """Begin to write beside others."""
+    connection.execute(_BEGIN_BESIDE)
 
 
 def lost_a_race(exc: DBAPIError) -> bool:

@@ -34,17 +34,23 @@ class Moment(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         """Return microseconds."""
-        if value is None:
-            return None
-        delta = value - _EPOCH
-        return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
+        return None if value is None else micros(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Return an aware datetime in UTC."""
-        if value is None:
-            return None
-        seconds, micros = divmod(value, 1_000_000)
-        return datetime.fromtimestamp(seconds, tz=timezone.utc).replace(microsecond=micros)
+        return None if value is None else moment(value)
+
+
+def micros(moment: datetime) -> int:
+    """Return the microseconds since 1970 that a moment is kept as."""
+    delta = moment - _EPOCH
+    return (delta.days * 86400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def moment(value: int) -> datetime:
+    """Return the moment that is kept as these microseconds."""
+    seconds, rest = divmod(value, 1_000_000)
+    return datetime.fromtimestamp(seconds, tz=timezone.utc).replace(microsecond=rest)
 
 
 def text(length: int) -> String:
@@ -385,7 +391,8 @@ overrides = Table(
 # -- monitoring ----------------------------------------------------------------------------------
 
 # Where to look, as published domains and their settings say. `connect` and `ca_digest` are empty
-# where there is none: they are part of what must be unique.
+# where there is none: they are part of what must be unique. `domain` and `stream` are the first
+# that lead there.
 endpoints = Table(
     "endpoints",
     metadata,
@@ -397,6 +404,8 @@ endpoints = Table(
     Column("ca_digest", text(22), nullable=False, server_default=""),
     Column("ca", Text),
     Column("every", Integer, nullable=False),  # seconds
+    Column("domain", text(255), nullable=False),
+    Column("stream", text(63), nullable=False),
     Column("created", Moment, nullable=False),
     UniqueConstraint(
         "account", "host", "port", "connect", "ca_digest", name="uq_endpoints_account_host"
@@ -418,7 +427,8 @@ schedule = Table(
     Index("ix_schedule_due", "vantage", "next_due"),
 )
 
-# What was seen of an endpoint last, as JSON. It is written where that has changed.
+# What was seen of an endpoint last, as JSON, and what metrics say of it. It is written where that
+# has changed.
 observations = Table(
     "observations",
     metadata,
@@ -426,6 +436,9 @@ observations = Table(
     Column("vantage", text(63), primary_key=True),
     Column("state", Text, nullable=False),
     Column("changed", Moment, nullable=False),
+    Column("addresses", Integer, nullable=False),
+    Column("expires", Moment),  # the first certificate of it that does
+    Column("pins_match", Boolean),
 )
 
 # What is wrong with an endpoint as a vantage sees it: suspect, firing, or good again for a while.

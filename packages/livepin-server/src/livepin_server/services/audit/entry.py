@@ -48,6 +48,7 @@ Action = Literal[
     "maintenance.add",
     "maintenance.end",
     "monitor.forget",
+    "monitor.set",
     "override.create",
     "override.end",
     "policy.set",

@@ -66,17 +66,34 @@ class Sighted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     verified: datetime
 
 
+class Before(Struct, frozen=True, kw_only=True):
+    """The chain that was seen last where there is none at the moment: its digest and its keys."""
+
+    address: str
+    algorithm: Algorithm
+    digest: str
+    keys: list[str]
+
+
 class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is held of an endpoint as one vantage sees it. With a `failure` it has no address."""
+    """What is held of an endpoint as one vantage sees it. With a `failure` it has no address.
+
+    `before` is what failures of places, or of the whole endpoint, do not erase.
+    """
 
     sights: list[Sighted] = []
     failure: Failure | None = None
     error: str | None = None
     since: datetime | None = None  # of the failure
+    before: list[Before] = []
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
-    """An endpoint that was claimed to be looked at, with what is held of it; see `Schedule`."""
+    """An endpoint that was claimed to be looked at, with what is held of it; see `Schedule`.
+
+    `others` is what other vantages hold. `wrong` tells that it has findings from this vantage,
+    `pins_match` what is told of it so far, `at` when it was claimed.
+    """
 
     endpoint: int
     account: str
@@ -89,6 +106,22 @@ class Claimed(Struct, frozen=True, kw_only=True):
     fence: int
     held: Held
     known: list[Known]
+    others: dict[str, Held] = {}
+    wrong: bool = False
+    pins_match: bool | None = None
+    at: datetime | None = None
+
+
+class MonitorChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of how a domain is monitored; what is not said stays as it is."""
+
+    every: Annotated[int, Meta(ge=SHORTEST, le=LONGEST)] | None = None
+    hosts: (
+        Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=MOST_HOSTS)] | None
+    ) = None
+    lead: Annotated[int, Meta(ge=1, le=365)] | None = None
+    unserved: Annotated[int, Meta(ge=1, le=3650)] | None = None
+    tags: Annotated[list[Name], Meta(max_length=16)] | None = None
 
 
 # -- what it is judged by ------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Monitoring: where to look and when, what was seen, what is wrong, and who is told"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,15 +16,15 @@ def text(length: int) -> sa.String:
     return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 
-def number() -> sa.types.TypeEngine:
+def number() -> sa.types.TypeEngine[int]:
     return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-def moment(name: str, *, nullable: bool = False) -> sa.Column:
+def moment(name: str, *, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, sa.BigInteger(), nullable=nullable)
 
 
-def words(name: str, *, nullable: bool = False) -> sa.Column:
+def words(name: str, *, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, sa.Text(), nullable=nullable)
 
 
@@ -53,6 +55,8 @@ def _what_is_looked_at() -> None:
         sa.Column("ca_digest", text(22), server_default="", nullable=False),
         words("ca", nullable=True),
         sa.Column("every", sa.Integer(), nullable=False),
+        sa.Column("domain", text(255), nullable=False),
+        sa.Column("stream", text(63), nullable=False),
         moment("created"),
         of_account("endpoints"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_endpoints")),
@@ -84,6 +88,9 @@ def _what_is_looked_at() -> None:
         sa.Column("vantage", text(63), nullable=False),
         words("state"),
         moment("changed"),
+        sa.Column("addresses", sa.Integer(), nullable=False),
+        moment("expires", nullable=True),
+        sa.Column("pins_match", sa.Boolean(), nullable=True),
         of_endpoint("observations"),
         sa.PrimaryKeyConstraint("endpoint", "vantage", name=op.f("pk_observations")),
     )
@@ -162,8 +169,12 @@ def _what_is_wrong() -> None:
     op.create_index("ix_incidents_next_notice", "incidents", ["next_notice"])
     is_open = sa.text("resolved IS NULL")
     op.create_index(
-        "uq_incidents_open", "incidents", ["account", "cause"], unique=True,
-        sqlite_where=is_open, postgresql_where=is_open,
+        "uq_incidents_open",
+        "incidents",
+        ["account", "cause"],
+        unique=True,
+        sqlite_where=is_open,
+        postgresql_where=is_open,
     )
     op.create_table(
         "maintenance",
@@ -225,7 +236,16 @@ def _who_is_told() -> None:
 
 def downgrade() -> None:
     for each in (
-        "outbox", "channels", "maintenance", "incidents", "findings", "beats",
-        "monitor_settings", "certificate_changes", "observations", "schedule", "endpoints",
+        "outbox",
+        "channels",
+        "maintenance",
+        "incidents",
+        "findings",
+        "beats",
+        "monitor_settings",
+        "certificate_changes",
+        "observations",
+        "schedule",
+        "endpoints",
     ):
         op.drop_table(each)
