@@ -6,7 +6,7 @@ import itertools
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +31,7 @@ from livepin_server.services.api_keys import ApiKeys
 from livepin_server.services.composition import Services, compose
 from livepin_server.services.delivery_settings import DeliveryChange, DeliverySettings, pin_texts
 from livepin_server.services.model import Intent, Role
+from livepin_server.services.monitoring.channel_kinds import Email, NewChannel
 from livepin_server.services.monitoring.composition import Monitoring, compose_monitoring
 from livepin_server.services.publishing.published import Published
 from livepin_server.services.publishing.publisher import Look
@@ -39,6 +40,7 @@ from livepin_server.storage import schema_version
 from livepin_server.storage.database import Database
 
 _INTENT = Intent(author="livepin init")
+_FIRST_CHANNEL = "ops"
 
 logger = logging.getLogger("livepin.server")
 
@@ -47,7 +49,10 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What `livepin init` is to make. Without `root_key` the root key stays on the server."""
+    """What `livepin init` is to make. Without `root_key` the root key stays on the server.
+
+    `alert_email` are addresses that the account tells of what is found wrong.
+    """
 
     data: Path
     account: str
@@ -55,6 +60,7 @@ class Plan:
     root_key: Path | None
     passphrase: str | None = field(repr=False)
     database: str | None = field(default=None, repr=False)  # in use, and not written down
+    alert_email: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -383,6 +389,9 @@ def _fill(making: Path, plan: Plan, undo: ExitStack, *, clock: Clock) -> None:
                 look=Lookout().look,
             )
             _create_account(services, custody, plan, undo)
+            if plan.alert_email:
+                mail = NewChannel(name=_FIRST_CHANNEL, settings=Email(to=[*plan.alert_email]))
+                services.channels.add(plan.account, mail, _INTENT)
             _, text = services.api_keys.create("operator", Role.ADMIN, None, _INTENT)
             write_secret(making / layout.OPERATOR_KEY, text.encode() + b"\n")
         except BaseException:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ from livepin_server import folder, layout, lock
 from livepin_server.backups import making, mark, restoring
 from livepin_server.backups.making import Made, Progress
 from livepin_server.backups.restoring import Restored, RestorePlan
+from livepin_server.bus.memory import MonitorWanted
 from livepin_server.custody.age import Seal
 from livepin_server.exports.static import target
 from livepin_server.folder import Folder, Node, Plan
 from livepin_server.management.app import build_app, build_watching_app
+from livepin_server.management.monitoring import untold
 from livepin_server.probing.many import look_here
 from livepin_server.storage import moving, schema_version
 from livepin_server.storage.database import Database
@@ -32,6 +35,8 @@ from livepin_server.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from livepin_server.serving import Running
+
+logger = logging.getLogger("livepin.server")
 
 _Started = Callable[["Running"], Awaitable[None]]
 
@@ -46,8 +51,14 @@ def initialise(plan: Plan) -> None:
     folder.initialise(plan, clock=clock)
 
 
-def run_server(data: Path, *, started: _Started | None = None) -> None:
-    """Serve a data folder until SIGTERM or SIGINT, holding its lock."""
+def run_server(
+    data: Path, *, started: _Started | None = None, tell: Callable[[str], None] | None = None
+) -> None:
+    """Serve a data folder until SIGTERM or SIGINT, holding its lock.
+
+    Once it serves, `tell` is given what a person has to know of it, such as that nobody will be
+    told of what is found wrong; without it that goes to the log.
+    """
     from livepin_server.serving import serve
 
     with lock.holding(data), folder.opened(data, os.environ, clock=clock) as opened:
@@ -57,7 +68,7 @@ def run_server(data: Path, *, started: _Started | None = None) -> None:
             opened,
             lambda metrics: management_app(opened, metrics),
             targets=[target(each, os.environ) for each in opened.settings.export],
-            started=_settled(started),
+            started=_settled(_telling(opened, started, tell or logger.warning)),
         )
         _run(coroutine)
 
@@ -99,7 +110,8 @@ def in_process(data: Path) -> Iterator[tuple[ASGIApp, str]]:
         folder.opened(data, os.environ, clock=clock, look=look_here) as opened,
     ):
         key = (data / layout.OPERATOR_KEY).read_text().strip()
-        yield management_app(opened, Metrics()), key
+        with _inside(opened):
+            yield management_app(opened, Metrics()), key
 
 
 def upgrade(data: Path) -> tuple[str, Path | None]:
@@ -165,6 +177,42 @@ def _settled(started: _Started | None) -> _Started:
             await started(running)
 
     return one
+
+
+@contextmanager
+def _inside(opened: Folder) -> Iterator[None]:
+    """Have what a command wants looked at, or told, done in this process."""
+    with ExitStack() as stack:
+        services = opened.services
+
+        def start(news: MonitorWanted) -> None:
+            end()  # what monitors hears by itself from now on
+            from livepin_server.monitor.inside import Inside  # it takes a while, and few want it
+
+            inside = Inside(
+                services, services.channels, opened.bus, opened.mail, clock=opened.clock
+            )
+            stack.enter_context(inside)
+
+        end = opened.bus.subscribe(start, MonitorWanted)
+        yield
+
+
+def _telling(opened: Folder, started: _Started | None, tell: Callable[[str], None]) -> _Started:
+    """Return what ends the start with the accounts in which nobody will be told of anything."""
+
+    async def one(running: Running) -> None:
+        if started is not None:
+            await started(running)
+        for text in await asyncio.to_thread(_untold, opened):
+            tell(text)
+
+    return one
+
+
+def _untold(opened: Folder) -> list[str]:
+    services = opened.services
+    return untold(services, [each.name for each in services.accounts.all()])
 
 
 def _watching_app(node: Node, metrics: Metrics) -> ASGIApp:

@@ -23,7 +23,8 @@ _PREFIX = "LIVEPIN_"
 # Variables of the commands and of custody, which are no settings.
 _OTHERS = {
     "DATA", "URL", "API_KEY", "CA", "PROFILE", "PROFILES", "MASTER_KEY", "ROOT_PASSPHRASE",
-    "KEY_PASSPHRASE", "BACKUP_PASSPHRASE", "PKCS11_PIN", "SMTP_PASSWORD", "DEBUG",
+    "KEY_PASSPHRASE", "BACKUP_PASSPHRASE", "PKCS11_PIN", "CHANNEL_SECRET", "SMTP_PASSWORD",
+    "DEBUG",
 }  # fmt: skip
 
 _LISTED = {"DELIVERY_URLS", "RECOVERY_URLS", "EXPORT"}  # words in a variable

@@ -14,6 +14,7 @@ import pytest
 from livepin_server.bus.memory import (
     MOST_SPENT,
     Announcement,
+    MonitorWanted,
     OverridesChanged,
     Spent,
     TokensChanged,
@@ -36,7 +37,7 @@ class Listener:
         self._changed = threading.Condition()
         self.bus.subscribe(lambda each: self._note(self.heard, each))
         self.others = []
-        for kind in (TokensChanged, OverridesChanged, Spent):
+        for kind in (TokensChanged, OverridesChanged, MonitorWanted, Spent):
             self.bus.subscribe(lambda each: self._note(self.others, each), kind)
         self._loop = asyncio.new_event_loop()
         self._task = None
@@ -131,11 +132,12 @@ def test_what_this_process_announced_itself_is_not_heard_twice(database, listen)
 def test_news_are_heard_by_those_of_their_kind(database, listen):
     first, second = listen(), listen()
     second.in_step()
-    changed = [TokensChanged(account="acme"), OverridesChanged(account="acme")]
+    kinds = (TokensChanged, OverridesChanged, MonitorWanted)
+    changed = [kind(account="acme") for kind in kinds]
     for each in changed:
         database.write(lambda connection, news=each: first.bus.enclose(connection, news))
     publish(database, first.bus, 1)
-    second.until(lambda found: found.heard and len(found.others) == 2)
+    second.until(lambda found: found.heard and len(found.others) == 3)
     assert (second.heard, second.others) == ([news(1)], changed)
 
 

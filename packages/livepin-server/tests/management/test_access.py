@@ -120,6 +120,26 @@ DELETE  ~/apps/{name}                     404  installations        ---y  ---0  
 GET     ~/apps/{name}/releases            404  installations        -yyy  -000  -yyy
 POST    ~/apps/{name}/releases            422  installations        ---y  ---0  ---y
 DELETE  ~/apps/{name}/releases/{version}  404  installations        ---y  ---0  ---y
+GET     ~/monitor                         200 monitor              -yyy  -000  -yyy
+POST    ~/monitor/looks                   200 monitor              --yy  --00  --yy
+GET     ~/monitor/settings                200 monitor              -yyy  -000  -yyy
+PATCH   ~/monitor/settings/{pattern}      404 monitor              --yy  --00  --yy
+GET     ~/monitor/history/{pattern}       404 monitor              -yyy  -000  -yyy
+GET     ~/monitor/incidents               200 monitor              -yyy  -000  -yyy
+GET     ~/monitor/incidents/{incident}    404 monitor              -yyy  -000  -yyy
+POST    ~/monitor/incidents/{incident}/acknowledge 404 monitor              --yy  --00  --yy
+POST    ~/monitor/incidents/{incident}/snooze 404 monitor              --yy  --00  --yy
+GET     ~/monitor/maintenance             200 monitor              -yyy  -000  -yyy
+POST    ~/monitor/maintenance             404 monitor              --yy  --00  --yy
+DELETE  ~/monitor/maintenance/{window}    404 monitor              --yy  --00  --yy
+GET     ~/monitor/channels                200 monitor              -yyy  -000  -yyy
+POST    ~/monitor/channels                422 monitor              ---y  ---0  ---y
+DELETE  ~/monitor/channels/{name}         404 monitor              ---y  ---0  ---y
+POST    ~/monitor/channels/{name}/test    404 monitor              --yy  --00  --yy
+GET     ~/monitor/channels/{name}/dead    404 monitor              -yyy  -000  -yyy
+POST    ~/monitor/channels/{name}/retry   404 monitor              --yy  --00  --yy
+GET     ~/monitor/notices/{notice}        404 monitor              -yyy  -000  -yyy
+DELETE  /v1/vantages/{vantage}            404  monitor              ----  ----  ---y
 GET     /metrics                          200  metrics              ----  ----  -yyy
 """
 # What a process that serves delivery alone answers in private.
@@ -164,6 +184,14 @@ BODIES = {
     "POST ~/apps": {"name": "a/b"},
     "PATCH ~/apps/{name}/identities": {},
     "POST ~/apps/{name}/releases": {"version": "1", "manifest": ""},
+    "POST ~/monitor/looks": {},
+    "PATCH ~/monitor/settings/{pattern}": {"every": 60},
+    "POST ~/monitor/incidents/{incident}/acknowledge": {},
+    "POST ~/monitor/incidents/{incident}/snooze": {"seconds": 60},
+    "POST ~/monitor/maintenance": {"pattern": "x.example", "lasts": 60},
+    "POST ~/monitor/channels": {"name": "x", "settings": {"kind": "email", "to": ["!"]}},
+    "POST ~/monitor/channels/{name}/test": {},
+    "POST ~/monitor/channels/{name}/retry": {},
     "POST ~/api-keys": {"name": "a/b", "role": "viewer"},
     "POST ~/api-keys/{key_id}/rotate": {},
     "POST /v1/api-keys": {"name": "x", "role": "viewer", "account": "no"},
@@ -173,6 +201,7 @@ VALUES = {
     "account": "acme", "pattern": "x.example", "digest": DIGEST, "name": "payments",
     "stream": "main", "version": "latest", "key_id": "nobody", "number": "open",
     "other": "latest", "installation": "A" * 22, "override": "9",
+    "incident": "9", "window": "9", "notice": "9", "vantage": "eu-west",
 }  # fmt: skip
 ACCOUNTS = ("acme", "beta", None)
 _NETWORKS = itertools.count()

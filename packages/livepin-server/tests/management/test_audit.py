@@ -28,7 +28,7 @@ def pin(number: int = 1) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def call(server):
+def call(server, open_incident):
     """Call the API as an admin of the whole server."""
     key = server.key()
 
@@ -38,7 +38,7 @@ def call(server):
         lines = answer.headers["content-type"].startswith("application/jsonl")
         return answer.content if lines else answer.json()
 
-    one.server, one.key = server, key
+    one.server, one.key, one.open_incident = server, key, open_incident
     return one
 
 
@@ -181,6 +181,34 @@ def token_key(call, step, **body):
     call("POST", f"{TOKEN_KEYS}/{name}/{step}", body)
 
 
+def set_monitoring(call):
+    add_domain(call, "watched.example.com")
+    call("PATCH", f"{MONITOR}/settings/watched.example.com", {"every": 60})
+
+
+def incident(call, step, body):
+    """Have an incident opened, of an endpoint of its own."""
+    number = call.open_incident(call.server.services, f"i{newest(call, OF_ACCOUNT)}.example.com")
+    call("POST", f"{MONITOR}/incidents/{number}/{step}", body)
+
+
+def maintenance(call):
+    return call("POST", f"{MONITOR}/maintenance", {"lasts": 60}, 201)["number"]
+
+
+def channel(call):
+    name = f"c{newest(call, OF_ACCOUNT)}"
+    settings = {"kind": "email", "to": ["ops@example.com"]}
+    call("POST", f"{MONITOR}/channels", {"name": name, "settings": settings}, 201)
+    return name
+
+
+def forget(call):
+    add_domain(call, "elsewhere.example.com")
+    call.server.services.endpoints.ensure_vantage("eu-west")
+    call("DELETE", "/v1/vantages/eu-west")
+
+
 def of_app(call, step, path="", body=None, status=200):
     name = f"app-{newest(call, OF_ACCOUNT)}"
     call("POST", APPS, {"name": name}, 201)
@@ -197,6 +225,7 @@ LOOKING = {  # which changes nothing
     ("POST", "/v1/accounts/{account}/tokens/check"),
     ("POST", "/v1/accounts/{account}/policy/effect"),
 }
+MONITOR = "/v1/accounts/acme/monitor"
 OVERRIDES = "/v1/accounts/acme/overrides"
 # Each route that may change something, how to have it do so, and the action that is told where.
 ROUTES = {
@@ -282,6 +311,30 @@ ROUTES = {
         (lambda call: of_app(call, "GET"), OF_ACCOUNT, "release.add"),
     ("DELETE", "/v1/accounts/{account}/apps/{name}/releases/{version}"):
         (lambda call: of_app(call, "DELETE", "/releases/1"), OF_ACCOUNT, "release.end"),
+    ("POST", "/v1/accounts/{account}/monitor/looks"):
+        (lambda call: call("POST", f"{MONITOR}/looks", {}), OF_ACCOUNT, "probe"),
+    ("PATCH", "/v1/accounts/{account}/monitor/settings/{pattern}"):
+        (set_monitoring, OF_ACCOUNT, "monitor.set"),
+    ("POST", "/v1/accounts/{account}/monitor/incidents/{incident}/acknowledge"):
+        (lambda call: incident(call, "acknowledge", {}), OF_ACCOUNT, "incident.acknowledge"),
+    ("POST", "/v1/accounts/{account}/monitor/incidents/{incident}/snooze"):
+        (lambda call: incident(call, "snooze", {"seconds": 60}), OF_ACCOUNT, "incident.snooze"),
+    ("POST", "/v1/accounts/{account}/monitor/maintenance"):
+        (maintenance, OF_ACCOUNT, "maintenance.add"),
+    ("DELETE", "/v1/accounts/{account}/monitor/maintenance/{window}"):
+        (lambda call: call("DELETE", f"{MONITOR}/maintenance/{maintenance(call)}"), OF_ACCOUNT,
+         "maintenance.end"),
+    ("POST", "/v1/accounts/{account}/monitor/channels"): (channel, OF_ACCOUNT, "channel.add"),
+    ("DELETE", "/v1/accounts/{account}/monitor/channels/{name}"):
+        (lambda call: call("DELETE", f"{MONITOR}/channels/{channel(call)}"), OF_ACCOUNT,
+         "channel.remove"),
+    ("POST", "/v1/accounts/{account}/monitor/channels/{name}/test"):
+        (lambda call: call("POST", f"{MONITOR}/channels/{channel(call)}/test", {}), OF_ACCOUNT,
+         "channel.test"),
+    ("POST", "/v1/accounts/{account}/monitor/channels/{name}/retry"):
+        (lambda call: call("POST", f"{MONITOR}/channels/{channel(call)}/retry", {}), OF_ACCOUNT,
+         "channel.retry"),
+    ("DELETE", "/v1/vantages/{vantage}"): (forget, OF_SERVER, "monitor.forget"),
     ("POST", "/v1/accounts/{account}/api-keys"): (of_account, OF_ACCOUNT, "api-key.create"),
     ("POST", "/v1/accounts/{account}/api-keys/{key_id}/rotate"):
         (lambda call: call("POST", f"{of_account(call)}/rotate", {}), OF_ACCOUNT,

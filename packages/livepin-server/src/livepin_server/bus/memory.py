@@ -38,6 +38,13 @@ class OverridesChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorWanted:
+    """Endpoints of an account are to be looked at at once, or a notice is to be told."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
     """Challenges that were spent, at most `MOST_SPENT`; 12 bytes each."""
 
@@ -45,7 +52,7 @@ class Spent:
 
 
 MOST_SPENT = 400
-News = Announcement | TokensChanged | OverridesChanged | Spent
+News = Announcement | TokensChanged | OverridesChanged | MonitorWanted | Spent
 Subscriber = Callable[[Any], None]
 
 

@@ -23,6 +23,7 @@ from .memory import (
     MOST_SPENT,
     Announcement,
     MemoryBus,
+    MonitorWanted,
     News,
     OverridesChanged,
     Spent,
@@ -55,6 +56,11 @@ class _Overrides(msgspec.Struct, frozen=True, tag="overrides"):
     account: Annotated[str, _NAME]
 
 
+class _Monitor(msgspec.Struct, frozen=True, tag="monitor"):
+    sender: str
+    account: Annotated[str, _NAME]
+
+
 class _Spent(msgspec.Struct, frozen=True, tag="spent"):
     sender: str
     challenges: Annotated[list[_Challenge], msgspec.Meta(max_length=MOST_SPENT)]
@@ -64,7 +70,7 @@ class _Beat(msgspec.Struct, frozen=True, tag="beat"):
     sender: str
 
 
-_decode = msgspec.json.Decoder(_News | _Tokens | _Overrides | _Spent | _Beat).decode
+_decode = msgspec.json.Decoder(_News | _Tokens | _Overrides | _Monitor | _Spent | _Beat).decode
 
 
 class _DeafError(Exception):
@@ -198,11 +204,13 @@ class PostgresBus(MemoryBus):
         return msgspec.json.encode(_said(news, self._name)).decode()
 
 
-def _said(news: News, sender: str) -> _News | _Tokens | _Overrides | _Spent:
+def _said(news: News, sender: str) -> _News | _Tokens | _Overrides | _Monitor | _Spent:
     if isinstance(news, TokensChanged):
         return _Tokens(sender=sender, account=news.account)
     if isinstance(news, OverridesChanged):
         return _Overrides(sender=sender, account=news.account)
+    if isinstance(news, MonitorWanted):
+        return _Monitor(sender=sender, account=news.account)
     if isinstance(news, Spent):
         return _Spent(sender=sender, challenges=list(news.challenges))
     return _News(
@@ -214,11 +222,13 @@ def _said(news: News, sender: str) -> _News | _Tokens | _Overrides | _Spent:
     )
 
 
-def _heard(found: _News | _Tokens | _Overrides | _Spent) -> News:
+def _heard(found: _News | _Tokens | _Overrides | _Monitor | _Spent) -> News:
     if isinstance(found, _Tokens):
         return TokensChanged(account=found.account)
     if isinstance(found, _Overrides):
         return OverridesChanged(account=found.account)
+    if isinstance(found, _Monitor):
+        return MonitorWanted(account=found.account)
     if isinstance(found, _Spent):
         return Spent(challenges=tuple(found.challenges))
     return Announcement(

@@ -48,7 +48,8 @@ app = App(
     default_parameter=Parameter(negative=(), show_default=_default),
     help="""Dynamic TLS certificate pinning, self-hosted.
 
-    First steps: livepin init, livepin serve, livepin domain add HOST, livepin bootstrap.
+    First steps: livepin init, livepin serve, livepin domain add HOST, livepin bootstrap,
+    livepin channel add email NAME --to ADDRESS.
 
     Exit codes: 0 done; 1 a check found something; 2 wrong usage or input; 3 refused by the
     server; 4 the server, an endpoint or the data folder cannot be reached now; 70 a fault of
@@ -81,6 +82,9 @@ _add(
     --root-key ./acme-root.key
   livepin init ./livepin-data --account acme --url https://pins.example.com:8443 \\
     --root-key ./acme-root.key --database postgresql+psycopg://livepin@db.example.com/livepin
+  livepin init ./livepin-data --account acme --url https://pins.example.com:8443 \\
+    --root-key ./acme-root.key --alert-email ops@example.com \\
+    --smtp smtp+starttls://livepin@mail.example.com --smtp-from livepin@example.com
   livepin init ./trial --account acme --url https://127.0.0.1:8443 --online-root""",
 )
 _add(
@@ -234,6 +238,10 @@ _add("token-key", "token_key:app", "The keys that sign tokens.")
 _add("installation", "installation:app", "The apps on devices that ask for tokens.")
 _add("policy", "policy:app", "What installations must prove, and what their signals weigh.")
 _add("override", "override:app", "One installation unpinned for a while, for a pentest.")
+_add("monitor", "monitor:app", "What servers present now, and whether apps accept it.")
+_add("incident", "incident:app", "What is wrong, and who takes care of it.")
+_add("maintenance", "maintenance:app", "Times in which nobody is told.")
+_add("channel", "channel:app", "Who is told, and how.")
 app.command(app_group := App(name="app", help="The apps that ask for tokens, and their releases."))
 _add(
     "measure",

@@ -127,6 +127,8 @@ def add(
         show_json(done | {"chain": chain})
     else:
         _say_added(done, chain, common.again + elsewhere(stream))
+    for text in done["warnings"]:
+        warn(text)
 
 
 @app.command(name="list", help_epilogue="Example:\n  livepin domain list --json")

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from livepin_server.settings import Settings
+from livepin_server.errors import InvalidError
+from livepin_server.settings import FILE, Settings
 
 from .api import DataFolder, Json
 from .delivery import RecoveryUrls, Urls, check_urls
@@ -23,6 +24,7 @@ from .server import DATABASE, require_no_password
 if TYPE_CHECKING:
     from livepin_server.folder import Plan
 
+MAIL_PASSWORD = "LIVEPIN_SMTP_PASSWORD"  # noqa: S105 - its name
 _TCP = Number(gte=0, lte=65535)
 
 NewFolder = Annotated[
@@ -67,6 +69,23 @@ def init(
     management_port: Annotated[
         int, Parameter(metavar="PORT", validator=_TCP, help="Where management listens.")
     ] = 8444,
+    alert_email: Annotated[
+        tuple[str, ...],
+        Parameter(
+            metavar="ADDRESS",
+            negative=(),
+            help="Mail here what is found wrong; may be given again.",
+        ),
+    ] = (),
+    smtp: Annotated[
+        str | None,
+        Parameter(
+            metavar="URL", help="The mail server, such as smtp+starttls://USER@HOST; no password."
+        ),
+    ] = None,
+    smtp_from: Annotated[
+        str | None, Parameter(metavar="ADDRESS", help="Whom the mail is from.")
+    ] = None,
     data: DataFolder = None,
     json: Json = False,
 ) -> None:
@@ -76,12 +95,15 @@ def init(
     name_of("an account", account, such_as="acme")
     check_urls(url, recovery_url)
     _require_one_root(root_key, online_root)
+    _require_mail(alert_email, smtp, smtp_from)
     settings = Settings(
         delivery_urls=list(url),
         recovery_urls=list(recovery_url),
         delivery_port=port if port is not None else urlsplit(url[0]).port or 8443,
         management_port=management_port,
         database=database,
+        smtp=smtp,
+        smtp_from=smtp_from,
     )
     _require_two_ports(settings)
     unwritten = _database_of_environment(database)
@@ -92,11 +114,12 @@ def init(
 
         plan = Plan(
             data=made, account=account, settings=settings, root_key=root_key,
-            passphrase=passphrase, database=unwritten,
+            passphrase=passphrase, database=unwritten, alert_email=alert_email,
         )  # fmt: skip
         initialise(plan)
     if json:
-        show_json({"data": str(made), "account": account, "root_key": str(root_key or "")})
+        members = {"data": str(made), "account": account, "root_key": str(root_key or "")}
+        show_json(members | {"alert_email": list(alert_email)})
     else:
         _show_made(plan)
 
@@ -116,11 +139,24 @@ def _show_made(plan: Plan) -> None:
         say("places: it is needed to replace the server's keys, and cannot be made again.")
     if plan.database is not None:
         say(f"The database is that of {DATABASE}, which is not written down: serve needs it, too.")
+    _say_who_is_told(plan)
     say("Next:")
     named = "" if is_found_unsaid(plan.data) else f" --data {quoted(str(plan.data))}"
     say(f"  livepin serve{named}")
     say(f"  livepin domain add api.example.com{named}")
     say(f"  livepin bootstrap --out bootstrap.json{named}")
+
+
+def _say_who_is_told(plan: Plan) -> None:
+    """Say whom the account tells of what is found wrong, and what is missing for that."""
+    settings = plan.settings
+    if not plan.alert_email:
+        return
+    say(f"What is found wrong is mailed to {', '.join(plan.alert_email)}.")
+    if settings.smtp is None:
+        warn(f"no mail server is known: set smtp and smtp_from in {plan.data / FILE}")
+    elif "@" in settings.smtp and not os.environ.get(MAIL_PASSWORD):
+        say(f"The password for the mail server is to be given to serve as {MAIL_PASSWORD}.")
 
 
 def _new_folder(folder: Path | None, data: Path | None) -> Path:
@@ -150,6 +186,27 @@ def _require_outside(root_key: Path | None, data: Path) -> None:
             f"the root key must not be in the data folder {data}",
             hint="who steals the server would have it; name a file elsewhere",
         )
+
+
+def _require_mail(addresses: tuple[str, ...], smtp: str | None, smtp_from: str | None) -> None:
+    """Refuse what could not be mailed before anything is made, and a password in the open."""
+    if (smtp is None) != (smtp_from is None):
+        raise CommandError(
+            "expected --smtp URL and --smtp-from ADDRESS, found one of them",
+            hint="--smtp smtp+starttls://livepin@mail.example.com --smtp-from livepin@example.com",
+        )
+    if smtp is not None and ":" in smtp.partition("://")[2].rpartition("@")[0]:
+        raise CommandError(
+            "--smtp: a password in a command is in the process list, for everybody to read",
+            hint=f"leave it out; {MAIL_PASSWORD} gives it to serve. And change this one",
+        )
+    if addresses:
+        from livepin_server.services.monitoring.channel_kinds import Email, checked
+
+        try:
+            checked(Email(to=list(addresses)))
+        except InvalidError as exc:
+            raise CommandError(f"--alert-email: {exc}", hint="such as ops@example.com") from exc
 
 
 def _require_two_ports(settings: Settings) -> None:

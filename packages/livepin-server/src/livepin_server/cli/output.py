@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import msgspec
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
@@ -171,16 +171,50 @@ def confirm(consequence: str, *, yes: bool) -> None:
         raise CommandError("nothing was changed")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()
+) -> None:
     """Print a table; a row is a line, so that it can be searched and copied."""
+    console = out()
+    for line in lined(columns, rows, styles):
+        _print(console, line)
+
+
+def lined(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()
+) -> list[Text]:
+    """Return the lines of a table, its head first; each row in its style, if there are any."""
     cells = [[plain(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
-    console = out()
-    for at, row in enumerate([list(columns), *cells]):
+    drawn = ["bold", *(styles or [""] * len(rows))]
+    found = []
+    for row, style in zip([list(columns), *cells], drawn, strict=True):
         padded = (
             cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)
         )
-        _print(console, Text("  ".join(padded).rstrip(), style="" if at else "bold"))
+        found.append(Text("  ".join(padded).rstrip(), style=style))
+    return found
+
+
+@contextmanager
+def screen() -> Iterator[Callable[[Sequence[Text]], None]]:
+    """Give what draws lines in the place of those before, on a screen of its own until the end.
+
+    What does not fit is cut. Nothing else is printed within, progress neither.
+    """
+    console = out()
+    with Live(console=console, screen=True, auto_refresh=False) as shown:
+        _working.append(Spinner("dots"))
+
+        def draw(lines: Sequence[Text]) -> None:
+            for line in lines:
+                line.no_wrap, line.overflow = True, "ellipsis"
+            shown.update(Group(*lines[: console.height]), refresh=True)
+
+        try:
+            yield draw
+        finally:
+            _working.clear()
 
 
 @contextmanager

@@ -50,7 +50,10 @@ def serve(
         starting.enter_context(working("starting"))
         from livepin_server.main import run_delivery, run_server
 
-        (run_server if only is None else run_delivery)(data, started=started)
+        if only is None:
+            run_server(data, started=started, tell=warn if out().is_terminal else None)
+        else:
+            run_delivery(data, started=started)
 
 
 def upgrade(

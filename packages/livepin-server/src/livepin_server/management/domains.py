@@ -24,6 +24,7 @@ from livepin_server.services.model import (
 )
 
 from .asking import AsStaged, Reason, Stream, answered, intent, tagged
+from .monitoring import untold
 from .shapes import AddDomain, AddPins, ChangeDomain, DomainChanged, FollowPinSet, Published
 
 _Request = Request[Principal, Any, Any]
@@ -56,7 +57,9 @@ def add_domain(
     return answered(
         services.domains.add(account, NewDomain(**members), intent(request, data.reason, how)),
         lambda done: DomainChanged(
-            domain=services.domains.show(account, data.pattern, data.stream), publication=done
+            domain=services.domains.show(account, data.pattern, data.stream),
+            publication=done,
+            warnings=untold(services, [account]),
         ),
     )
 

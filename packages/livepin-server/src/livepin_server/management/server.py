@@ -25,6 +25,7 @@ from livepin_server.services.rights import may
 from livepin_server.telemetry.metrics import CONTENT_TYPE, Metrics
 
 from .asking import intent
+from .monitoring import untold
 from .shapes import BackupNoted, ProbeTarget, Status
 
 _Request = Request[Principal, Any, Any]
@@ -60,6 +61,7 @@ def status(
         warnings += [] if of_delivery is None else [of_delivery]
     warnings += expiry.key_warnings(_keys_to_warn_of(services.api_keys, request.user), now)
     warnings += metrics.attention.texts(only)
+    warnings += untold(services, [each.name for each in accounts])
     return Status(version=__version__, accounts=len(accounts), warnings=warnings)
 
 

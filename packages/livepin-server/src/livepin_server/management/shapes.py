@@ -26,6 +26,7 @@ from livepin_server.services.model import (
     NewPinSet,
     NewStream,
     NextRoot,
+    Pattern,
     PinSetView,
     Publication,
     Role,
@@ -33,6 +34,8 @@ from livepin_server.services.model import (
     StreamView,
     Text,
 )
+from livepin_server.services.monitoring.channel_kinds import NewChannel
+from livepin_server.services.monitoring.model import MonitorChange
 from livepin_server.services.overrides.model import NewOverride
 from livepin_server.services.tokens.keys import LONGEST_OVERLAP as LONGEST_TOKEN_OVERLAP
 from livepin_server.services.tokens.model import (
@@ -49,6 +52,7 @@ from livepin_server.services.tokens.model import (
 
 _LONGEST_TOKEN_OVERLAP = int(LONGEST_TOKEN_OVERLAP.total_seconds())
 _LONGEST_OVERLAP = int(LONGEST_OVERLAP.total_seconds())
+_LONGEST_SNOOZE = 30 * 24 * 60 * 60  # seconds
 _MOST_PAYLOAD = 256 * 1024  # characters
 
 
@@ -118,10 +122,14 @@ class TakeDomain(DomainTaken, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class DomainChanged(Struct, frozen=True, kw_only=True):
-    """A domain after a change, and the config version that carries it."""
+    """A domain after a change, and the config version that carries it.
+
+    `warnings` are beside what the guards say of that, such as that nobody will be told of it.
+    """
 
     domain: DomainView
     publication: Publication
+    warnings: list[str] = []
 
 
 class Published(Struct, frozen=True, kw_only=True):
@@ -428,3 +436,49 @@ class ExampleToken(NewExample, frozen=True, kw_only=True, forbid_unknown_fields=
     """A token that is wanted, and why."""
 
     reason: Text = ""
+
+
+class LookNow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The domain whose endpoints are to be looked at now, or all of them; and why."""
+
+    pattern: Pattern = ""
+    reason: Text = ""
+
+
+class Looks(Struct, frozen=True, kw_only=True):
+    """How many endpoints are looked at anew: each is once `looked` is not before `moment`."""
+
+    endpoints: int
+    moment: datetime
+
+
+class ChangeMonitoring(MonitorChange, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change of how a domain is monitored, and why."""
+
+    reason: Text = ""
+
+
+class SnoozeIncident(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """For how many seconds an incident is not told of, and why."""
+
+    seconds: Annotated[int, Meta(ge=60, le=_LONGEST_SNOOZE)]
+    reason: Text = ""
+
+
+class AddChannel(NewChannel, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A channel to add, and why."""
+
+    reason: Text = ""
+
+
+class RetryNotices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which notices that nobody got are to be sent again, all of them if none is named; and why."""
+
+    notices: Annotated[list[Annotated[int, Meta(ge=1, lt=2**53)]], Meta(max_length=1000)] = []
+    reason: Text = ""
+
+
+class Retried(Struct, frozen=True, kw_only=True):
+    """How many notices are sent again."""
+
+    notices: int

@@ -43,6 +43,7 @@ class Area(str, Enum):
     ACCOUNTS = "accounts"
     METRICS = "metrics"
     PROBES = "probes"
+    MONITOR = "monitor"
     SERVER = "server"
 
 

@@ -27,6 +27,7 @@ Action = Literal[
     "backup.make",
     "channel.add",
     "channel.remove",
+    "channel.retry",
     "channel.test",
     "config.export",
     "config.publish",
