@@ -85,9 +85,7 @@ def run_delivery(data: Path, *, started: _Started | None = None) -> None:
         _run(coroutine)
 
 
-def run_worker(
-    data: Path, *, vantage: str, started: Callable[[], object] | None = None
-) -> None:
+def run_worker(data: Path, *, vantage: str, started: Callable[[], object] | None = None) -> None:
     """Look at endpoints from a vantage until SIGTERM or SIGINT: on PostgreSQL, without any key.
 
     It does not hold the folder's lock: a server may serve it meanwhile.

@@ -19,7 +19,9 @@ from livepin_server.probing.prober import Prober
 logger = logging.getLogger("livepin.monitor")
 
 
-async def work(worker: Worker, *, vantage: str, started: Callable[[], object] | None = None) -> None:
+async def work(
+    worker: Worker, *, vantage: str, started: Callable[[], object] | None = None
+) -> None:
     """Look from a vantage until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

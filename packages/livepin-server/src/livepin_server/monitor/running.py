@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
 from livepin_server.bus.memory import Announcement, Bus, MonitorWanted
 from livepin_server.jobs.runner import Job
@@ -85,7 +86,7 @@ class Monitor:
         kinds = (Announcement, MonitorWanted)
         ends = [self._bus.subscribe(self.heard, each) for each in kinds]
         try:
-            await self._try(lambda: self._monitoring.endpoints.ensure_vantage(self._vantage))
+            await self._try(partial(self._monitoring.endpoints.ensure_vantage, self._vantage))
             sweeping.start()
             while True:
                 await self._follow()
@@ -105,10 +106,10 @@ class Monitor:
                 self._news.clear()
                 changed, self._changed = self._changed, set()
         if None in changed:  # the vantage too: it may have been forgotten while nobody looked
-            await self._try(lambda: self._monitoring.endpoints.ensure_vantage(self._vantage))
+            await self._try(partial(self._monitoring.endpoints.ensure_vantage, self._vantage))
         else:
             for account in sorted(filter(None, changed)):
-                await self._try(lambda name=account: self._monitoring.endpoints.sync(name))
+                await self._try(partial(self._monitoring.endpoints.sync, account))
         self._sweeping.wake()
 
     def _wake(self, account: str | None) -> None:
