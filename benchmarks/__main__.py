@@ -24,6 +24,7 @@ from . import (
     middleware,
     nodes,
     pin_check,
+    probing,
     publishers,
     signals,
     token_client,
@@ -51,6 +52,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "events": ("One publish told to all event streams", events.run),
     "enforced": ("One publish until apps enforce it", enforced.run),
     "changes": ("Requests while a certificate changes", changes.run),
+    "probing": ("A look at an endpoint", probing.run),
     "crowd": ("A thousand apps that meet a changed certificate at once", crowd.run),
     "backup": ("Backup and restore of 10,000 domains", backup.run),
 }
