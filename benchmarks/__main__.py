@@ -21,6 +21,7 @@ from . import (
     events,
     evidence,
     imports,
+    judging,
     middleware,
     nodes,
     pin_check,
@@ -55,6 +56,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "probing": ("A look at an endpoint", probing.run),
     "crowd": ("A thousand apps that meet a changed certificate at once", crowd.run),
     "backup": ("Backup and restore of 10,000 domains", backup.run),
+    "judging": ("A million stored observations judged", judging.run),
 }
 _INTRODUCTION = """\
 # What Livepin costs

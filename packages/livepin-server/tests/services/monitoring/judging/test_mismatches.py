@@ -21,6 +21,7 @@ from minted_sights import (
     text,
     view,
 )
+from msgspec import structs
 
 CA = "pins:issuer"
 
@@ -219,3 +220,9 @@ def test_rows_that_a_config_does_not_have_yet_change_nothing() -> None:
     by = following("old")
     by = following("old", views=[*by.views, view(pin("new"))])
     assert one(sight(chain("new")), by).kind == "pin_mismatch"
+
+
+@pytest.mark.parametrize("digest", ["", "sha256/", "sha256/=", "sha256/é", "é"])
+def test_what_is_no_fingerprint_matches_nothing(digest) -> None:
+    odd = structs.replace(chain("leaf")[0], sha256=digest)
+    assert one(sight([odd]), following("leaf")).kind == "pin_mismatch"

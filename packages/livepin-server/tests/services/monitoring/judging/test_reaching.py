@@ -118,6 +118,11 @@ def test_other_silence_beside_an_answer_is_no_lack_of_ipv6(seen) -> None:
     assert one(seen, following("leaf")).code != "no-ipv6"
 
 
+def test_a_place_without_an_address_is_said_to_have_none() -> None:
+    seen = held(sight(chain("leaf")), silent("timeout", ""))
+    assert f"{API} at no address does not answer" in one(seen, following("leaf")).sentence
+
+
 # -- untrusted -------------------------------------------------------------------------------------
 
 OLD = certificate("leaf", left=-1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from livepin_server.services.monitoring.model import (
     SEVERITIES,
@@ -26,8 +27,7 @@ _MOST = 20  # addresses, fingerprints or pins in a finding
 _MOST_NAMED = 3  # in a sentence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     """What was seen of an endpoint, and what one stream's newest config says to it."""
 
     place: Place

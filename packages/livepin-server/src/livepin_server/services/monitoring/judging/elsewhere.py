@@ -16,12 +16,10 @@ from .seeing import Matching, Others, in_order, leaf_keys, recent
 
 
 def suspicions(case: Case, others: Others) -> Iterator[Finding]:
-    """Say that somebody may sit between this vantage and the endpoint."""
+    """Say that somebody may sit between this vantage and an endpoint with a key not pinned."""
     if case.matching.matched or not others:
         return
     foreign = in_order([*case.matching.unmatched, *case.seen.untrusted])
-    if not foreign:
-        return
     keys = leaf_keys(foreign)
     since = min(each.since for each in foreign)
     seen = {name: recent(others[name], since) for name in sorted(others)}

@@ -61,8 +61,7 @@ def unreachable(case: Case, held: Held) -> Iterator[Finding]:
     """Say that nothing answers, or not at each address."""
     silent = in_order(case.seen.silent)
     if case.seen.verified or case.seen.untrusted:
-        if silent:
-            yield _at_some(case, held, silent)
+        yield _at_some(case, held, silent)
         return
     failure, said = _failure(held, silent)
     apps = f"{case.following.apps} may not get in either"

@@ -33,7 +33,7 @@ def risks(case: Case) -> Iterator[Finding]:
     if not case.seen.verified:
         return
     lead = timedelta(days=case.following.settings.lead)
-    ending = [each for each in case.seen.verified if _left(each, case.now) <= lead + _RENEWED]
+    ending = _ending(case.seen.verified, case.now + lead + _RENEWED)
     if ending:
         yield from _expires(case, in_order(ending), lead)
     if case.following.mode == "off" or not case.matching.matched:
@@ -47,6 +47,17 @@ def risks(case: Case) -> Iterator[Finding]:
 
 
 # -- certificates --------------------------------------------------------------------------------
+
+
+def _ending(sights: Sequence[Sighted], before: datetime) -> list[Sighted]:
+    """Return those of which a certificate ends before then."""
+    found = []
+    for sight in sights:
+        for each in sight.observation.chain:
+            if each.not_after <= before:
+                found.append(sight)
+                break
+    return found
 
 
 def _left(sight: Sighted, now: datetime) -> timedelta:
@@ -141,17 +152,18 @@ def _next_key_is_pinned(case: Case) -> bool:
 def _spare(case: Case) -> Iterator[Finding]:
     """Say what becomes of apps when the key in use is lost: the gravest of three ways to say it."""
     following, name = case.following, case.pattern
+    left = _in_force(following.pins, case.now)
+    if left > 1 and _has_spare(following.views, case.matching.keys, case.now):
+        return
     used = {key for keys in case.matching.keys for key in keys}
     lost = f"if its key is lost, {following.apps} are refused until they get another config"
     severity: Severity = "warning"
-    if _in_force(following.pins, case.now) == 1:
+    if left == 1:
         later = _later(following.pins, case.now)
         severity = "warning" if later is None else "info"
         code = "one-pin-left"
         after = "" if later is None else f"; the next one counts from {minute(later)} on"
         said = f"one pin of {name} is left that counts, {listed(sorted(used))}: {lost}{after}"
-    elif _has_spare(following.views, case.matching.keys, case.now):
-        return
     elif all(each in _backups(following.views) for each in used):
         code = "only-backup"
         said = f"only the backup pin of {name} matches, {listed(sorted(used))}, and there is no "
@@ -185,13 +197,18 @@ def _backups(views: Sequence[PinView]) -> set[str]:
 def _has_spare(views: Sequence[PinView], keys: Sequence[tuple[str, ...]], now: datetime) -> bool:
     """Tell whether another pin is a way on: one that is marked so, or of managed roots."""
     used = {each[0] for each in keys}
-    roots = all(each.level == "root" for each in views if each.sha256 in used)
+    for each in views:
+        if each.backup and each.sha256 not in used and _may_count(each, now):
+            return True
+    if any(each.level != "root" for each in views if each.sha256 in used):
+        return False
     return any(
-        (each.backup or (roots and each.level == "root"))
-        and each.sha256 not in used
-        and (each.not_after is None or each.not_after > now)
-        for each in views
+        each.level == "root" and each.sha256 not in used and _may_count(each, now) for each in views
     )
+
+
+def _may_count(view: PinView, now: datetime) -> bool:
+    return view.not_after is None or view.not_after > now
 
 
 def _pin_ends(case: Case, lead: timedelta) -> Iterator[Finding]:
@@ -226,13 +243,12 @@ def _pin_ends(case: Case, lead: timedelta) -> Iterator[Finding]:
 def _unserved(case: Case) -> Iterator[Finding]:
     """Say which pins may be left over: each is a key by which somebody could get between."""
     days = case.following.settings.unserved
-    limit, now, served = timedelta(days=days), case.now, case.by.served
+    before = case.now - timedelta(days=days)
     old = [
         each
         for each in case.following.views
-        if not each.backup and each.level != "root" and now - _begins(each) >= limit
-        and (each.not_after is None or each.not_after > now)
-        and (each.sha256 not in served or now - served[each.sha256] >= limit)
+        if each.created <= before and not each.backup and each.level != "root"
+        and _is_unserved(each, case, before)
     ]  # fmt: skip
     if not old:
         return
@@ -255,5 +271,8 @@ def _unserved(case: Case) -> Iterator[Finding]:
     )
 
 
-def _begins(view: PinView) -> datetime:
-    return view.created if view.not_before is None else max(view.created, view.not_before)
+def _is_unserved(view: PinView, case: Case, before: datetime) -> bool:
+    if view.not_before is not None and view.not_before > before:
+        return False
+    served = case.by.served.get(view.sha256)
+    return _may_count(view, case.now) and (served is None or served <= before)
