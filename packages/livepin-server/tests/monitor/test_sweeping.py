@@ -27,6 +27,10 @@ class Due:
         self.asked = threading.Event()
         self.next = None
 
+    @property
+    def seen(self):
+        return [endpoint for some in self.kept for endpoint in some]
+
     def claim(self, vantage, most, *, lease):
         self.rounds += 1
         if self.trouble is not None:
@@ -138,7 +142,7 @@ def running(sweeping):
 def test_a_batch_is_claimed_looked_at_and_kept(sweeping, due, prober):
     assert sweeping.once() == 3
     assert due.claims == [("eu-west", MOST, LEASE)]
-    assert sorted(sum(due.kept, [])) == [100, 101, 102]
+    assert sorted(due.seen) == [100, 101, 102]
     assert due.given_back == []
     first = prober.questions[0]
     assert (first.host, first.port) == ("host-0.example.com", 443)
@@ -155,9 +159,9 @@ def test_nothing_is_asked_where_nothing_is_due(sweeping, due, prober):
 def test_a_slow_endpoint_holds_no_other(sweeping, due, prober, running, until):
     prober.held = {"host-1.example.com"}
     running()
-    until(lambda: sorted(sum(due.kept, [])) == [100, 102])
+    until(lambda: sorted(due.seen) == [100, 102])
     prober.free.set()
-    until(lambda: sorted(sum(due.kept, [])) == [100, 101, 102])
+    until(lambda: sorted(due.seen) == [100, 101, 102])
 
 
 def test_many_looks_are_kept_some_at_a_time(sweeping, due):
@@ -170,7 +174,7 @@ def test_many_looks_are_kept_some_at_a_time(sweeping, due):
 def test_stopping_gives_back_what_was_not_seen(sweeping, due, prober, running, until):
     prober.held = {"host-1.example.com"}
     thread = running()
-    until(lambda: len(sum(due.kept, [])) == 2)
+    until(lambda: len(due.seen) == 2)
     sweeping.stop()
     thread.join(PATIENT)
     assert due.given_back == [101]
@@ -186,7 +190,7 @@ def test_what_cannot_be_given_back_waits_for_its_lease(
     due.give_back = refuse
     prober.held = {"host-1.example.com"}
     thread = running()
-    until(lambda: len(sum(due.kept, [])) == 2)
+    until(lambda: len(due.seen) == 2)
     sweeping.stop()
     thread.join(PATIENT)
     assert "1 endpoints are due again only after the lease" in caplog.text
@@ -200,7 +204,7 @@ def test_a_database_that_is_away_ends_nothing_and_is_logged_once(
     running()
     until(lambda: due.rounds > 3)
     due.trouble = None
-    until(lambda: len(sum(due.kept, [])) == 3)
+    until(lambda: len(due.seen) == 3)
     until(lambda: "looked at again" in caplog.text)
     assert caplog.text.count("what is due from eu-west cannot be looked at") == 1
 
@@ -219,7 +223,7 @@ def test_what_cannot_be_kept_does_not_hold_the_others_of_the_batch(sweeping, due
     with pytest.raises(UnavailableError, match="the database is away"):
         sweeping.once()
     assert sum(calls) == 250
-    assert len(sum(due.kept, [])) == 250 - calls[0]
+    assert len(due.seen) == 250 - calls[0]
     assert due.given_back == []  # it was looked at; it is due again after the lease
 
 
@@ -248,7 +252,7 @@ def test_an_answer_that_nobody_asked_for_is_dropped(sweeping, due, prober):
 
     prober.look = more
     assert sweeping.once() == 3
-    assert sorted(sum(due.kept, [])) == [100, 101, 102]
+    assert sorted(due.seen) == [100, 101, 102]
 
 
 def test_it_sleeps_until_something_is_due(sweeping, due, running, until, clock):
