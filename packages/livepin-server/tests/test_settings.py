@@ -326,7 +326,7 @@ def test_the_sender_is_an_address_and_both_settings_are_there():
             mail("smtps://mail.example.com", sender)
     for line in ('smtp = "smtps://mail.example.com"', 'smtp_from = "a@example.com"'):
         with pytest.raises(ConfigurationError, match="expected both smtp and smtp_from"):
-            parse(URLS + line, {})
+            mail_server(parse(URLS + line, {}), None)
     assert mail_server(parse(URLS, {}), None) is None
 
 
