@@ -11,7 +11,6 @@ import contextlib
 import os
 import shlex
 import socket
-import ssl
 import subprocess
 import sys
 import threading

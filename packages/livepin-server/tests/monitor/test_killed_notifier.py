@@ -100,11 +100,10 @@ def post(opened, incident):
 
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("database", ["data_folder", "postgres_folder"], ids=["sqlite", "postgres"])
 def test_every_notice_is_told_whenever_its_notifier_is_killed(
-    request, torture, open_folder, intent, database
+    data_folder, torture, open_folder, intent
 ):
-    data = request.getfixturevalue(database)
+    data = data_folder
     receivers = Receivers()
     expected = 0
     with contextlib.closing(receivers.server):

@@ -108,10 +108,9 @@ def _incidents(connection: Connection) -> dict[tuple[str, str, str], int]:
 def _notices(connection: Connection, known: list[str], which: Any) -> dict[str, int]:
     """Return the number of such notices of each account, also where it is none."""
     query = select(outbox.c.account, func.count()).where(which).group_by(outbox.c.account)
-    found = {account: count for account, count in connection.execute(query)}
-    return dict.fromkeys(known, 0) | found
+    return dict.fromkeys(known, 0) | {each[0]: each[1] for each in connection.execute(query)}
 
 
 def _latest(connection: Connection, vantage: Any, moment: Any) -> dict[str, datetime]:
     query = select(vantage, func.max(moment)).where(moment.is_not(None)).group_by(vantage)
-    return {name: latest for name, latest in connection.execute(query)}
+    return {each[0]: each[1] for each in connection.execute(query)}
