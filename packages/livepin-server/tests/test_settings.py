@@ -5,7 +5,15 @@ from pathlib import Path
 import msgspec
 import pytest
 from livepin.errors import ConfigurationError
-from livepin_server.settings import FILE, Settings, database_url, parse, render, with_database
+from livepin_server.settings import (
+    FILE,
+    Settings,
+    database_url,
+    mail_server,
+    parse,
+    render,
+    with_database,
+)
 
 ROOT = Path(__file__).parents[3]
 URLS = 'delivery_urls = ["https://pins.example.com:8443"]\n'
@@ -22,6 +30,8 @@ CHOSEN = {
     "pkcs11_token": "acme",
     "export": ["/srv/www/livepin", "s3://bucket/prefix"],
     "refresh_interval": 60,
+    "smtp": "smtp+starttls://livepin@mail.example.com:587",
+    "smtp_from": "livepin@example.com",
     "log_level": "warning",
     "log_format": "text",
     "requests_per_second": 2.5,
@@ -261,3 +271,67 @@ def test_another_database_is_named_and_the_other_lines_stay(line, url):
         delivery_urls=["https://pins.example.com:8443"], max_streams=7, database=url
     )
     assert "# by hand" in found
+
+
+# -- mail ----------------------------------------------------------------------------------------
+
+
+def mail(url, sender="livepin@example.com", password=None):
+    text = f"{URLS}smtp = {msgspec.json.encode(url).decode()}\nsmtp_from = '{sender}'\n"
+    return mail_server(parse(text, {"LIVEPIN_SMTP_PASSWORD": password or ""}), password)
+
+
+@pytest.mark.parametrize(
+    ("url", "security", "port", "user"),
+    [
+        ("smtp+starttls://livepin@mail.example.com", "starttls", 587, "livepin"),
+        ("smtp+starttls://a%40example.com@mail.example.com:25", "starttls", 25, "a@example.com"),
+        ("smtps://livepin@mail.example.com", "tls", 465, "livepin"),
+        ("smtp+starttls://mail.example.com", "starttls", 587, None),
+        ("smtp://localhost:2525", "cleartext", 2525, None),
+        ("smtp://livepin@127.0.0.1", "cleartext", 25, "livepin"),
+        ("smtp://[::1]", "cleartext", 25, None),
+        ("smtp+cleartext://relay.example.com", "cleartext", 25, None),
+    ],
+)
+def test_the_mail_server_is_read_from_its_url(url, security, port, user):
+    found = mail(url, password="secret" if user else None)
+    assert (found.security, found.port, found.user) == (security, port, user)
+    assert "secret" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mail.example.com", "expected smtp"),
+        ("https://mail.example.com", "expected smtp"),
+        ("smtps://", "expected smtp"),
+        ("smtps://mail.example.com/path", "expected smtp"),
+        ("smtps://mail.example.com?x=y", "expected smtp"),
+        ("smtps://mail.example.com:99999", "Port out of range"),
+        ("smtps://livepin:hunter2@mail.example.com", "expected no password in it"),
+        ("smtp://mail.example.com", "expected TLS"),
+        ("smtp+cleartext://livepin@mail.example.com", "would go in cleartext"),
+    ],
+)
+def test_a_mail_server_without_tls_or_with_its_password_is_refused(url, reason):
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        mail(url)
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_the_sender_is_an_address_and_both_settings_are_there():
+    for sender in ("nobody", "a@b\\r\\nBcc: c@d", "Ops <a@example.com>"):
+        with pytest.raises(ConfigurationError, match="smtp_from to be an address"):
+            mail("smtps://mail.example.com", sender)
+    for line in ('smtp = "smtps://mail.example.com"', 'smtp_from = "a@example.com"'):
+        with pytest.raises(ConfigurationError, match="expected both smtp and smtp_from"):
+            mail_server(parse(URLS + line, {}), None)
+    assert mail_server(parse(URLS, {}), None) is None
+
+
+def test_a_user_has_a_password_and_a_password_has_a_user():
+    for url, password in (("smtps://a@mail.example.com", None), ("smtps://mail.example.com", "p")):
+        with pytest.raises(ConfigurationError, match="the setting smtp has no") as caught:
+            mail(url, password=password)
+        assert "LIVEPIN_SMTP_PASSWORD" in caught.value.hint

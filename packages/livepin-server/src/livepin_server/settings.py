@@ -133,10 +133,16 @@ def mail_server(settings: Settings, password: str | None) -> MailServer | None:
     """Return the SMTP server, given the password of its user; None where none is set.
 
     Raises:
-        ConfigurationError: there is a user without a password, or a password without a user.
+        ConfigurationError: there is a user without a password, a password without a user, or a
+            server without a sender.
     """
-    if settings.smtp is None or settings.smtp_from is None:
+    if settings.smtp is None and settings.smtp_from is None:
         return None
+    if settings.smtp is None or settings.smtp_from is None:
+        missing = "smtp" if settings.smtp is None else "smtp_from"
+        raise ConfigurationError(
+            f"expected both smtp and smtp_from, found no {missing}", hint=f"set {missing} too"
+        )
     found = _mail_server(settings.smtp, settings.smtp_from)
     if (found.user is None) != (not password):
         what = "password" if found.user else "user"
@@ -185,17 +191,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check_mail(settings: Settings, variables: Mapping[str, Any]) -> None:
-    if settings.smtp is None and settings.smtp_from is None:
-        return
-    if settings.smtp is None or settings.smtp_from is None:
-        missing = "smtp" if settings.smtp is None else "smtp_from"
-        raise ConfigurationError(
-            f"expected both smtp and smtp_from, found no {missing}", hint=f"set {missing} too"
-        )
     try:
-        _mail_server(settings.smtp, settings.smtp_from)
+        _mail_server(settings.smtp or "smtp://localhost", settings.smtp_from or "a@localhost")
     except ValueError as exc:
-        raise _refused("smtp", str(exc), variables) from None
+        name = "smtp_from" if "smtp_from" in str(exc) else "smtp"
+        raise _refused(name, str(exc), variables) from None
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import httpcore
 from livepin_server.errors import InvalidError
 from livepin_server.services.monitoring.targets import require_address
 
-from .telling import TellError
+from .telling import TellError, unverified
 
 PATIENCE = 15.0  # seconds for all of it
 _PIECE = 5.0  # seconds for each step
@@ -171,13 +171,9 @@ class _Guarded(httpcore.AsyncNetworkBackend):
 def _reason(exc: Exception) -> str:
     if isinstance(exc, httpcore.TimeoutException):
         return "no answer in time"
-    cause: BaseException | None = exc
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not verified: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError):
-            return f"no TLS: {cause.reason or 'the handshake failed'}"
-        cause = cause.__cause__ or cause.__context__
+    found = unverified(exc)
+    if found is not None:
+        return found
     text = str(exc)
     if "resolve" in text:
         return text

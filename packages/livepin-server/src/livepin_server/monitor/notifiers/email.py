@@ -13,7 +13,7 @@ from livepin_server.services.monitoring.outbox import Posted
 from livepin_server.settings import MailServer
 
 from .letter import letter
-from .telling import TellError, settings_of
+from .telling import TellError, settings_of, unverified
 
 PATIENCE = 18.0  # seconds for all of it
 _STEP = 10.0  # seconds for each reply
@@ -50,9 +50,11 @@ class EmailNotifier:
         try:
             async with asyncio.timeout(self._patience):
                 refused = await self._send(self._server, posted, settings.to)
+        except aiosmtplib.SMTPException as exc:  # some are TimeoutErrors, too
+            raise TellError(f"the SMTP server: {_said(exc)}") from None
         except TimeoutError:
             raise TellError(f"the SMTP server took over {self._patience:g} seconds") from None
-        except (aiosmtplib.SMTPException, OSError, ValueError) as exc:
+        except (OSError, ValueError) as exc:
             raise TellError(f"the SMTP server: {_said(exc)}") from None
         _judge(refused, settings.to)
 
@@ -110,11 +112,9 @@ def _is_permanent(code: int) -> bool:
 def _said(exc: Exception) -> str:
     if isinstance(exc, aiosmtplib.SMTPResponseException):
         return f"{exc.code} {_clean(exc.message)}"
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"its certificate is not verified: {exc.verify_message}"
-    cause = exc.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not verified: {cause.verify_message}"
+    found = unverified(exc)
+    if found is not None:
+        return found
     return _clean(str(exc)) or type(exc).__name__
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import unicodedata
 from datetime import timedelta
 from typing import Protocol, TypeVar
@@ -60,6 +61,20 @@ def settings_of(posted: Posted, kind: type[_T]) -> _T:
     if not isinstance(posted.settings, kind):
         raise TellError("the settings of the channel are of another kind", permanent=True)
     return posted.settings
+
+
+def unverified(exc: BaseException) -> str | None:
+    """Return what is wrong with TLS, if that is why something failed."""
+    cause: BaseException | None = exc
+    for _ in range(10):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not verified: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"no TLS: {cause.reason or 'the handshake failed'}"
+        if cause is None:
+            break
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def plain(text: str) -> str:
