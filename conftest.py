@@ -33,6 +33,7 @@ COUNTERPARTS = {
     "softhsm2-util": "apt install softhsm2",
     "libsofthsm2.so": "apt install softhsm2",
     "prometheus-alertmanager": "apt install prometheus-alertmanager",
+    "promtool": "apt install prometheus",
     "strace": "apt install strace",
     "unshare": "apt install util-linux",
     "faketime": "apt install faketime",

@@ -21,9 +21,11 @@ from . import (
     events,
     evidence,
     imports,
+    judging,
     middleware,
     nodes,
     pin_check,
+    probing,
     publishers,
     signals,
     token_client,
@@ -51,8 +53,10 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "events": ("One publish told to all event streams", events.run),
     "enforced": ("One publish until apps enforce it", enforced.run),
     "changes": ("Requests while a certificate changes", changes.run),
+    "probing": ("A look at an endpoint", probing.run),
     "crowd": ("A thousand apps that meet a changed certificate at once", crowd.run),
     "backup": ("Backup and restore of 10,000 domains", backup.run),
+    "judging": ("A million stored observations judged", judging.run),
 }
 _INTRODUCTION = """\
 # What Livepin costs

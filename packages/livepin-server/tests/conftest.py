@@ -92,12 +92,16 @@ def clock() -> FakeClock:
 
 @pytest.fixture(scope="session")
 def settings() -> Settings:
-    """Settings of a server whose listeners take any free port of this machine."""
+    """Settings of a server whose listeners take any free port of this machine.
+
+    It does not look at endpoints: hosts of these tests do not exist.
+    """
     return Settings(
         delivery_urls=[DELIVERY_URL],
         delivery_host="127.0.0.1",
         delivery_port=0,
         management_port=0,
+        monitor=False,
     )
 
 

@@ -32,9 +32,10 @@ from livepin_server.services.composition import Services, compose
 from livepin_server.services.delivery_settings import DeliveryChange, DeliverySettings, pin_texts
 from livepin_server.services.model import Intent, Role
 from livepin_server.services.monitoring.channel_kinds import Email, NewChannel
+from livepin_server.services.monitoring.composition import Monitoring, compose_monitoring
 from livepin_server.services.publishing.published import Published
 from livepin_server.services.publishing.publisher import Look
-from livepin_server.settings import Settings
+from livepin_server.settings import MailServer, Settings, mail_server
 from livepin_server.storage import schema_version
 from livepin_server.storage.database import Database
 
@@ -80,9 +81,20 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder(Node):
-    """An opened data folder."""
+    """An opened data folder. `mail` takes mail, if a server for that is set."""
 
     services: Services
+    mail: MailServer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """What looking alone needs of a data folder: its database, and no key at all."""
+
+    settings: Settings
+    monitoring: Monitoring
+    bus: Bus
+    clock: Clock
 
 
 def initialise(plan: Plan, *, clock: Clock) -> None:
@@ -120,6 +132,7 @@ def opened(
         ConfigurationError, CustodyError, SchemaError: it cannot be used; the message says why.
     """
     settings = read_settings(data, environment)
+    mail = mail_server(settings, environment.get("LIVEPIN_SMTP_PASSWORD"))
     with open_database(settings, data) as database:
         if not upgrading:
             schema_version.require_current(database)
@@ -151,6 +164,7 @@ def opened(
                 bus=services.bus,
                 clock=clock,
                 services=services,
+                mail=mail,
             )
         finally:
             _keep_uses(services)
@@ -180,6 +194,32 @@ def delivering(data: Path, environment: Mapping[str, str], *, clock: Clock) -> I
             published=Published(database),
             api_keys=ApiKeys(database, clock=clock),
             bus=_bus(database),
+            clock=clock,
+        )
+
+
+@contextmanager
+def looking(data: Path, environment: Mapping[str, str], *, clock: Clock) -> Iterator[Worker]:
+    """Give what looking alone needs. Nothing in the folder but its settings is read.
+
+    So its lock is not needed: a server may hold it.
+
+    Raises:
+        ConfigurationError, SchemaError: it cannot be used; the message says why.
+    """
+    settings = read_settings(data, environment)
+    if settings_file.database_url(settings, data).startswith("sqlite"):
+        raise ConfigurationError(
+            "a worker needs PostgreSQL: on SQLite the server itself is the one that looks",
+            hint="livepin serve, or set database in livepin.toml",
+        )
+    with open_database(settings, data) as database:
+        schema_version.require_current(database)
+        bus = _bus(database)
+        yield Worker(
+            settings=settings,
+            monitoring=compose_monitoring(database, bus, clock=clock),
+            bus=bus,
             clock=clock,
         )
 

@@ -85,6 +85,21 @@ def run_delivery(data: Path, *, started: _Started | None = None) -> None:
         _run(coroutine)
 
 
+def run_worker(data: Path, *, vantage: str, started: Callable[[], object] | None = None) -> None:
+    """Look at endpoints from a vantage until SIGTERM or SIGINT: on PostgreSQL, without any key.
+
+    It does not hold the folder's lock: a server may serve it meanwhile.
+
+    Raises:
+        ConfigurationError, SchemaError: it cannot be done; the message says why.
+    """
+    from livepin_server.worker import work
+
+    with folder.looking(data, os.environ, clock=clock) as found:
+        logs.configure(found.settings.log_level, found.settings.log_format)
+        _run(work(found, vantage=vantage, started=started))
+
+
 @contextmanager
 def in_process(data: Path) -> Iterator[tuple[ASGIApp, str]]:
     """Give the management application and the operator's key, holding the folder's lock."""

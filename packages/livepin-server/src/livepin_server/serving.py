@@ -40,7 +40,10 @@ from livepin_server.jobs.runner import Job, run_forever
 from livepin_server.jobs.watching import DeliveryWatch
 from livepin_server.layout import REVOKED, RUN_FILE
 from livepin_server.listener import Listener
+from livepin_server.monitor import running
+from livepin_server.monitor.running import Monitor
 from livepin_server.probing.many import Lookout
+from livepin_server.probing.prober import Prober
 from livepin_server.services import expiry
 from livepin_server.services.appraisal.verifiers import Verifiers
 from livepin_server.services.appraisal.verifying import Verifying
@@ -48,6 +51,7 @@ from livepin_server.services.tokens.challenges import Challenges
 from livepin_server.settings import Settings
 from livepin_server.storage.database import MOST_WAITING
 from livepin_server.telemetry.metrics import Metrics
+from livepin_server.telemetry.monitoring import MonitoringCollector
 from livepin_server.web.admission import Admission
 from livepin_server.web.limits import RateLimit
 
@@ -352,7 +356,10 @@ def _background(
             loader.tokens.hears(hears)
         for each in exports:
             each.in_step(hears)
+        if monitor is not None:
+            monitor.in_step(hears)
 
+    monitor = _monitor(node)
     found = [events.beat(), loader.catch_up(), node.bus.listen(in_step)]
     if isinstance(node, Folder):
         found.append(run_forever(_resign(node)))
@@ -364,10 +371,31 @@ def _background(
         found.append(run_forever(_tell_expired(node)))
         found.append(run_forever(_forget_overrides(node)))
         found.append(run_forever(_look(node, metrics)))
+        found += _monitoring(node, metrics)
+    if monitor is not None:
+        found.append(monitor.run())
     found.append(run_forever(_watch(node, metrics)))
     if loader.tokens is not None:
         found += loader.tokens.background()
     return found
+
+
+def _monitor(node: Node) -> Monitor | None:
+    """Return what looks at endpoints from here; it starts a process once something is due."""
+    if not isinstance(node, Folder) or not node.settings.monitor:
+        return None
+    return Monitor(node.services, Prober(), node.bus, clock=node.clock)
+
+
+def _monitoring(folder: Folder, metrics: Metrics) -> list[Coroutine[Any, Any, None]]:
+    """Return what tells of what is found, whoever looks."""
+    services, most = folder.services, folder.settings.max_endpoint_metrics
+    metrics.registry.register(MonitoringCollector(lambda: services.metering.read(most=most)))
+    notifying = running.notifying_by(
+        services.outbox, services.channels, folder.mail, clock=folder.clock
+    )
+    jobs = running.jobs(services, clock=folder.clock)
+    return [running.notify(notifying, folder.bus), *map(run_forever, jobs)]
 
 
 def _room(wanted: int) -> tuple[int, int]:

@@ -14,7 +14,12 @@ from livepin_server.backups import form, mark
 from livepin_server.backups.accounts import Numbers
 from livepin_server.custody import age, tls_identity
 from livepin_server.errors import BackupError, CustodyError, SchemaError, UnavailableError
+from livepin_server.probing.looks import Look
 from livepin_server.services.model import NewDomain
+from livepin_server.services.monitoring.beats import Beats
+from livepin_server.services.monitoring.endpoints import Endpoints
+from livepin_server.services.monitoring.schedule import Schedule
+from livepin_server.services.monitoring.sources import Sources
 from livepin_server.services.numbering import HIGHEST
 from livepin_server.storage import rows, schema_version
 from livepin_server.storage.database import sqlite_url
@@ -51,6 +56,41 @@ def content(database):
                 row.pop("last_version", None)
             found.setdefault(each.table, []).extend(values)
     return found
+
+
+def test_leases_and_silence_of_before_count_no_more(
+    filled, open_folder, back_up, restore, clock, intent
+):
+    now = clock()
+
+    def judge(claimed, *_):
+        return []
+
+    with open_folder(filled) as opened:
+        database = opened.services.database
+        Beats(database, clock=clock).beat("here", "one", 1)
+        endpoints = Endpoints(database, clock=clock, gone=lambda *_: None)
+        endpoints.ensure_vantage("here")
+        sources = Sources(database, clock=clock)
+        schedule = Schedule(database, sources, clock=clock, judge=judge, take=lambda *_: set())
+        clock.advance(minutes=1)
+        (before,) = schedule.claim("here", 9, lease=dt.timedelta(days=9))
+    back_up(filled)
+    restored = restore(database="sqlite")
+    assert restored.rows > 0
+    clock.advance(hours=1)
+    with open_folder(filled.parent / "restored") as opened:
+        database = opened.services.database
+        sources = Sources(database, clock=clock)
+        schedule = Schedule(database, sources, clock=clock, judge=judge, take=lambda *_: set())
+        (beat,) = Beats(database, clock=clock).all()
+        assert (beat.silent, beat.started) == (False, now)
+        (after,) = schedule.claim("here", 9, lease=dt.timedelta(minutes=2))
+        assert after.host == before.host
+        assert after.fence > before.fence + 2**31  # a worker of the lost server may go on
+        look = Look(id=0, failure="timeout")
+        assert schedule.complete([(before, look)]) == 0
+        assert schedule.complete([(after, look)]) == 1
 
 
 @pytest.mark.parametrize("to", ["sqlite", "postgresql"])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from livepin.testing import Authority, Chain, make_authority, make_chain, server_context
 from livepin_server.probing.probe import Target
+from tls_servers import Servers
 
 
 class Endpoint:
@@ -100,3 +101,10 @@ def tls_endpoint(endpoint: Callable[..., Endpoint]) -> Callable[..., Endpoint]:
         return found
 
     return one
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    """Real TLS servers, and some that misbehave: see `tls_servers`."""
+    with Servers() as found:
+        yield found

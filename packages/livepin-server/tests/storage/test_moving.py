@@ -5,10 +5,16 @@ from __future__ import annotations
 import pytest
 from livepin_server import main
 from livepin_server.errors import SchemaError
+from livepin_server.services.model import How, Intent, NewDomain, NewPin
+from livepin_server.services.monitoring.beats import Beats
+from livepin_server.services.monitoring.endpoints import Endpoints
 from livepin_server.storage import moving, schema_version
 from livepin_server.storage.database import sqlite_url
-from livepin_server.storage.schema import metadata
-from sqlalchemy import select, text
+from livepin_server.storage.schema import endpoints, metadata, observations
+from sqlalchemy import insert, select, text
+
+PIN = "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+INTENT = Intent(author="bob", how=How(confirmed=True))
 
 
 def content(database):
@@ -42,6 +48,30 @@ def test_a_server_moves_to_postgresql_and_goes_on_there(
     back = open_database(sqlite_url(opened.data / "back.db"))
     moving.move(open_database(url), back)
     assert content(back) == content(open_database(url))
+
+
+def test_what_is_monitored_moves_and_goes_on_there(
+    opened, add_domain, clock, postgres, new_database, open_folder
+):
+    add_domain("a.example.com")
+    database = opened.services.database
+    Beats(database, clock=clock).beat("here", "one", 1)
+    found = Endpoints(database, gone=lambda *_: None, clock=clock)
+    found.ensure_vantage("here")
+    row = {"endpoint": 1, "vantage": "here", "state": "{}", "changed": clock(), "addresses": 1}
+    database.write(lambda each: each.execute(insert(observations), [{**row, "pins_match": True}]))
+    url = postgres.url(new_database())
+    before = content(database)
+    main.move(opened.data, url)
+    with open_folder(opened.data, LIVEPIN_DATABASE=url) as moved:
+        assert content(moved.services.database) == before
+        add = moved.services.domains.add
+        add("acme", NewDomain(pattern="b.example.com", pins=[NewPin(sha256=PIN)]), INTENT)
+        there = Endpoints(moved.services.database, gone=lambda *_: None, clock=clock)
+        there.sync()
+        with moved.services.database.reading() as connection:
+            ids = connection.scalars(select(endpoints.c.id).order_by(endpoints.c.id)).all()
+    assert ids == [1, 2]
 
 
 def test_a_database_that_holds_something_is_left_alone(opened, postgres_folder, open_folder):

@@ -325,3 +325,33 @@ def test_the_url_may_say_how_patient_to_be(postgres, name):
             assert connection.execute("SHOW application_name").fetchone() == ("other",)
     finally:
         database.close()
+
+
+def test_what_is_written_beside_waits_for_no_other_writer(postgres, name, open_database):
+    database = open_database(postgres.url(name))
+    database.write(lambda each: each.execute(text("CREATE TABLE t (n integer)")))
+
+    def while_another_writes(connection):
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+        database.write_beside(lambda each: each.execute(text("INSERT INTO t VALUES (2)")))
+        with database.reading() as reading:
+            return reading.scalars(text("SELECT n FROM t")).all()
+
+    assert database.write(while_another_writes) == [2]
+    with pytest.raises(ZeroDivisionError):
+        database.write_beside(lambda each: each.execute(text("DELETE FROM t")).rowcount / 0)
+    with database.reading() as reading:
+        assert sorted(reading.scalars(text("SELECT n FROM t"))) == [1, 2]
+
+
+def test_who_gives_way_beside_others_is_tried_again(postgres, name, open_database):
+    database, tries = open_database(postgres.url(name)), []
+    gives_way = "DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$"
+
+    def change(connection):
+        tries.append(connection)
+        if len(tries) < 3:
+            connection.execute(text(gives_way))
+        return len(tries)
+
+    assert database.write_beside(change) == 3

@@ -130,7 +130,7 @@ def note_backup(
     area=Area.METRICS,
     server_wide=True,
     include_in_schema=False,
-    sync_to_thread=False,
+    sync_to_thread=True,
 )
 def metrics(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     """Return the metrics for Prometheus."""

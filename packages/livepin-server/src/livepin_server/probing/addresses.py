@@ -10,12 +10,11 @@ from queue import Empty, SimpleQueue
 
 from msgspec import structs
 
-from .probe import CertificateSeen, Observation, Target, probe
+from .probe import Observation, Target, probe, short
 
 AT_ONCE = 32
 MOST_ADDRESSES = 16  # of an endpoint
 _PATIENCE = 5.0  # seconds for an address
-_LONGEST = 200  # characters of a name in a certificate
 
 _Task = tuple[int, Target, str | None]  # an address to look at, or None to resolve it
 
@@ -88,17 +87,10 @@ def _work(
 def _seen(target: Target, address: str, deadline: float) -> Observation:
     timeout = min(_PATIENCE, max(deadline - time.monotonic(), 0.1))
     found = probe(structs.replace(target, connect=address), timeout=timeout)
-    # What strangers send is kept as short as a verdict needs it: there may be thousands.
-    chain = [_short(each) for each in found.chain]
-    refused = [] if found.verified else [_short(each) for each in found.presented[:1]]
+    chain = [short(each) for each in found.chain]
+    refused = [] if found.verified else [short(each) for each in found.presented[:1]]
     where = found.address or address.rpartition(":")[0].strip("[]")
     return structs.replace(found, address=where, chain=chain, presented=refused)
-
-
-def _short(seen: CertificateSeen) -> CertificateSeen:
-    return structs.replace(
-        seen, names=[], subject=seen.subject[:_LONGEST], issuer=seen.issuer[:_LONGEST]
-    )
 
 
 def _unresolved(target: Target) -> Observation:

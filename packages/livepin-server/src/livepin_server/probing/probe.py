@@ -16,8 +16,15 @@ from livepin.pins import fingerprint_text
 from livepin.verified import verified_chain
 from msgspec import Struct, structs
 
+from .digest import digest_of
+
 TIMEOUT = 10.0  # seconds for everything
 _MOST_CERTIFICATES = 16
+_LONGEST = 200  # characters of a name in a certificate
+# A name that has none; some systems have but the first of these.
+WITHOUT_ADDRESS = {
+    getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")
+}
 
 
 # Why there is no verified chain: by what went wrong, whatever the words say.
@@ -104,9 +111,16 @@ def probe(target: Target, *, timeout: float = TIMEOUT) -> Observation:
     except ssl.SSLCertVerificationError as exc:
         remaining = max(timeout - (time.monotonic() - started), 1.0)
         presented = _presented(target, remaining)
-        found = structs.replace(found, error=_untrusted(exc, target), presented=presented)
+        found = structs.replace(
+            found,
+            failure="untrusted",
+            error=untrusted(exc, target),
+            presented=readable(presented),
+            digest=digest_of(presented) if presented else None,
+        )
     except (OSError, ValueError, MalformedError) as exc:
-        found = structs.replace(found, error=_failure(exc, target))
+        failure, error = trouble(exc, target)
+        found = structs.replace(found, failure=failure, error=error)
     return structs.replace(found, elapsed_ms=round((time.monotonic() - started) * 1000, 1))
 
 
@@ -134,32 +148,30 @@ def _check_anchors(ca: str) -> None:
 
 
 def _verified(target: Target, found: Observation, timeout: float) -> Observation:
-    context = ssl.create_default_context(cadata=target.ca)
-    context.verify_flags &= ~ssl.VerifyFlags(0x80000)  # partial chains would hide the root
+    context = verifying(target.ca)
     with _connected(target, timeout) as sock:
         found = structs.replace(found, address=sock.getpeername()[0])
         with context.wrap_socket(sock, server_hostname=target.host) as tls:
             chain = verified_chain(tls)
             version = tls.version()
-            presented = _unverified_chain(tls)
+            presented = unverified_chain(tls)
     return structs.replace(
         found,
         verified=True,
         tls_version=version,
-        chain=[_seen(der) for der in chain],
-        presented=_readable(presented),
+        chain=[seen(der) for der in chain],
+        presented=readable(presented),
+        digest=digest_of(presented),
     )
 
 
-def _presented(target: Target, timeout: float) -> list[CertificateSeen]:
+def _presented(target: Target, timeout: float) -> list[bytes]:
     """Return the chain that was refused, so that people can see it. Nothing is sent."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = believing()
     try:
         with _connected(target, timeout) as sock:
             with context.wrap_socket(sock, server_hostname=target.host) as tls:
-                return _readable(_unverified_chain(tls))
+                return unverified_chain(tls)
     except (OSError, ValueError):
         return []
 
@@ -168,24 +180,51 @@ def _connected(target: Target, timeout: float) -> socket.socket:
     return socket.create_connection(target.address(), timeout=timeout)
 
 
-def _unverified_chain(tls: ssl.SSLSocket) -> list[bytes]:
+def verifying(ca: str | None) -> ssl.SSLContext:
+    """Return a context that verifies by the given anchors, or by the system's CAs.
+
+    Raises:
+        ValueError: anchors without a certificate; `ssl.SSLError` is one in OpenSSL's words.
+    """
+    if ca == "":  # the standard library would take the system's CAs
+        raise ValueError("the given CA holds no certificate in PEM")
+    context = ssl.create_default_context(cadata=ca)
+    context.verify_flags &= ~ssl.VerifyFlags(0x80000)  # partial chains would hide the root
+    return context
+
+
+def believing() -> ssl.SSLContext:
+    """Return a context that verifies nothing: to see a chain that was refused, and no more."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def unverified_chain(tls: ssl.SSLSocket | ssl.SSLObject) -> list[bytes]:
+    """Return the chain as it was presented, DER, leaf first."""
     public = getattr(tls, "get_unverified_chain", None)
     if public is not None:
         return list(public())[:_MOST_CERTIFICATES]
-    found = tls._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
+    found = tls._sslobj.get_unverified_chain() or ()  # type: ignore[union-attr]
     return [each.public_bytes(2) for each in found][:_MOST_CERTIFICATES]
 
 
-def _readable(chain: list[bytes]) -> list[CertificateSeen]:
+def readable(chain: list[bytes]) -> list[CertificateSeen]:
     """Return what was presented; anything may be in it, also what only OpenSSL can read."""
     found = []
     for der in chain:
         with suppress(MalformedError):
-            found.append(_seen(der))
+            found.append(seen(der))
     return found
 
 
-def _seen(der: bytes) -> CertificateSeen:
+def seen(der: bytes) -> CertificateSeen:
+    """Return what people want to see of a certificate.
+
+    Raises:
+        MalformedError: it cannot be read.
+    """
     info = describe(der)
     return CertificateSeen(
         subject=info.subject,
@@ -198,20 +237,35 @@ def _seen(der: bytes) -> CertificateSeen:
     )
 
 
-def _untrusted(exc: ssl.SSLCertVerificationError, target: Target) -> str:
+def short(found: CertificateSeen) -> CertificateSeen:
+    """Return it as short as a verdict needs it: what strangers send, and there may be thousands."""
+    return structs.replace(
+        found, names=[], subject=found.subject[:_LONGEST], issuer=found.issuer[:_LONGEST]
+    )
+
+
+def untrusted(exc: ssl.SSLCertVerificationError, target: Target) -> str:
+    """Return in words why a chain does not verify."""
     text = exc.verify_message or str(exc)
     anchors = "the given CA" if target.ca else "the system's CAs"
     return f"the certificate is not valid for {target.host} by {anchors}: {text}"
 
 
-def _failure(exc: Exception, target: Target) -> str:
+def trouble(exc: Exception, target: Target) -> tuple[Failure, str]:
+    """Return the class and the words of what went wrong with a connection."""
     where = "{}:{}".format(*target.address())
     if isinstance(exc, socket.gaierror):
-        return f"{target.address()[0]} does not resolve to an address"
+        failure: Failure = "no_address" if exc.errno in WITHOUT_ADDRESS else "no_name_server"
+        return failure, f"{target.address()[0]} does not resolve to an address"
     if isinstance(exc, TimeoutError):
-        return f"{where} did not answer in time"
+        return "timeout", f"{where} did not answer in time"
     if isinstance(exc, ConnectionRefusedError):
-        return f"{where} refused the connection"
+        return "refused", f"{where} refused the connection"
     if isinstance(exc, ssl.SSLError):
-        return f"{where} does not speak TLS as expected: {exc.reason or exc}"
-    return f"{where}: {getattr(exc, 'strerror', None) or exc}"
+        closed = isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        words = f"{where} does not speak TLS as expected: {exc.reason or exc}"
+        return "reset" if closed else "tls", words
+    failure = "network" if isinstance(exc, OSError) else "tls"  # the rest cannot be read
+    if isinstance(exc, ConnectionError):
+        failure = "reset"
+    return failure, f"{where}: {getattr(exc, 'strerror', None) or exc}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from livepin_server.bus.memory import Bus
@@ -21,6 +21,8 @@ from .audit.log import Audit
 from .backups import Backups
 from .delivery_settings import DeliverySettings
 from .domains import Domains
+from .monitoring.channels import Channels
+from .monitoring.composition import Monitoring, compose_monitoring
 from .overrides.overrides import Overrides
 from .pin_sets import PinSets
 from .private_keys import PrivateKeys
@@ -38,7 +40,7 @@ from .tokens.settings import TokenSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
+class Services(Monitoring):
     """What the front ends call."""
 
     accounts: Accounts
@@ -64,6 +66,7 @@ class Services:
     policies: Policies
     appraising: Appraising
     verdicts: Verdicts
+    channels: Channels
     audit: Audit
     bus: Bus
     database: Database
@@ -87,7 +90,9 @@ def compose(
     apps = Apps(database, custody, bus, clock=clock)
     installations = Installations(database, bus, clock=clock)
     verdicts = Verdicts(database, clock=clock)
+    monitoring = compose_monitoring(database, bus, clock=clock)
     return Services(
+        **{each.name: getattr(monitoring, each.name) for each in fields(monitoring)},
         accounts=Accounts(database, custody, publisher, clock=clock, delivery=delivery),
         domains=Domains(stage),
         pin_sets=PinSets(stage),
@@ -111,6 +116,7 @@ def compose(
         policies=Policies(database, bus, clock=clock),
         appraising=Appraising(database, installations, clock=clock),
         verdicts=verdicts,
+        channels=Channels(database, custody, clock=clock),
         audit=Audit(database),
         bus=bus,
         database=database,

@@ -92,11 +92,11 @@ class Incidents:
 
     def __init__(self) -> None:
         self.judged: list[Any] = []
-        self.again: set[tuple[int, str]] = set()
+        self.again: dict[tuple[int, str], dt.timedelta] = {}
         self.gone_ids: list[int] = []
         self.fault: Callable[[Any], bool] = lambda _: False
 
-    def take(self, connection: Any, judged: Any, now: dt.datetime) -> set[tuple[int, str]]:
+    def take(self, connection: Any, judged: Any, now: dt.datetime) -> dict[tuple[int, str], dt.timedelta]:
         """Keep the findings of endpoints, each firing at once."""
         for each in judged:
             if self.fault(each):

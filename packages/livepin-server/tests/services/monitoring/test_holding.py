@@ -12,13 +12,14 @@ from msgspec import structs
 
 NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.timezone.utc)
 QUARTER = dt.timedelta(minutes=15)
+NOTHING = Held()
 
 
 @pytest.fixture
 def folded(seeing):
     """Fold looks one after the other, a quarter of an hour apart."""
 
-    def one(*looks, held=Held()):
+    def one(*looks, held=NOTHING):
         told = []
         for number, each in enumerate(looks):
             held, found = holding.fold(held, each, NOW + number * QUARTER)
@@ -85,7 +86,7 @@ def test_a_failure_in_between_erases_nothing(seeing, folded, failure):
 def test_nor_does_one_of_the_whole_endpoint(seeing, folded):
     good = seeing.look(seeing.sight(seeing.observation(1)))
     dark = seeing.look(failure="no_name_server", error="nobody says")
-    held, told = folded(good, dark, dark)
+    held, _ = folded(good, dark, dark)
     assert (held.sights, held.failure, held.since) == ([], "no_name_server", NOW + QUARTER)
     assert holding.fold(held, dark, NOW)[0] is held
     other, _ = holding.fold(held, seeing.look(failure="no_address"), NOW + 9 * QUARTER)

@@ -159,7 +159,7 @@ class Holding(Struct, frozen=True, kw_only=True):
     at: datetime | None = None
     pattern: str
     mode: Mode
-    pins: PinSet
+    pins: PinSet | None
     installations: int = 0
     of: int = 0
 

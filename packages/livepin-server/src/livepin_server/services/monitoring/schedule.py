@@ -8,7 +8,7 @@ only writer: so a kill loses no finding, and whoever lost the lease leaves nothi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,11 +40,11 @@ from .leases import Done, Place
 from .model import Claimed, Finding, Held, Judged, Judging
 from .sources import Sources
 
-AT_ONCE = timedelta(seconds=1)  # after which a suspect is looked at again
+AT_ONCE = timedelta(seconds=1)  # after which a suspect is looked at again, at the soonest
 _MANY = 500  # rows at a time
 
 Judge = Callable[[Claimed, Held, Judging, datetime], list[Finding]]
-Take = Callable[[Connection, Sequence[Judged], datetime], set[Place]]
+Take = Callable[[Connection, Sequence[Judged], datetime], Mapping[Place, timedelta]]
 
 logger = logging.getLogger("livepin.monitor")
 
@@ -93,7 +93,7 @@ class Schedule:
     """Gives out endpoints that are due, and takes back what was seen of them.
 
     `judge` is pure; `take` moves incidents within the transaction, and returns who is to be looked
-    at again at once.
+    at again, and after how long.
     """
 
     def __init__(
@@ -243,7 +243,9 @@ class Schedule:
         judged = [_with_before(connection, each) if each.trouble else each.judged for each in kept]
         again = self._take(connection, judged, now)
         done = [
-            replace(each.done, due=now + AT_ONCE) if each.place in again else each.done
+            replace(each.done, due=now + max(again[each.place], AT_ONCE))
+            if each.place in again
+            else each.done
             for each in kept
         ]
         return len(leases.keep(connection, done, now=now))

@@ -142,7 +142,7 @@ class Watch:
 @pytest.fixture
 def watch(services: Any, clock: FakeClock) -> Iterator[Watch]:
     """The endpoints of `acme` and what is told of them."""
-    yield Watch(services.database, clock)
+    return Watch(services.database, clock)
 
 
 @pytest.fixture

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from livepin_server.services.model import Intent
 from livepin_server.services.monitoring.incidents.states import AT_ONCE, PATIENCE
 from livepin_server.services.monitoring.incidents.taking import take
 from livepin_server.services.monitoring.model import Judged
-from livepin_server.storage.schema import findings
+from livepin_server.storage.schema import channels, findings
 from sqlalchemy import create_engine, event, text
-
-from livepin_server.services.model import Intent
 
 INTENT = Intent(author="bob")
 HOST = "api.example.com"
@@ -191,7 +191,7 @@ def test_a_new_domain_that_breaks_later_is_told_of_and_bounded(watch, wrong, clo
         watch.incidents.remind()
         moments += [clock()] * (len(watch.notices) - before)
     assert set(watch.events[1:]) == {"grew"}
-    assert all(b - a >= timedelta(hours=1) for a, b in zip(moments, moments[1:], strict=False))
+    assert all(b - a >= timedelta(hours=1) for a, b in itertools.pairwise(moments))
     assert 3 <= len(moments) <= 5
     clock.advance(hours=1)
     watch.incidents.remind()
@@ -355,3 +355,25 @@ def test_accounts_are_apart(watch, wrong):
                    findings=[wrong(kind="at_risk")])  # fmt: skip
     watch.database.write(lambda c: take(c, [other], watch.clock(), put=watch.put))
     assert watch.incidents.all("acme") == []
+
+
+@BOTH
+def test_a_notice_is_in_the_outbox_with_the_incident_or_neither_is(watch, wrong, services):
+    row = {
+        "account": "acme", "name": "ops", "kind": "email", "settings": "{}", "severity": "info",
+        "tags": "", "created": watch.clock(), "author": "bob",
+    }  # fmt: skip
+    watch.database.write(lambda c: c.execute(channels.insert().values(**row)))
+    watch.look({HOST: [wrong()]})
+    judged = [watch.judged(HOST, [wrong()])]
+
+    def give_up(connection):
+        take(connection, judged, watch.clock())
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        watch.database.write(give_up)
+    assert watch.rows("incidents") == watch.rows("outbox") == []
+    watch.database.write(lambda connection: take(connection, judged, watch.clock()))
+    (posted,) = watch.rows("outbox")
+    assert (posted.channel, posted.incident, len(watch.rows("incidents"))) == ("ops", 1, 1)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Connection, func, literal, select, type_coerce
+from sqlalchemy import BigInteger, Connection, cast, func, literal, select, type_coerce
 
 from livepin_server.services.monitoring.model import SHORTEST
 from livepin_server.storage.schema import beats, endpoints, incidents, schedule
@@ -149,7 +149,7 @@ def _accounts(connection: Connection, vantage: str) -> Sequence[tuple[str, int]]
 def _overdue(connection: Connection, now: datetime, since: datetime) -> dict[str, int]:
     """Return how many endpoints are overdue, by vantage: only what has been due long is read."""
     due = type_coerce(schedule.c.next_due, BigInteger)
-    wait = endpoints.c.every * (INTERVALS * 1_000_000)
+    wait = cast(endpoints.c.every, BigInteger) * literal(INTERVALS * 1_000_000, BigInteger)
     micros = timedelta(microseconds=1)
     query = (
         select(schedule.c.vantage, func.count().label("late"))
@@ -157,7 +157,7 @@ def _overdue(connection: Connection, now: datetime, since: datetime) -> dict[str
         .where(
             schedule.c.next_due < now - timedelta(seconds=INTERVALS * SHORTEST),
             due + wait < literal(now, schedule.c.next_due.type),
-            wait < (now - since) // micros,
+            wait < literal((now - since) // micros, BigInteger),
         )
         .group_by(schedule.c.vantage)
     )

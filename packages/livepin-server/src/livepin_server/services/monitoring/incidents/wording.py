@@ -70,8 +70,8 @@ def worst_first(troubles: Iterable[Firing]) -> list[Firing]:
     return sorted(
         troubles,
         key=lambda each: (
-            -rank(each.finding.severity), _WORST.index(each.finding.kind), each.since, each.finding.host, each.finding.port,
-            each.vantage, each.finding.key,
+            -rank(each.finding.severity), _WORST.index(each.finding.kind), each.since,
+            each.finding.host, each.finding.port, each.vantage, each.finding.key,
         ),
     )  # fmt: skip
 

@@ -1,0 +1,178 @@
+"""Nobody looks: told once for each account, and over when looks come again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from livepin_server.errors import ConflictError, NotFoundError
+from livepin_server.services.audit.log import Wanted
+from livepin_server.services.model import Intent
+from livepin_server.services.monitoring.incidents.incidents import Incidents
+from livepin_server.storage.schema import beats, schedule
+from sqlalchemy import delete
+
+HOST = "api.example.com"
+INTENT = Intent(author="bob")
+BOTH = pytest.mark.parametrize("data_folder", ["sqlite", "postgresql"], indirect=True)
+
+
+@BOTH
+def test_a_worker_that_is_heard_of_no_more_is_told_and_its_return_too(watch, clock):
+    watch.watch(HOST, "b.example.com")
+    watch.beat()
+    watch.incidents.silence()
+    clock.advance(minutes=5)
+    watch.incidents.silence()
+    assert watch.notices == []
+    clock.advance(minutes=1)
+    watch.incidents.silence()
+    watch.incidents.silence()
+    (told,) = watch.notices
+    assert (told.kind, told.severity, told.endpoints) == ("monitor_silent", "critical", 1)
+    assert told.title == "here: nobody looks from there"
+    assert told.sentence.startswith("nobody looks at 2 endpoints from here")
+    assert told.command == "livepin serve"
+    clock.advance(hours=1)
+    watch.incidents.remind()
+    watch.beat()
+    watch.incidents.silence()
+    assert watch.events == ["opened", "again", "resolved"]
+    assert watch.notices[-1].duration == 3600
+
+
+def test_a_server_that_just_started_has_not_been_silent(watch, clock):
+    watch.watch(HOST)
+    watch.beat()
+    clock.advance(days=2)
+    again = Incidents(watch.database, clock=clock, put=watch.put)
+    again.silence()
+    clock.advance(minutes=5)
+    again.silence()
+    assert watch.notices == []
+    clock.advance(minutes=1)
+    again.silence()
+    assert watch.events == ["opened"]
+
+
+def test_a_worker_that_beats_and_hands_nothing_back_is_not_alive(watch, clock):
+    watch.watch(HOST)
+    watch.beat()
+    due = schedule.update().values(next_due=clock())
+    for _ in range(31):
+        clock.advance(minutes=1)
+        watch.beat()
+        watch.database.write(lambda connection: connection.execute(due))
+        watch.incidents.silence()
+    assert watch.events == ["opened"]
+    watch.beat()
+    watch.incidents.silence()
+    assert watch.events == ["opened", "resolved"]
+
+
+def test_a_prober_that_sees_nothing_is_told_as_that_once_and_not_as_silence(watch, wrong, clock):
+    hosts = [f"h{number}.example.com" for number in range(5)]
+    dark = {host: [wrong(host, kind="unreachable", cause="unreachable:here")] for host in hosts}
+    for _ in range(40):
+        watch.look(dark)
+        watch.beat()
+        watch.incidents.silence()
+        watch.incidents.remind()
+        clock.advance(seconds=40)
+    (told,) = watch.notices
+    assert (told.kind, told.endpoints) == ("unreachable", 5)
+    assert told.lines[0].startswith("nothing at all answers from here: it may be the worker there")
+
+
+def test_each_vantage_is_apart_and_one_without_endpoints_is_nobodys(watch, clock):
+    watch.watch(HOST)
+    watch.watch(HOST, vantage="eu west")
+    watch.beat("nowhere")
+    for _ in range(2):
+        clock.advance(minutes=6)
+        watch.beat()
+        watch.incidents.silence()
+    (told,) = watch.notices
+    assert "from eu west" in told.sentence
+    assert told.command == "livepin monitor worker --vantage 'eu west'"
+    assert "livepin monitor forget 'eu west'" in told.sentence
+
+
+def test_one_that_was_taken_away_on_purpose_is_reminded_of_no_more(watch, clock):
+    watch.watch(HOST)
+    watch.watch(HOST, vantage="eu-west")
+    watch.beat("eu-west")
+    for _ in range(20):
+        clock.advance(days=1)
+        watch.beat()
+        watch.incidents.silence()
+        watch.incidents.remind()
+    # Each day until the seventh.
+    assert watch.events == ["opened"] + ["again"] * 5
+    (view,) = watch.incidents.all("acme")
+    assert (view.state, view.acknowledged_by, view.count) == ("acknowledged", "livepin", 1)
+
+
+@BOTH
+def test_a_vantage_is_forgotten_with_all_that_was_found_from_there(watch, wrong, clock, services):
+    watch.watch(HOST)
+    watch.watch(HOST, vantage="eu-west")
+    watch.beat("eu-west")
+    watch.twice({HOST: [wrong()]}, "eu-west")
+    with pytest.raises(ConflictError, match="somebody looks from eu-west"):
+        watch.incidents.forget("eu-west", INTENT)
+    clock.advance(minutes=6)
+    watch.beat()
+    watch.incidents.silence()
+    assert watch.events == ["opened", "opened"]
+    assert watch.incidents.forget("eu-west", INTENT) == 1
+    assert watch.events == ["opened", "opened", "resolved", "resolved"]
+    assert watch.rows() == []
+    assert [each.vantage for each in watch.rows("schedule")] == ["here"]
+    assert [each.vantage for each in watch.rows("beats")] == ["here"]
+    with pytest.raises(NotFoundError, match="no vantage 'eu-west'"):
+        watch.incidents.forget("eu-west", INTENT)
+    log = services.audit.log("", Wanted(action="monitor")).items
+    assert [each.entry.target for each in log] == ["eu-west"]
+
+
+def test_what_was_found_from_where_nobody_looks_any_more_is_over(watch, wrong):
+    watch.twice({HOST: [wrong()]})
+    watch.database.write(lambda connection: connection.execute(delete(schedule)))
+    watch.incidents.silence()
+    assert watch.events == ["opened", "resolved"]
+    assert "no longer monitored" in watch.notices[-1].sentence
+
+
+def test_in_a_window_for_everything_silence_is_not_told(watch, clock):
+    from livepin_server.services.monitoring.model import NewMaintenance
+
+    watch.watch(HOST)
+    watch.beat()
+    watch.maintenances.add("acme", NewMaintenance(lasts=3600), INTENT)
+    clock.advance(minutes=10)
+    watch.incidents.silence()
+    assert watch.notices == []
+    clock.advance(minutes=50)
+    watch.incidents.remind()
+    assert watch.events == ["opened"]
+
+
+def test_a_longer_lease_makes_for_more_patience(watch, clock):
+    patient = Incidents(watch.database, clock=clock, put=watch.put, lease=timedelta(minutes=10))
+    watch.watch(HOST)
+    watch.beat()
+    clock.advance(minutes=29)
+    patient.silence()
+    assert watch.notices == []
+    clock.advance(minutes=1)
+    patient.silence()
+    assert watch.events == ["opened"]
+
+
+def test_a_vantage_that_never_had_a_worker_is_told(watch, clock):
+    watch.watch(HOST)
+    watch.database.write(lambda connection: connection.execute(delete(beats)))
+    clock.advance(minutes=6)
+    watch.incidents.silence()
+    assert watch.events == ["opened"]
