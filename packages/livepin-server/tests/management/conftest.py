@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
 from livepin.documents import root
 from livepin.jose import PrivateKey, sign_general
+from livepin.testing import FakeClock
+from livepin_server import folder
+from livepin_server.management.app import build_app
 from livepin_server.services.composition import Services
-from livepin_server.services.model import Intent, NewDomain, NewPin
+from livepin_server.services.model import Intent, NewDomain, NewPin, Role
 from livepin_server.services.monitoring.incidents.taking import take
 from livepin_server.services.monitoring.model import HERE, Finding, Judged
 from livepin_server.storage.schema import endpoints
+from livepin_server.telemetry.metrics import Metrics
 from sqlalchemy import select
 
 INTENT = Intent(author="bob")
@@ -71,6 +79,54 @@ def incident_of(services: Services, host: str) -> int:
     now = services.clock()
     services.database.write(lambda connection: take(connection, [judged], now))
     return max(each.number for each in services.incidents.all("acme"))
+
+
+class Quiet:
+    """The management application over a folder of its own, beside which nothing runs."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._app = build_app(services, Metrics())
+        self._runner = asyncio.Runner()
+        self._keys: dict[Any, str] = {}
+
+    def key(self, role: str, account: str | None = None) -> str:
+        """Return an API key."""
+        if (role, account) not in self._keys:
+            made = self.services.api_keys.create(f"{role} of all", Role(role), account, INTENT)
+            self._keys[role, account] = made[1]
+        return self._keys[role, account]
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, status: int = 200, role: str = "admin"
+    ) -> Any:
+        """Return what a request is answered, after a look at its status."""
+        headers = {"authorization": f"Bearer {self.key(role)}"}
+
+        async def one() -> httpx.Response:
+            transport = httpx.ASGITransport(app=cast("Any", self._app))
+            async with httpx.AsyncClient(transport=transport, base_url="https://x") as client:
+                return await client.request(method, path, json=body, headers=headers)
+
+        answer = self._runner.run(one())
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def close(self) -> None:
+        """End its loop."""
+        self._runner.close()
+
+
+@pytest.fixture(scope="module")
+def quiet(data_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quiet]:
+    """The management application, with the accounts `acme` and `beta`."""
+    data = tmp_path_factory.mktemp("quiet") / "data"
+    shutil.copytree(data_template, data)
+    unseen = lambda targets: {each: [] for each in targets}  # noqa: E731
+    with folder.opened(data, {}, clock=FakeClock(), look=unseen) as found:
+        add_account(found.services, "beta")
+        with contextlib.closing(Quiet(found.services)) as made:
+            yield made
 
 
 @pytest.fixture(scope="session")

@@ -145,7 +145,7 @@ class Sweeping:
             try:
                 kept += self._schedule.complete(done)
                 self._beat()
-            except Exception as exc:  # the others of the batch are looked at all the same
+            except Exception as exc:  # noqa: BLE001 - raised below, when the others are kept
                 trouble = trouble or exc
         if left:
             self._give_back([*left.values()])
