@@ -18,6 +18,7 @@ from functools import partial
 
 from livepin_server.bus.memory import Announcement, Bus, MonitorWanted
 from livepin_server.jobs.runner import Job
+from livepin_server.probing.prober import Looking
 from livepin_server.services.monitoring.channels import Channels
 from livepin_server.services.monitoring.composition import Monitoring
 from livepin_server.services.monitoring.model import HERE, ChannelKind
@@ -32,7 +33,7 @@ from .notifiers.pagerduty import PagerDutyNotifier
 from .notifiers.telling import Notifier
 from .notifiers.webhook import WebhookNotifier
 from .notifying import Notifying
-from .sweeping import Looking, Sweeping
+from .sweeping import Sweeping
 
 _SYNC_EVERY = 60.0  # seconds
 _REMIND_EVERY = 10.0

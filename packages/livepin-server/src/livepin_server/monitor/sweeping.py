@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from livepin_server.probing.looks import Look, Question
+from livepin_server.probing.prober import Looking
 from livepin_server.services.monitoring.model import Claimed
 
 MOST = 500  # endpoints of a batch
@@ -29,16 +30,6 @@ _BEATS = timedelta(seconds=30)
 _AGAIN = 5.0  # seconds until what failed is tried again
 
 logger = logging.getLogger("livepin.monitor")
-
-
-class Looking(Protocol):
-    """Looks at endpoints: one look for each question, as they come."""
-
-    def look(self, questions: Sequence[Question], *, seconds: float = ...) -> Iterator[Look]:
-        """Give each as it comes, within so many seconds."""
-
-    def close(self) -> None:
-        """End what looks."""
 
 
 class Due(Protocol):

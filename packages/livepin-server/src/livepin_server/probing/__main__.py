@@ -6,6 +6,7 @@ for each address that was seen, as it comes; or with `looks` and an algorithm ba
 
 from __future__ import annotations
 
+import os
 import sys
 
 import msgspec
@@ -15,7 +16,10 @@ from .answering import answer as answer_batches
 from .looks import ALGORITHMS
 from .probe import Target, probe
 
+_NICE = 10  # what monitors gives way to what delivers
+
 if sys.argv[1:2] == ["looks"]:
+    os.nice(_NICE)
     (algorithm,) = (each for each in ALGORITHMS if sys.argv[2:] == [each])
     answer_batches(algorithm, sys.stdin.buffer, sys.stdout.buffer)
     sys.exit()
