@@ -35,6 +35,8 @@ CHOSEN = {
     "log_level": "warning",
     "log_format": "text",
     "requests_per_second": 2.5,
+    "monitor": False,
+    "max_endpoint_metrics": 500,
     "max_streams": 10,
     "max_streams_per_address": 3,
 }

@@ -216,3 +216,21 @@ def test_a_certificate_that_nobody_pinned_is_found_told_and_mended(
 
 def incidents_of(server):
     return server.services.incidents.all("acme", resolved=True)
+
+
+def test_what_was_seen_is_in_the_metrics(watched, protected, look):
+    look()
+    text = watched.send("GET", "/metrics", to="management", key=watched.key("viewer")).text
+    labels = f'account="acme",domain="{HOST}",host="{HOST}",port="443",vantage="here"'
+    assert f"livepin_endpoint_pin_match{{{labels}}} 1.0" in text
+    assert 'livepin_endpoints{account="acme",vantage="here"} 1.0' in text
+    assert 'livepin_notices_waiting{account="acme"} 0.0' in text
+    assert 'livepin_monitor_heartbeat_timestamp_seconds{vantage="here"}' in text
+
+
+def test_a_server_that_is_not_to_look_leaves_it_to_others(data_folder, serving, clock, api):
+    with serving(data_folder, clock=clock, LIVEPIN_MONITOR="false") as server:
+        assert server.services.beats.all() == []
+        key = server.key("viewer")
+        text = server.send("GET", "/metrics", to="management", key=key).text
+        assert 'livepin_notices_dead{account="acme"} 0.0' in text

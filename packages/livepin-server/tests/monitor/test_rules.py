@@ -77,7 +77,7 @@ FIRES = {
     ),
     "LivepinRootExpires": (
         ("livepin_root_expires_timestamp_seconds", {"account": "acme"}, _SOON),
-        "the root of acme expires within 30 days",
+        "the root of acme expires within 90 days",
     ),
     "LivepinDeliveryCertificateExpires": (
         (
@@ -85,7 +85,7 @@ FIRES = {
             {"instance": "pins:8444"},
             _SOON,
         ),
-        "the delivery certificate of pins:8444 expires within two weeks",
+        "the delivery certificate of pins:8444 expires within 90 days",
     ),
 }  # fmt: skip
 _FAR = "31536000+0x200"  # a year

@@ -68,9 +68,9 @@ def test_a_worker_looks_from_its_vantage_without_any_key(
     postgres_folder, worker, api, until, intent, tmp_path
 ):
     connect, pin, ca = api
-    with folder.opened(postgres_folder, {}, clock=main.clock, look=lambda t: {e: [] for e in t}) as (
-        opened
-    ):
+    with folder.opened(
+        postgres_folder, {}, clock=main.clock, look=lambda t: {e: [] for e in t}
+    ) as (opened):
         services = opened.services
         new = NewDomain(pattern=HOST, pins=[NewPin(sha256=str(pin))], connect=connect, ca=ca)
         services.domains.add("acme", new, intent)

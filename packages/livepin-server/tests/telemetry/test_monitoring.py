@@ -1,4 +1,4 @@
-"""What Prometheus sees of monitoring: as it was read, and in the exposition format whatever it is."""
+"""What Prometheus sees of monitoring: as it was read, in the exposition format, whatever it is."""
 
 from __future__ import annotations
 

@@ -99,26 +99,26 @@ DELIVERY = (
     ),
     Rule(
         name="LivepinConfigExpires",
-        expression=f"livepin_config_expires_timestamp_seconds - time() < {3 * _DAY}",
+        expression=f"livepin_config_expires_timestamp_seconds - time() < {6 * _DAY}",
         lasts="15m",
         severity="critical",
         summary="the config {{ $labels.stream }} of {{ $labels.account }} is not signed anew",
     ),
     Rule(
         name="LivepinRootExpires",
-        expression=f"livepin_root_expires_timestamp_seconds - time() < {30 * _DAY}",
+        expression=f"livepin_root_expires_timestamp_seconds - time() < {90 * _DAY}",
         lasts="1h",
         severity="warning",
-        summary="the root of {{ $labels.account }} expires within 30 days",
+        summary="the root of {{ $labels.account }} expires within 90 days",
     ),
     Rule(
         name="LivepinDeliveryCertificateExpires",
         expression=(
-            f"livepin_delivery_certificate_expires_timestamp_seconds - time() < {14 * _DAY}"
+            f"livepin_delivery_certificate_expires_timestamp_seconds - time() < {90 * _DAY}"
         ),
         lasts="1h",
         severity="warning",
-        summary="the delivery certificate of {{ $labels.instance }} expires within two weeks",
+        summary="the delivery certificate of {{ $labels.instance }} expires within 90 days",
     ),
 )
 GROUPS = {"livepin-monitoring": MONITORING, "livepin-delivery": DELIVERY}

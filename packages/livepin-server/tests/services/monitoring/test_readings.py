@@ -75,7 +75,10 @@ def test_no_more_are_read_one_by_one_than_are_asked_for_and_all_are_counted(mete
     for number in (1, 2, 3):
         endpoint(number, host=f"host-{number}.example.com")
     found = metering.read(most=2)
-    assert [each.labels[2] for each in found.endpoints] == ["host-1.example.com", "host-2.example.com"]
+    assert [each.labels[2] for each in found.endpoints] == [
+        "host-1.example.com",
+        "host-2.example.com",
+    ]
     assert found.monitored == {("acme", "here"): 3}
 
 

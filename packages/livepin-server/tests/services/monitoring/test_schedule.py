@@ -187,7 +187,7 @@ def test_suspects_are_due_at_once(hosts, claim, schedule, seen, incidents, clock
     hosts()
     judge.says = lambda *_: [wrong()]
     (claimed,) = claim()
-    incidents.again = {(claimed.endpoint, "here"): timedelta()}
+    incidents.again = {(claimed.endpoint, "here"): dt.timedelta()}
     schedule.complete([(claimed, seen)])
     assert schedule.next_due("here") == clock() + dt.timedelta(seconds=1)
     clock.advance(seconds=1)
