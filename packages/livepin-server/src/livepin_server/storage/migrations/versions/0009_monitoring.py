@@ -162,8 +162,12 @@ def _what_is_wrong() -> None:
     op.create_index("ix_incidents_next_notice", "incidents", ["next_notice"])
     is_open = sa.text("resolved IS NULL")
     op.create_index(
-        "uq_incidents_open", "incidents", ["account", "cause"], unique=True,
-        sqlite_where=is_open, postgresql_where=is_open,
+        "uq_incidents_open",
+        "incidents",
+        ["account", "cause"],
+        unique=True,
+        sqlite_where=is_open,
+        postgresql_where=is_open,
     )
     op.create_table(
         "maintenance",
@@ -224,7 +228,16 @@ def _who_is_told() -> None:
 
 def downgrade() -> None:
     for each in (
-        "outbox", "channels", "maintenance", "incidents", "findings", "beats",
-        "monitor_settings", "certificate_changes", "observations", "schedule", "endpoints",
+        "outbox",
+        "channels",
+        "maintenance",
+        "incidents",
+        "findings",
+        "beats",
+        "monitor_settings",
+        "certificate_changes",
+        "observations",
+        "schedule",
+        "endpoints",
     ):
         op.drop_table(each)
