@@ -87,11 +87,10 @@ def test_there_is_a_way_back(database):
         assert not {*TABLES} & {*inspect(connection).get_table_names()}
 
 
-def test_a_lease_touches_no_index_of_postgresql(database):
-    if database.shared is None:
-        pytest.skip("SQLite has no pages with room for it")
+def test_a_lease_touches_no_index_of_postgresql(postgres, new_database, open_database):
+    database = open_database(postgres.url(new_database()))
     go(database, command.upgrade, "head")
-    for each in (ENDPOINT, PARTS[0]):
+    for each in (ACCOUNT, ENDPOINT, PARTS[0]):
         database.write(lambda connection, each=each: connection.execute(text(each)))
     lease = text("UPDATE schedule SET lease_until = 9, fence = fence + 1")
     database.write(lambda connection: connection.execute(lease))
