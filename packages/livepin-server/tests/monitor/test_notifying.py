@@ -189,7 +189,7 @@ def test_it_is_woken_and_looks_by_itself_too(place):
     running(place, slow, lambda: woken(slow))
 
     async def by_itself():
-        speaker.news.clear()
+        speaker.news = asyncio.Event()  # of this loop
         place.post(incident=8)
         await speaker.news.wait()
 
