@@ -100,6 +100,14 @@ def test_what_hangs_on_time_alone_is_certain_at_once_and_a_restart_of_a_minute_w
     assert (needs(found("unreachable")) - 1) * PATIENCE > timedelta(minutes=1)
 
 
+def test_looks_that_come_faster_do_not_make_a_restart_an_outage(endpoint):
+    dark = found("unreachable")
+    for _ in range(59):
+        assert endpoint.look(dark, after=timedelta(seconds=1)) == {"unreachable": "suspect"}
+    endpoint.look(dark, after=timedelta(seconds=1))
+    assert endpoint.look(dark, after=timedelta(seconds=1)) == {"unreachable": "firing"}
+
+
 def test_one_good_look_is_not_enough_and_a_bad_one_begins_the_count_anew(endpoint):
     wrong = found("at_risk")
     endpoint.look(wrong)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from livepin_server.errors import UnavailableError
 from livepin_server.services.model import Intent
 from livepin_server.services.monitoring.incidents.states import AT_ONCE, PATIENCE
 from livepin_server.services.monitoring.incidents.taking import take
 from livepin_server.services.monitoring.model import Judged
 from livepin_server.storage.schema import channels, findings
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import OperationalError
 
 INTENT = Intent(author="bob")
 HOST = "api.example.com"
@@ -64,20 +67,24 @@ def test_a_roll_out_across_500_endpoints_is_one_incident_and_one_notice(watch, w
 
 
 def test_a_mass_outage_that_comes_in_batches_is_told_of_once_with_its_growth(watch, wrong, clock):
-    dark = {host: [wrong(host, kind="unreachable", cause="unreachable:here")] for host in HOSTS}
-    watch.watch(*HOSTS)
-    for start in range(0, 500, 100):
-        some = {host: dark[host] for host in HOSTS[start : start + 100]}
+    dark = {
+        host: [wrong(host, kind="unreachable", cause="unreachable:here")] for host in HOSTS[:100]
+    }
+    watch.watch(*HOSTS[:100])
+    for start in range(0, 100, 20):
+        some = {host: dark[host] for host in hosts[start : start + 20]}
         assert watch.look(some) == dict.fromkeys(some, PATIENCE)
+        clock.advance(seconds=30)
         watch.look(some)
+        clock.advance(seconds=30)
         watch.look(some)
         watch.incidents.remind()
     assert watch.events == ["opened"]
-    assert watch.notices[0].endpoints == 100
+    assert watch.notices[0].endpoints == 20
     clock.advance(minutes=10)
     watch.incidents.remind()
     assert watch.events == ["opened", "grew"]
-    assert watch.notices[1].endpoints == 500
+    assert watch.notices[1].endpoints == 100
     assert watch.notices[1].lines[0].startswith("nothing at all answers from here")
     for _ in range(3):
         clock.advance(minutes=15)
@@ -285,6 +292,23 @@ def test_a_finding_whose_incident_is_lost_finds_another(watch, wrong):
 def test_a_cause_and_a_key_of_any_length_are_kept(watch, wrong):
     watch.twice({HOST: [wrong(cause="c" * 5000, key="k\x00" * 5000)]})
     assert watch.events == ["opened"]
+
+
+def test_a_database_that_cannot_write_now_is_no_fault_of_an_incident(watch, wrong):
+    """The whole transaction is tried again: nothing of it may be taken for kept."""
+    watch.fault = OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+    watch.look({HOST: [wrong()]})
+    with pytest.raises(UnavailableError):
+        watch.look({HOST: [wrong()]})
+    assert [each.state for each in watch.rows()] == ["suspect"]
+
+
+def test_what_could_not_be_judged_is_an_incident_like_any_other(watch, wrong):
+    watch.twice({HOST: [wrong(kind="monitor_silent", cause="monitor_silent not_judged")]})
+    watch.incidents.silence()
+    assert watch.events == ["opened"]
+    assert watch.notices[0].title == f"{HOST}: what was seen of it could not be judged"
+    assert watch.incidents.show("acme", 1).count == 1
 
 
 # -- notices of a transaction that is tried again ------------------------------------------------

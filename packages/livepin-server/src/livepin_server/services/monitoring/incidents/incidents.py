@@ -23,7 +23,7 @@ from livepin_server.storage.database import Database
 from livepin_server.storage.schema import beats, findings, incidents, observations, schedule
 
 from . import rows, silence
-from .grouping import Put, guarded, settle, would_say
+from .grouping import SILENT, Put, guarded, settle, would_say
 
 LEASE = timedelta(minutes=2)  # of a worker, unless said
 LONGEST_SNOOZE, SHORTEST_SNOOZE = timedelta(days=30), timedelta(minutes=1)
@@ -257,7 +257,7 @@ def _require(connection: Connection, account: str, number: int) -> Row[Any]:
 
 def _view(connection: Connection, row: Row[Any], now: datetime) -> IncidentView:
     notice, hosts = would_say(connection, row, now)
-    is_counted = row.resolved is None and row.kind != "monitor_silent"
+    is_counted = row.resolved is None and not row.cause.startswith(SILENT)
     return IncidentView(
         number=row.number, kind=notice.kind, severity=notice.severity, state=_state(row, now),
         opened=row.opened, seen=row.seen, resolved=row.resolved, acknowledged=row.acknowledged,

@@ -105,7 +105,7 @@ def _end_of_gone(connection: Connection, there: set[str], now: datetime, put: Pu
     """End the silence of vantages from which nothing is to be looked at any more."""
     known = {bounded(f"{SILENT}{each}") for each in there}
     query = select(incidents.c.account, incidents.c.number, incidents.c.cause).where(
-        incidents.c.resolved.is_(None), incidents.c.kind == "monitor_silent"
+        incidents.c.resolved.is_(None), incidents.c.cause.startswith(SILENT, autoescape=True)
     )
     for row in connection.execute(query).all():
         vantage = row.cause.removeprefix(SILENT)
@@ -127,9 +127,7 @@ def _over(
 
 def _of(connection: Connection, cause: str) -> list[tuple[str, int]]:
     query = select(incidents.c.account, incidents.c.number).where(
-        incidents.c.cause == cause,
-        incidents.c.resolved.is_(None),
-        incidents.c.kind == "monitor_silent",
+        incidents.c.cause == cause, incidents.c.resolved.is_(None)
     )
     return [(row.account, row.number) for row in connection.execute(query)]
 

@@ -22,8 +22,9 @@ Doubt = Literal["disagreed", "quiet", "past"]
 
 GOOD = 2  # looks in a row, until a finding is over
 AT_ONCE = timedelta()
-# Three looks that far apart span more than a minute: a server that restarts wakes nobody.
-PATIENCE = timedelta(seconds=40)
+# A server that restarts wakes nobody: three looks that far apart span more than a minute. Looks may
+# come sooner, so the minute counts as well.
+PATIENCE, RESTART = timedelta(seconds=40), timedelta(minutes=1)
 RECOVERY = timedelta(minutes=1)  # after a good look, until the one that ends a finding
 DOUBTED = timedelta(days=1)  # how long a look that disagreed counts
 SECOND_LOOK = ":second-look"  # the key of doubts; those of the judge begin with a kind
@@ -32,7 +33,7 @@ _LONGEST = 400  # characters of a key, and of a cause, in the database
 _MANY = 1_000_000  # times; nobody counts further
 
 _BY_TIME = frozenset({"at_risk", "would_break"})  # they hang on time and pins, not on one look
-_OF_KEYS = frozenset({"pin_mismatch", "partial", "untrusted"})  # what an interceptor causes, too
+_OF_KEYS = frozenset({"pin_mismatch", "partial", "untrusted", "interception_suspected"})
 
 # What becomes of a finding. Without a state it is not held.
 TABLE: Mapping[tuple[State | None, Sign], State | None] = {
@@ -104,6 +105,11 @@ def needs(finding: Finding) -> int:
     return 3 if finding.kind == "unreachable" else 2
 
 
+def lasts(finding: Finding) -> timedelta:
+    """Return how long it has to be seen until it is certain."""
+    return RESTART if finding.kind == "unreachable" else timedelta()
+
+
 def step(tracked: Sequence[Tracked], judged: Judged, now: datetime) -> Step:
     """Return what becomes of the findings of an endpoint by one more look at it."""
     found = _by_key(judged.findings)
@@ -159,7 +165,8 @@ def _moved(
         return sign, replace(old, good=good) if TABLE[state, sign] is not None else None
     times = carried.get(bounded(new.cause), 0) if old is None else old.times
     times = min(times + 1, _MANY)
-    sign = "confirmed" if state == "firing" or times >= needs(new) else "seen"
+    certain = times >= needs(new) and now - (now if old is None else old.since) >= lasts(new)
+    sign = "confirmed" if state == "firing" or certain else "seen"
     became = TABLE[state, sign]
     assert became is not None
     if old is None:

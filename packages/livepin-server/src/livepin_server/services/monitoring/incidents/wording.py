@@ -90,7 +90,7 @@ def compose(troubles: Sequence[Firing], told: Told, more: Sequence[str] = ()) ->
     return Notice(
         account=told.account, event=told.event, incident=told.number,
         kind=lead.kind, severity=lead.severity,
-        title=f"{_BEFORE[told.event]}{where}: {_WRONG[lead.kind]}",
+        title=f"{_BEFORE[told.event]}{where}: {_what(lead)}",
         sentence=_plain(lead.sentence), moment=told.now, since=told.since,
         domain=_plain(_domain(lead)), stream=lead.stream,
         apps="; ".join(_distinct(_plain(each.finding.apps) for each in ordered)[:MOST_LISTED]),
@@ -130,6 +130,12 @@ def duration(lasted: timedelta) -> str:
         if count:
             said.append(f"{count} {name}")
     return " ".join(said[:2]) or "0 s"
+
+
+def _what(finding: Finding) -> str:
+    if finding.kind == "monitor_silent" and finding.port:
+        return "what was seen of it could not be judged"
+    return _WRONG[finding.kind]
 
 
 def _of_how_many(count: int, domains: Sequence[str]) -> str:
