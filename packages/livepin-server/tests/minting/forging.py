@@ -180,10 +180,10 @@ class Sealer:
         self._start = _expanded(traffic, b"iv", b"", 12)
         self._count = 0
 
-    def __call__(self, kind: int, body: bytes, padded: int = 0) -> bytes:
+    def __call__(self, kind: int, body: bytes, padded: int = 0, outer: int = 23) -> bytes:
         """Seal the next record."""
         inner = body + bytes([kind]) + bytes(padded)
-        header = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+        header = bytes([outer]) + b"\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
         count = self._count.to_bytes(12, "big")
         nonce = bytes(a ^ b for a, b in zip(self._start, count, strict=True))
         self._count += 1

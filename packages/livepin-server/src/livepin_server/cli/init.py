@@ -144,6 +144,8 @@ def _show_made(plan: Plan) -> None:
     named = "" if is_found_unsaid(plan.data) else f" --data {quoted(str(plan.data))}"
     say(f"  livepin serve{named}")
     say(f"  livepin domain add api.example.com{named}")
+    if not plan.alert_email:
+        say(f"  livepin channel add email ops --to ops@example.com{named}")
     say(f"  livepin bootstrap --out bootstrap.json{named}")
 
 

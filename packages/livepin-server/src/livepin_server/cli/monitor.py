@@ -115,7 +115,8 @@ def status(
         if domain is not None:
             _show_settings(settings.get(pattern(domain), {}))
         if not found["endpoints"] and not found["unwatched"]:
-            say(f"Nothing is monitored yet; add a domain: livepin domain add HOST{common.again}")
+            say("Nothing was looked at yet. Domains are while a server runs, or at once by:")
+            say(f"  livepin monitor run{common.again}")
         for text in found["warnings"]:
             warn(text)
     wrong = any(each["pins_match"] is False for each in found["endpoints"])
@@ -223,30 +224,41 @@ def _named(domain: str | None) -> str:
 
 
 def _followed(api: Api, asked: dict[str, Any], domain: str | None, wait: int) -> dict[str, Any]:
-    """Return the status once each endpoint was looked at, and what is suspected twice."""
+    """Return the status once each endpoint was looked at; and again, where that found it wrong."""
     since = datetime.fromisoformat(asked["moment"])
-    begun, settled_by = time.monotonic(), None
+    until = time.monotonic() + wait
+    first: dict[tuple[str, ...], str] = {}
+    is_first = True
     with working("looking"):
         while True:
             before = time.monotonic()
             found = seen(api, domain)
             now = time.monotonic()
             left = [each for each in found["endpoints"] if not _is_looked(each, since)]
-            suspects = [each for each in found["endpoints"] if each["state"] == "suspect"]
-            if not left and settled_by is None:
-                settled_by = min(now + _SETTLES, begun + wait)
-            if settled_by is not None and (not suspects or now > settled_by):
+            if is_first and not left:
+                is_first = False
+                first = {_key(each): each["looked"] for each in found["endpoints"] if _odd(each)}
+                until = min(until, now + _SETTLES)
+            again = [e for e in found["endpoints"] if _odd(e) and first.get(_key(e)) == e["looked"]]
+            if (not left and not again) or now > until:
                 return found
-            if now - begun > wait:
-                return found
-            progress(_far(len(found["endpoints"]), len(left), len(suspects)))
+            progress(_far(len(found["endpoints"]), len(left), len(again)))
             time.sleep(max(_PAUSE, now - before))  # a large account is asked less often
 
 
-def _far(number: int, left: int, suspects: int) -> str:
+def _key(each: dict[str, Any]) -> tuple[str, ...]:
+    return each["host"], str(each["port"]), each["vantage"]
+
+
+def _odd(each: dict[str, Any]) -> bool:
+    """Tell whether it is looked at once more before anybody is told."""
+    return each["state"] == "suspect" or each["pins_match"] is False
+
+
+def _far(number: int, left: int, again: int) -> str:
     if left:
         return f"looked at {number - left} of {counted(number, 'endpoint')}"
-    return f"looking again at {counted(suspects, 'endpoint')} that may not be right"
+    return f"looking again at {counted(again, 'endpoint')} that may not be right"
 
 
 def _is_looked(each: dict[str, Any], since: datetime) -> bool:

@@ -10,7 +10,8 @@ from forging import Heard, extension, message, record, sign, vector
 from livepin_server.probing.fast import FastConversation
 
 RETRY = hashlib.sha256(b"HelloRetryRequest").digest()
-SHARE = b"\x00\x1d" + vector(2, X25519PrivateKey.generate().public_key().public_bytes_raw())
+PRIVATE = X25519PrivateKey.generate()
+SHARE = b"\x00\x1d" + vector(2, PRIVATE.public_key().public_bytes_raw())
 VERSION = extension(43, b"\x03\x04")
 
 
@@ -60,7 +61,12 @@ def test_the_forger_is_right_unless_told_otherwise(served, answer_13, answer_12)
     ],
 )
 def test_tls_1_3_that_is_not_as_offered_is_odd(ecdsa, answer_13, said) -> None:
-    assert answer_13(ecdsa, **said) == "odd"
+    assert answer_13(ecdsa, shared=PRIVATE, **said) == "odd"
+
+
+def test_the_extensions_that_are_right_are_so_only_by_themselves(ecdsa, answer_13) -> None:
+    right = VERSION + extension(51, SHARE)
+    assert answer_13(ecdsa, shared=PRIVATE, hello_extensions=right) == "unchanged"
 
 
 def test_a_request_for_a_certificate_is_passed_over(served, answer_13) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import forging
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from forging import CHANGE_CIPHER_SPEC, REFUSAL, Heard, Sealer, record, told
@@ -137,6 +136,7 @@ def test_a_refusal_after_the_certificate_is_odd(ecdsa, sealed) -> None:
         lambda seal, messages: seal(0, b""),
         lambda seal, messages: seal(23, messages),
         lambda seal, messages: seal(20, b"\x01"),
+        lambda seal, messages: seal(22, messages, outer=22),
         lambda seal, messages: seal(22, messages[:6], 16_384),
         lambda seal, messages: b"\x17\x03\x03\x41\x01",
         lambda seal, messages: b"\x17\x03\x01" + seal(22, messages)[3:],
@@ -157,7 +157,10 @@ def test_records_out_of_order_do_not_open(sealed) -> None:
 
 def test_nothing_may_follow_the_hello_in_its_record(ecdsa) -> None:
     """Else what nobody has sealed would be read as if it were sealed."""
-    conversation = ecdsa.ask()
-    hello, *rest = ecdsa.forger().flight_13(conversation.outgoing)
-    joined = forging.record(22, hello[5:] + b"\x08")
-    assert told(conversation, [joined, *rest]) == "odd"
+    conversation, private = ecdsa.ask(), X25519PrivateKey.generate()
+    heard, forger = Heard.of(conversation.outgoing), ecdsa.forger(shared=private)
+    hello = forger.hello_13(heard)
+    seal = Sealer(heard, hello, private)
+    messages = b"".join(forger.messages_13(heard.message + hello))
+    flight = [record(22, hello + messages[:1]), seal(22, messages[1:])]
+    assert told(conversation, flight) == "odd"

@@ -78,7 +78,6 @@ def test_status_lists_what_is_wrong_first_and_what_nobody_looks_at(
     assert status.warnings == [
         "nobody looks at *.example.net: it names no hosts: "
         "livepin monitor set '*.example.net' --host HOST",
-        "nobody is told when something of acme is wrong: livepin channel add",
         "nobody looks: no worker of the monitor was heard of for five minutes",
     ]
     assert [e.host for e in watching.status("acme", "*.EXAMPLE.com").endpoints] == [

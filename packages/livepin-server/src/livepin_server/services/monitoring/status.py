@@ -81,7 +81,7 @@ class Watching:
             unwatched = [each for each in unwatched if each == wanted]
             if not found and wanted not in patterns:
                 raise not_found("domain", wanted, patterns)
-        warnings = _warnings(account, unwatched, told, dead)
+        warnings = _warnings(account, unwatched, dead)
         if found and all(each.silent for each in beats):
             warnings.append("nobody looks: no worker of the monitor was heard of for five minutes")
         found.sort(key=lambda each: _RANKS[each.state])
@@ -188,13 +188,11 @@ def _dead(connection: Connection, account: str) -> int:
     return connection.scalar(select(func.count()).select_from(outbox).where(*dead)) or 0
 
 
-def _warnings(account: str, unwatched: list[str], told: int, dead: int) -> list[str]:
+def _warnings(account: str, unwatched: list[str], dead: int) -> list[str]:
     found = [
         f"nobody looks at {each}: it names no hosts: livepin monitor set '{each}' --host HOST"
         for each in unwatched[:10]
     ]
-    if not told:
-        found.append(f"nobody is told when something of {account} is wrong: livepin channel add")
     if dead:
         found.append(f"{dead} notices of {account} were given up: livepin channel list")
     return found
