@@ -101,7 +101,7 @@ def settings() -> Settings:
         delivery_host="127.0.0.1",
         delivery_port=0,
         management_port=0,
-        monitor=False,
+        monitoring=False,
     )
 
 

@@ -35,7 +35,7 @@ CHOSEN = {
     "log_level": "warning",
     "log_format": "text",
     "requests_per_second": 2.5,
-    "monitor": False,
+    "monitoring": False,
     "max_endpoint_metrics": 500,
     "max_streams": 10,
     "max_streams_per_address": 3,
@@ -53,7 +53,9 @@ def test_each_setting_is_in_the_guide_with_its_default(name):
         each for each in lines if each.startswith("| `") and f"`{name}`" in each.split("|")[1]
     ]
     default = getattr(Settings(delivery_urls=[]), name)
-    if default and name != "delivery_urls":
+    if default is True:
+        assert "| true |" in row
+    elif default and name != "delivery_urls":
         assert (default if isinstance(default, str) else f"{default:g}") in row
 
 

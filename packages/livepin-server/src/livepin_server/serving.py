@@ -382,7 +382,7 @@ def _background(
 
 def _monitor(node: Node) -> Monitor | None:
     """Return what looks at endpoints from here; it starts a process once something is due."""
-    if not isinstance(node, Folder) or not node.settings.monitor:
+    if not isinstance(node, Folder) or not node.settings.monitoring:
         return None
     return Monitor(node.services, Prober(), node.bus, clock=node.clock)
 

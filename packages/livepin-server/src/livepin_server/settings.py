@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     refresh_interval: Annotated[int, msgspec.Meta(ge=1, le=604800)] = 300  # seconds
     smtp: str | None = None  # the server that takes mail, such as smtps://USER@HOST
     smtp_from: str | None = None  # the address that mail comes from
-    monitor: bool = True  # whether this server looks at endpoints; others may look for it
+    monitoring: bool = True  # whether this server looks at endpoints; others may look for it
     max_endpoint_metrics: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 10_000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"

@@ -112,7 +112,7 @@ def mail():
 def watched(data_folder, serving, mail, clock):
     """A running server that looks, and mails to ops@example.com what it finds."""
     environment = {
-        "LIVEPIN_MONITOR": "true",
+        "LIVEPIN_MONITORING": "true",
         "LIVEPIN_SMTP": f"smtp+cleartext://127.0.0.1:{mail.box.port}",
         "LIVEPIN_SMTP_FROM": "livepin@example.com",
     }
@@ -229,7 +229,7 @@ def test_what_was_seen_is_in_the_metrics(watched, protected, look):
 
 
 def test_a_server_that_is_not_to_look_leaves_it_to_others(data_folder, serving, clock, api):
-    with serving(data_folder, clock=clock, LIVEPIN_MONITOR="false") as server:
+    with serving(data_folder, clock=clock, LIVEPIN_MONITORING="false") as server:
         assert server.services.beats.all() == []
         key = server.key("viewer")
         text = server.send("GET", "/metrics", to="management", key=key).text
