@@ -66,6 +66,7 @@ def test_the_true_chain_without_its_key_confirms_nothing(servers, authority) -> 
     sight = seen(servers.start(behave), authority, digest=digest)
     assert sight.observation is not None
     assert (sight.observation.verified, sight.observation.chain) == (False, [])
+    assert sight.observation.failure == "tls"  # and not that there is no certificate
 
 
 def _records(data: bytes) -> list[int]:

@@ -131,9 +131,12 @@ class VerifiedConversation:
         return own.flights == 2 and own.version() == "TLSv1.2" and "_ALERT_" in _reason(exc)
 
     def _has_none(self, exc: ssl.SSLError) -> bool:
+        """Tell whether there is no such certificate, by a refusal in the place of a chain."""
         reason = _reason(exc)
         refused = "ALERT_HANDSHAKE_FAILURE" in reason and self._handshake.flights == 1
-        return refused or reason == "WRONG_SIGNATURE_TYPE"  # there is one, of another algorithm
+        if refused and not unverified_chain(self._handshake.tls):
+            return True
+        return reason == "WRONG_SIGNATURE_TYPE"  # there is one, of another algorithm
 
 
 class PresentedConversation:
