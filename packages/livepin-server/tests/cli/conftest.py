@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pty
@@ -158,6 +159,7 @@ class Terminal:
         )
         os.close(there)
         self.text = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode  # a read may end in a letter
 
     def until(self, expected: str) -> str:
         """Return what was printed, up to a text."""
@@ -185,7 +187,7 @@ class Terminal:
             found = os.read(self._here, 65536)
         except OSError:  # the other side is closed
             return False
-        self.text += found.decode()
+        self.text += self._decode(found)
         return bool(found)
 
 
