@@ -122,13 +122,18 @@ def test_a_chain_that_does_not_verify_is_untrusted_and_shown(
     assert servers.connections[port] == 2  # the second look, without verification
 
 
-def test_what_was_refused_is_said_also_where_the_second_look_fails(seen, servers) -> None:
+@pytest.mark.parametrize("reads", [True, False])
+def test_what_was_refused_is_said_also_where_the_second_look_fails(
+    seen, servers, reads: bool
+) -> None:
     other, first = context(make_chain(HOST)), threading.Event()
 
     def behave(sock: socket.socket) -> None:
         if not first.is_set():
             first.set()
             other.wrap_socket(sock, server_side=True)
+        elif reads:
+            sock.recv(4096)
 
     found = seen(servers.start(behave))
     assert (found.failure, found.presented, found.digest) == ("untrusted", [], None)

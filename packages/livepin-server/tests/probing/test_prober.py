@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
 import pytest
 from livepin.testing import make_authority, make_chain, make_key
-from livepin_server.probing.answering import Batch
+from livepin_server.probing.answering import Batch, answer
 from livepin_server.probing.child import COMMAND
 from livepin_server.probing.looks import ALGORITHMS, Known, Look, Question
 from livepin_server.probing.prober import Prober
@@ -30,12 +32,10 @@ def children() -> set[int]:
     """The probing processes that this one has started and that still run."""
     found = set()
     for entry in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
-        for text in entry.read_text().split():
-            try:
+        with suppress(OSError):  # a thread or a child has just ended
+            for text in entry.read_text().split():
                 if b"livepin_server.probing\0looks" in Path(f"/proc/{text}/cmdline").read_bytes():
                     found.add(int(text))
-            except OSError:
-                continue
     return found
 
 
@@ -332,3 +332,23 @@ def test_a_child_ends_with_its_questions() -> None:
     command = [*COMMAND, "looks", "rsa"]
     done = subprocess.run(command, input=b"", capture_output=True, timeout=SLOW, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_child_gives_signs_of_life_and_answers_each_batch(servers) -> None:
+    refused, silent = servers.refusing(), servers.silent()
+    asked = b""
+    for port in (silent, refused):
+        batch = Batch(
+            seconds=SLOW,
+            patience=2.5,
+            at_once=4,
+            questions=[Question(id=port, host=HOST, connect=connect(port))],
+        )
+        asked += msgspec.json.encode(batch) + b"\n"
+    told = BytesIO()
+    answer("ecdsa", BytesIO(asked), told)
+    lines = told.getvalue().splitlines()
+    assert b"" in lines
+    found = [msgspec.json.decode(each, type=Look) for each in lines if each]
+    failures = [(each.id, each.sights[0].observation.failure) for each in found]
+    assert failures == [(silent, "timeout"), (refused, "refused")]
