@@ -52,6 +52,13 @@ def unseen(host: str) -> str:
     )
 
 
+# What a command ends with that adds a domain where no channel is.
+NOBODY = (
+    "warning: nobody will be told if apps are about to break: "
+    "livepin channel add email ops --to ops@example.com\n"
+)
+
+
 def no_backup(host: str) -> str:
     """Return what a command says of a host whose next key is not pinned."""
     return (

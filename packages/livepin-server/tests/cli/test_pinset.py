@@ -8,7 +8,7 @@ import pytest
 from livepin.pins import fingerprint_text
 from livepin.testing import make_authority, make_chain, pin_of
 
-from .conftest import no_backup
+from .conftest import NOBODY, no_backup
 
 PIN = "sha256/" + "A" * 43 + "="
 NEXT = "sha256/" + "B" * 42 + "A="
@@ -273,7 +273,7 @@ def test_a_set_that_nobody_follows_is_removed(run, payments) -> None:
 def test_a_domain_is_added_that_follows_a_set(run, data, api, ca, chain) -> None:
     run("pinset", "add", "edge", text_of(chain.leaf))
     done = run("domain", "add", "localhost", "--port", api.port, "--ca", ca, "--pin-set", "edge")
-    assert (done.code, done.err) == (0, no_backup("localhost"))
+    assert (done.code, done.err) == (0, no_backup("localhost") + NOBODY)
     assert done.out == ("localhost is pinned (enforce) by the pin set edge, in config version 3.\n")
     shown = run("domain", "show", "localhost", "--json").json
     assert (shown["pin_set"], shown["connect"]) == ("edge", f"localhost:{api.port}")

@@ -15,6 +15,8 @@ import pytest
 from livepin_server.custody.root_file import read_root_key
 from livepin_server.storage import schema_version
 
+from .conftest import NOBODY
+
 PASSPHRASE = "correct horse battery staple"
 URL = "https://pins.example.com:8443"
 INIT = ("init", "new", "--account", "acme", "--url", URL)
@@ -39,6 +41,7 @@ def test_init_makes_a_folder_and_says_what_comes_next(run, passphrase) -> None:
         "Next:",
         "  livepin serve --data new",
         "  livepin domain add api.example.com --data new",
+        "  livepin channel add email ops --to ops@example.com --data new",
         "  livepin bootstrap --out bootstrap.json --data new",
     ]
     assert stat.S_IMODE(Path("new").stat().st_mode) == 0o700
@@ -61,7 +64,7 @@ def test_an_online_root_is_flagged_in_init_and_in_status(run) -> None:
     assert "warning: the root key is on the server" in done.err
     status = run("status", "--data", "new")
     assert status.code == 1
-    assert status.err == "warning: the root key of acme is on the server\n"
+    assert status.err == f"warning: the root key of acme is on the server\n{NOBODY}"
 
 
 def test_a_port_that_is_not_that_of_the_url_is_said(run) -> None:
@@ -310,11 +313,11 @@ def test_an_older_database_is_named_and_upgraded(run, data) -> None:
 
 def test_status_says_whether_a_server_runs(run, served, data) -> None:
     done = run("status", "--data", served.data)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (1, NOBODY)
     assert done.out == f"livepin-server 0.1.0 runs, management at {served.url}; 1 account\n"
     assert run("status").out == "livepin-server 0.1.0 does not run; 1 account\n"
     found = run("status", "--json").json
-    assert (found["running"], found["warnings"]) == (False, [])
+    assert (found["running"], len(found["warnings"])) == (False, 1)
     assert [each["name"] for each in found["items"]] == ["acme"]
 
 

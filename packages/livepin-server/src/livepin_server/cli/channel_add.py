@@ -40,7 +40,7 @@ SecretFile = Annotated[
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Telling(Common):
+class Telling:
     """What every kind of channel takes."""
 
     severity: Annotated[
@@ -59,6 +59,7 @@ class Telling(Common):
 
 
 _TELLING = Telling()
+_DEFAULTS = Common()
 Private = Annotated[
     bool, Parameter(name="--allow-private", help="It may lead into a private network.")
 ]
@@ -78,9 +79,10 @@ def email(
         Parameter(metavar="ADDRESS", negative=(), help="An address; may be given again."),
     ],
     telling: Telling = _TELLING,
+    common: Common = _DEFAULTS,
 ) -> None:
     """Tell people by e-mail. The server needs to know a mail server: the setting smtp."""
-    _add("email", name, telling, {"to": list(to)})
+    _add("email", name, telling, common, {"to": list(to)})
 
 
 @app.command(
@@ -108,6 +110,7 @@ def webhook(
     ca: Ca = None,
     allow_private: Private = False,
     telling: Telling = _TELLING,
+    common: Common = _DEFAULTS,
 ) -> None:
     """Tell a program, by a signed request (standardwebhooks).
 
@@ -122,7 +125,7 @@ def webhook(
     members = {"allow_private": allow_private, "ca": read_ca(ca)}
     members |= {"url": _of_file(url_file, "URL") if url is None else _public(url)}
     secret = _secret("secret", secret_file, asked=False)
-    _add("webhook", name, telling, members | {"secret": secret})
+    _add("webhook", name, telling, common, members | {"secret": secret})
 
 
 @app.command(
@@ -131,11 +134,16 @@ def webhook(
   livepin channel add pagerduty oncall --secret-file - < routing.key"""
 )
 def pagerduty(
-    name: ChannelName, /, *, secret_file: SecretFile = None, telling: Telling = _TELLING
+    name: ChannelName,
+    /,
+    *,
+    secret_file: SecretFile = None,
+    telling: Telling = _TELLING,
+    common: Common = _DEFAULTS,
 ) -> None:
     """Open an alert in PagerDuty (Events v2), and resolve it. Its routing key is asked for."""
     key = _secret("Routing key", secret_file, asked=True)
-    _add("pagerduty", name, telling, {"routing_key": key})
+    _add("pagerduty", name, telling, common, {"routing_key": key})
 
 
 @app.command(
@@ -157,12 +165,13 @@ def alertmanager(
     ca: Ca = None,
     allow_private: Private = False,
     telling: Telling = _TELLING,
+    common: Common = _DEFAULTS,
 ) -> None:
     """Have Prometheus' Alertmanager tell people (API v2)."""
     members = {"url": _public(url), "allow_private": allow_private, "ca": read_ca(ca)}
     secret = _secret("Password", secret_file, asked=user is not None)
     credentials = {"bearer": secret} if user is None else {"user": user, "password": secret}
-    _add("alertmanager", name, telling, members | credentials)
+    _add("alertmanager", name, telling, common, members | credentials)
 
 
 @app.command(
@@ -177,25 +186,26 @@ def apprise(
     secret_file: SecretFile = None,
     allow_private: Private = False,
     telling: Telling = _TELLING,
+    common: Common = _DEFAULTS,
 ) -> None:
     """Tell people by anything else that apprise knows. Its URL holds secrets, and is asked for.
 
     The server needs the extra apprise of livepin-server.
     """
     url = _secret("apprise URL", secret_file, asked=True)
-    _add("apprise", name, telling, {"url": url, "allow_private": allow_private})
+    _add("apprise", name, telling, common, {"url": url, "allow_private": allow_private})
 
 
-def _add(kind: str, name: str, telling: Telling, members: dict[str, Any]) -> None:
+def _add(kind: str, name: str, telling: Telling, common: Common, members: dict[str, Any]) -> None:
     name_of("a channel", name, such_as="ops")
     settings = {"kind": kind} | {key: each for key, each in members.items() if each is not None}
     body = {
         "name": name, "settings": settings, "severity": telling.severity,
         "tags": list(telling.tag), "reason": telling.reason,
     }  # fmt: skip
-    with connected(telling) as api:
+    with connected(common) as api:
         done = api.call("POST", f"{api.base}/monitor/channels", body)
-    if telling.json:
+    if common.json:
         show_json(done)
         return
     channel = done["channel"]
@@ -205,7 +215,7 @@ def _add(kind: str, name: str, telling: Telling, members: dict[str, Any]) -> Non
     if done["secret"]:
         say("Its receiver checks the signature with this secret, which is not shown again:")
         say(f"  {done['secret']}")
-    say(f"Try it: livepin channel test {name}{telling.again}")
+    say(f"Try it: livepin channel test {name}{common.again}")
 
 
 def _secret(what: str, file: Path | None, *, asked: bool) -> str | None:

@@ -239,7 +239,13 @@ def _followed(api: Api, asked: dict[str, Any], domain: str | None, wait: int) ->
                 is_first = False
                 first = {_key(each): each["looked"] for each in found["endpoints"] if _odd(each)}
                 until = min(until, now + _SETTLES)
-            again = [e for e in found["endpoints"] if _odd(e) and first.get(_key(e)) == e["looked"]]
+            seen_wrong = [each for each in found["incidents"] if _is_seen(each)]
+            told = {place for each in seen_wrong for place in each["endpoints"]}
+            again = [
+                each for each in found["endpoints"]
+                if _odd(each) and monitored.endpoint(each) not in told
+                and first.get(_key(each)) == each["looked"]
+            ]  # fmt: skip
             if (not left and not again) or now > until:
                 return found
             progress(_far(len(found["endpoints"]), len(left), len(again)))
@@ -253,6 +259,11 @@ def _key(each: dict[str, Any]) -> tuple[str, ...]:
 def _odd(each: dict[str, Any]) -> bool:
     """Tell whether it is looked at once more before anybody is told."""
     return each["state"] == "suspect" or each["pins_match"] is False
+
+
+def _is_seen(incident: dict[str, Any]) -> bool:
+    """Tell whether an incident is about what was seen, and not about what may come."""
+    return incident["kind"] not in ("at_risk", "would_break")
 
 
 def _far(number: int, left: int, again: int) -> str:
