@@ -103,9 +103,8 @@ def test_the_status_warns_of_a_certificate_of_delivery_that_ends(data_folder, cl
                 return (await client.get("/v1/status", headers=headers)).json()
 
         found = asyncio.run(status())["warnings"]
-    assert found[-1] == (
-        "the certificate of delivery expires on 2036-11-20: livepin delivery renew-keys"
-    )
+    told = "the certificate of delivery expires on 2036-11-20: livepin delivery renew-keys"
+    assert told in found
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,10 @@ from livepin_server.telemetry.attention import Note
 from livepin_server.telemetry.metrics import Metrics
 from sqlalchemy import delete
 
+UNTOLD = (
+    "nobody will be told if apps are about to break: livepin channel add email ops --to "
+    "ops@example.com"
+)
 _PATIENCE = 60.0  # seconds, on a busy machine
 
 
@@ -162,9 +166,10 @@ def test_a_signal_ends_it_gracefully(start, number: int) -> None:
     assert not (child.data / RUN_FILE).exists()
     lines = [json.loads(line) for line in child.errors.read_text().splitlines()]
     assert [line["message"] for line in lines if line["logger"] == "livepin.server"] == [
-        "serving", "stopping",
+        "serving", UNTOLD, "stopping",
     ]  # fmt: skip
-    assert not [line for line in lines if line["level"] not in ("info", "debug")]
+    others = [line for line in lines if line["message"] != UNTOLD]
+    assert not [line for line in others if line["level"] not in ("info", "debug")]
 
 
 @pytest.mark.parametrize(("number", "kept"), [(signal.SIGTERM, True), (signal.SIGKILL, False)])

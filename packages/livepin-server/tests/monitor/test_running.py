@@ -138,6 +138,7 @@ def test_the_end_closes_the_prober_and_hears_nothing_more(monitored, room, probe
 
     monitor = monitored(story)
     assert prober.closed.is_set()
+    assert bus._subscribers == []
     bus.announce(news())
     monitor.in_step(True)
     assert room.synced == []

@@ -96,7 +96,9 @@ class Incidents:
         self.gone_ids: list[int] = []
         self.fault: Callable[[Any], bool] = lambda _: False
 
-    def take(self, connection: Any, judged: Any, now: dt.datetime) -> dict[tuple[int, str], dt.timedelta]:
+    def take(
+        self, connection: Any, judged: Any, now: dt.datetime
+    ) -> dict[tuple[int, str], dt.timedelta]:
         """Keep the findings of endpoints, each firing at once."""
         for each in judged:
             if self.fault(each):
