@@ -13,6 +13,7 @@ from . import (
     backends,
     backups,
     documents,
+    flights,
     keyfiles,
     names,
     proposals,
@@ -33,6 +34,7 @@ TARGETS: dict[str, Target] = {
     **wire.TARGETS,
     **backups.TARGETS,
     **backends.TARGETS,
+    **flights.TARGETS,
 }
 CRASHERS = Path(__file__).parents[1] / "crashers"
 
