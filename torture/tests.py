@@ -21,6 +21,7 @@ _COUNTED = {
         _SERVER / "nodes/test_killed_rekey.py",
         _SERVER / "nodes/test_killed_backup.py",
         _SERVER / "nodes/test_lost_database.py",
+        _SERVER / "services/monitoring/test_killed_worker.py",
         _SDK / "attacks/test_killed_while_storing.py",
     ],
     "disks": [_SERVER / "storage/test_power_cut.py", _SERVER / "nodes/test_failing_disk.py"],
