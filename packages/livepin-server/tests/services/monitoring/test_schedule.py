@@ -194,6 +194,18 @@ def test_suspects_are_due_at_once(hosts, claim, schedule, seen, incidents, clock
     assert len(claim()) == 1
 
 
+def test_who_judges_further_is_told_at_which_addresses_the_endpoint_is_now(
+    hosts, claim, schedule, seeing, seen, incidents, judge, wrong, all_due
+):
+    """Else one that left the name's records would count as a look that disagrees."""
+    hosts()
+    judge.says = lambda *_: [wrong()]
+    schedule.complete([(claim()[0], seen)])
+    all_due()
+    schedule.complete([(claim()[0], seeing.look())])
+    assert [each.addresses for each in incidents.judged] == [[seen.sights[0].address], None]
+
+
 def test_a_change_is_kept_with_whether_it_was_pinned_beforehand(
     hosts, claim, schedule, all_due, all_rows, seeing
 ):

@@ -204,7 +204,7 @@ class Schedule:
             done=_done(claimed, slot_of(claimed, now), round(look.elapsed_ms)),
             held=held,
             history=kept,
-            judged=_judged(claimed, wrong),
+            judged=_judged(claimed, held, wrong),
             pins_match=match,
             trouble=trouble,
         )
@@ -338,7 +338,7 @@ def _with_before(connection: Connection, looked: _Looked) -> Judged:
     return structs.replace(looked.judged, findings=listed)
 
 
-def _judged(claimed: Claimed, wrong: list[Finding]) -> Judged:
+def _judged(claimed: Claimed, held: Held, wrong: list[Finding]) -> Judged:
     return Judged(
         account=claimed.account,
         endpoint=claimed.endpoint,
@@ -346,6 +346,7 @@ def _judged(claimed: Claimed, wrong: list[Finding]) -> Judged:
         host=claimed.host,
         port=claimed.port,
         findings=wrong,
+        addresses=sorted({each.address for each in held.sights}) or None,
     )
 
 
