@@ -197,7 +197,7 @@ class Finding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: list[str] = []
 
 
-class Judged(Struct, frozen=True, kw_only=True, gc=False):
+class Judged(Struct, frozen=True, kw_only=True):
     """An endpoint that was looked at from a vantage, and everything that is wrong with it."""
 
     account: str
