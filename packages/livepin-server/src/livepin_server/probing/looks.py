@@ -13,7 +13,7 @@ ALGORITHMS: tuple[Algorithm, ...] = ("ecdsa", "rsa")
 Engine = Literal["verified", "fast"]
 
 
-class Known(Struct, frozen=True, kw_only=True):
+class Known(Struct, frozen=True, kw_only=True, gc=False):
     """A chain that `verified` has verified lately, at an address, for one algorithm.
 
     `digest` is `Observation.digest`; where it is the empty string, there was no certificate of
@@ -40,7 +40,7 @@ class Question(Struct, frozen=True, kw_only=True):
     known: list[Known] = []
 
 
-class Sight(Struct, frozen=True, kw_only=True):
+class Sight(Struct, frozen=True, kw_only=True, gc=False):
     """What is at one address, for one algorithm.
 
     `observation` is None where `fast` found the chain that was known, and its key in use; then
@@ -53,7 +53,7 @@ class Sight(Struct, frozen=True, kw_only=True):
     observation: Observation | None = None
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class Look(Struct, frozen=True, kw_only=True, gc=False):
     """What was seen of an endpoint. Without an address there are no sights, and a failure."""
 
     id: int

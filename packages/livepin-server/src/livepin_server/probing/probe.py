@@ -70,7 +70,8 @@ class Target(Struct, frozen=True, kw_only=True):
         return (self.host, self.port) if self.connect is None else split_address(self.connect)
 
 
-class CertificateSeen(Struct, frozen=True, kw_only=True):
+# Values that hold no cycle need no garbage collector, which would look at them by the thousand.
+class CertificateSeen(Struct, frozen=True, kw_only=True, gc=False):
     """A certificate of a chain, with its SPKI fingerprint."""
 
     subject: str
@@ -82,7 +83,7 @@ class CertificateSeen(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Observation(Struct, frozen=True, kw_only=True):
+class Observation(Struct, frozen=True, kw_only=True, gc=False):
     """What was seen. `chain` is the verified chain, empty where `error` says why there is none.
 
     `failure` is the class of that error. `digest` is the SHA-256, in hex, of the chain as it was

@@ -243,7 +243,7 @@ def _is_valid(seen: Observation, now: datetime) -> bool:
         seen.verified
         and seen.digest
         and seen.chain
-        and all(each.not_before <= now < each.not_after for each in seen.chain)
+        and not [each for each in seen.chain if not each.not_before <= now < each.not_after]
     )
 
 
@@ -253,8 +253,12 @@ def _in_its_day(sighted: Sighted, now: datetime) -> bool:
     if not 0 <= since < DAY:
         return False
     seen = sighted.observation
-    begins = number_of(seen.host, str(seen.port)) % DAY
-    return since <= (now.timestamp() - begins) % DAY
+    return since <= (now.timestamp() - _begins(seen.host, seen.port)) % DAY
+
+
+@lru_cache(maxsize=4096)  # of a batch
+def _begins(host: str, port: int) -> int:
+    return number_of(host, str(port)) % DAY
 
 
 def number_of(*names: str) -> int:

@@ -52,7 +52,7 @@ class MonitorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 # -- what is held of an endpoint -----------------------------------------------------------------
 
 
-class Sighted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Sighted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What was seen last at one address, for one algorithm, and how long it has been like that.
 
     `verified` is when the engine of that name last looked. An observation of `no_certificate`
@@ -66,7 +66,7 @@ class Sighted(Struct, frozen=True, kw_only=True, omit_defaults=True):
     verified: datetime
 
 
-class Before(Struct, frozen=True, kw_only=True):
+class Before(Struct, frozen=True, kw_only=True, gc=False):
     """The chain that was seen last where there is none at the moment: its digest and its keys."""
 
     address: str
@@ -75,7 +75,7 @@ class Before(Struct, frozen=True, kw_only=True):
     keys: list[str]
 
 
-class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Held(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What is held of an endpoint as one vantage sees it. With a `failure` it has no address.
 
     `before` is what failures of places, or of the whole endpoint, do not erase.
@@ -88,7 +88,7 @@ class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: list[Before] = []
 
 
-class Claimed(Struct, frozen=True, kw_only=True):
+class Claimed(Struct, frozen=True, kw_only=True, gc=False):
     """An endpoint that was claimed to be looked at, with what is held of it; see `Schedule`.
 
     `others` is what other vantages hold. `wrong` tells that it has findings from this vantage,
@@ -164,7 +164,7 @@ class Holding(Struct, frozen=True, kw_only=True):
     of: int = 0
 
 
-class Judging(Struct, frozen=True, kw_only=True):
+class Judging(Struct, frozen=True, kw_only=True, gc=False):
     """All that an endpoint is judged by: none `following` means that nobody pins it any more."""
 
     following: list[Following]
