@@ -28,6 +28,14 @@ def notice(**members: Any) -> Notice:
     return Notice(**{**said, **members})
 
 
+HAPPENED: dict[str, Any] = {  # a notice that has neither an incident nor an end
+    "event": "happened", "incident": None, "kind": "installation_refused", "severity": "warning",
+    "title": "an installation of shop was refused", "domain": "", "stream": "", "apps": "shop",
+    "command": "livepin policy explain 1Zk0R4mVtq8XyPjB2nHdLw", "addresses": [],
+    "fingerprints": [], "pinned": [], "subject": "signal-fail-abc", "tags": ["installations"],
+}  # fmt: skip
+
+
 def posted(settings: ChannelSettings, *, key: str = "k1", **members: Any) -> Posted:
     """Return a notice that was claimed for a channel of these settings."""
     return Posted(

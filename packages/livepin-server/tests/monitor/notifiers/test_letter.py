@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from livepin_server.monitor.notifiers.letter import letter
 from livepin_server.monitor.notifiers.telling import lasting, plain
 from livepin_server.services.monitoring.channel_kinds import Email
-from notices import COMMAND, posted
+from notices import COMMAND, HAPPENED, posted
 
 MAIL = Email(to=["ops@example.com"])
 
@@ -109,3 +109,11 @@ def test_what_does_something_in_a_terminal_or_header_is_replaced(each):
 )  # fmt: skip
 def test_a_duration_is_told_in_words(seconds, words):
     assert lasting(seconds) == words
+
+
+def test_what_only_happened_says_what_its_command_is_for_and_joins_what_is_alike():
+    mail = write(**HAPPENED)
+    assert mail["Subject"] == "[Livepin] warning: an installation of shop was refused"
+    assert mail["References"] == "<signal-fail-abc.acme.livepin@example.com>"
+    assert f"\nTo see why:\n\n{HAPPENED['command']}\n" in text(mail)
+    assert "To see why:</p>" in text(mail, "html")

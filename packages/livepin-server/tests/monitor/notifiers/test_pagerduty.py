@@ -11,7 +11,7 @@ from livepin_server.monitor.notifiers.pagerduty import (
 )
 from livepin_server.monitor.notifiers.telling import TellError
 from livepin_server.services.monitoring.channel_kinds import PagerDuty
-from notices import COMMAND, posted
+from notices import COMMAND, HAPPENED, posted
 
 from .conftest import CA
 
@@ -63,3 +63,11 @@ def test_a_key_that_they_do_not_know_is_permanent_and_a_limit_is_not(receiver, n
 
 def test_the_host_is_fixed_unless_a_test_says_another():
     assert URL == "https://events.pagerduty.com/v2/enqueue"
+
+
+def test_what_only_happened_is_triggered_by_the_key_of_its_subject():
+    """A second one joins the first there, and wakes nobody once more."""
+    first, second = (event_of(posted(KEY, key=key, **HAPPENED)) for key in ("k1", "k2"))
+    assert first["dedup_key"] == second["dedup_key"] == "livepin-acme-signal-fail-abc"
+    assert (first["event_action"], first["payload"]["severity"]) == ("trigger", "warning")
+    assert first["payload"]["custom_details"]["to see why"] == HAPPENED["command"]

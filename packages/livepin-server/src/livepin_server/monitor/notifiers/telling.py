@@ -15,7 +15,7 @@ _T = TypeVar("_T", bound=ChannelSettings)
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of what does something, or hides
 _SAID = {
     "opened": "", "grew": "more of it: ", "again": "still: ", "worse": "worse: ",
-    "resolved": "resolved: ", "test": "",
+    "resolved": "resolved: ", "test": "", "happened": "",
 }  # fmt: skip
 _MOST_LINES = 100
 
@@ -112,6 +112,11 @@ def details(notice: Notice) -> list[tuple[str, str]]:
         ("endpoints", str(notice.endpoints) if notice.endpoints > 1 else ""),
     ]
     return [(name, plain(value)) for name, value in found if value]
+
+
+def purpose(notice: Notice) -> str:
+    """Return what the command of a notice is for."""
+    return "to see why" if notice.event == "happened" else "to mend it"
 
 
 def further(notice: Notice) -> list[str]:
