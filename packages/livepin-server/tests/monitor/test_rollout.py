@@ -244,7 +244,7 @@ def test_a_flap_over_a_day_floods_nobody(fleet, monitored, clock, minutes: int) 
 
     fleet.pass_by(DAY, flapping)
     assert fleet.looks > DAY / timedelta(minutes=15)
-    assert len(fleet.told()) <= 48
+    assert len(fleet.told()) <= 20
 
 
 def test_a_good_look_at_one_address_silences_nothing_that_still_fires(fleet, monitored) -> None:
