@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from livepin_server.services.monitoring.model import Notice
 from livepin_server.services.monitoring.outbox import Posted
 
-from .telling import details, further, headline, plain
+from .telling import details, further, headline, mending, plain
 
 _SUBJECT = 180  # characters
 _MEND = "To mend it:"
@@ -52,7 +52,7 @@ def _text(notice: Notice) -> str:
     lines = [plain(notice.sentence)]
     if notice.command:
         # By itself, at the start of a line, so that it can be copied as it stands.
-        lines += ["", _MEND, "", plain(notice.command)]
+        lines += ["", _MEND, "", *mending(notice)]
     lines += ["", *(f"{name}: {value}" for name, value in details(notice))]
     if notice.lines:
         lines += ["", *further(notice)]
@@ -66,10 +66,11 @@ def _html(notice: Notice) -> str:
         f'<p style="margin:0 0 16px">{_safe(notice.sentence)}</p>',
     ]
     if notice.command:
+        commands = "\n".join(map(_safe, mending(notice)))
         parts.append(
             f'<p style="margin:0 0 4px">{_MEND}</p>'
             '<pre style="margin:0 0 16px;padding:10px;background:#f2f2f2;white-space:pre-wrap;'
-            f'overflow-wrap:anywhere;font-size:13px">{_safe(notice.command)}</pre>'
+            f'overflow-wrap:anywhere;font-size:13px">{commands}</pre>'
         )
     parts.append('<table style="border-collapse:collapse;font-size:14px">')
     parts += [

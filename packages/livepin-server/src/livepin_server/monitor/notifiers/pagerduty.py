@@ -9,7 +9,7 @@ from livepin_server.services.monitoring.model import Notice
 from livepin_server.services.monitoring.outbox import Posted
 
 from .calling import Call, Calling
-from .telling import details, further, headline, plain, settings_of
+from .telling import details, further, headline, mending, plain, settings_of
 
 URL = "https://events.pagerduty.com/v2/enqueue"
 _SUMMARY = 1024  # characters (Events API v2)
@@ -76,6 +76,7 @@ def dedup_key(posted: Posted) -> str:
 
 
 def _custom(notice: Notice) -> dict[str, str]:
-    found = {"what": plain(notice.sentence), "to mend it": plain(notice.command)}
+    commands = "\n".join(mending(notice, most=_DETAIL))
+    found = {"what": plain(notice.sentence), "to mend it": commands}
     found |= dict(details(notice)) | {"more": "\n".join(further(notice))}
     return {name: value[:_DETAIL] for name, value in found.items() if value}

@@ -93,6 +93,19 @@ def headline(notice: Notice) -> str:
     return f"{_SAID[notice.event]}{named}"
 
 
+def mending(notice: Notice, *, most: int | None = None) -> list[str]:
+    """Return the commands that mend it, each of which runs as it stands.
+
+    With `most`, as many as have that many characters together: half a command does something else.
+    """
+    whole: list[str] = []
+    for each in map(plain, notice.command.split("\n")):
+        if most is not None and sum(len(one) + 1 for one in whole) + len(each) > most:
+            break
+        whole.append(each)
+    return whole if notice.command else []
+
+
 def details(notice: Notice) -> list[tuple[str, str]]:
     """Return what more there is to say, each with its name."""
     since = f"{notice.since:%Y-%m-%d %H:%M} UTC"
