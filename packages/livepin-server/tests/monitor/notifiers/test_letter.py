@@ -77,6 +77,7 @@ def test_of_commands_that_do_not_fit_whole_ones_are_left():
     first, second = COMMANDS.split("\n")
     assert mending(said) == mending(said, most=len(COMMANDS)) == [first, second]
     assert mending(said, most=len(COMMANDS) - 1) == mending(said, most=len(first)) == [first]
+    assert mending(notice(command=f"{first}\nrm -rf /\n{second}")) == [first, second]
     assert mending(said, most=len(first) - 1) == mending(notice(command="")) == []
 
 

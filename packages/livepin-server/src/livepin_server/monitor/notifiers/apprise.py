@@ -87,8 +87,9 @@ def is_installed() -> bool:
 def _lines(posted: Posted) -> list[str]:
     notice = posted.notice
     found = [plain(notice.sentence)]
-    if notice.command:
-        found += ["", *mending(notice)]
+    commands = mending(notice)
+    if commands:
+        found += ["", *commands]
     found += ["", *(f"{name}: {value}" for name, value in details(notice))]
     return [*found, *further(notice)]
 

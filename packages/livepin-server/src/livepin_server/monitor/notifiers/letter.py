@@ -50,9 +50,10 @@ def _subject(notice: Notice) -> str:
 
 def _text(notice: Notice) -> str:
     lines = [plain(notice.sentence)]
-    if notice.command:
-        # By itself, at the start of a line, so that it can be copied as it stands.
-        lines += ["", _MEND, "", *mending(notice)]
+    commands = mending(notice)
+    if commands:
+        # Each by itself, at the start of a line, so that it can be copied as it stands.
+        lines += ["", _MEND, "", *commands]
     lines += ["", *(f"{name}: {value}" for name, value in details(notice))]
     if notice.lines:
         lines += ["", *further(notice)]
@@ -65,8 +66,8 @@ def _html(notice: Notice) -> str:
         f'<h2 style="margin:0 0 12px;font-size:18px;color:{colour}">{_safe(headline(notice))}</h2>',
         f'<p style="margin:0 0 16px">{_safe(notice.sentence)}</p>',
     ]
-    if notice.command:
-        commands = "\n".join(map(_safe, mending(notice)))
+    commands = "\n".join(map(_safe, mending(notice)))
+    if commands:
         parts.append(
             f'<p style="margin:0 0 4px">{_MEND}</p>'
             '<pre style="margin:0 0 16px;padding:10px;background:#f2f2f2;white-space:pre-wrap;'
