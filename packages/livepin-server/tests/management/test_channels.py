@@ -120,6 +120,20 @@ def test_a_test_waits_until_it_is_told_or_given_up(call, channel) -> None:
     assert call("GET", CHANNELS)[0]["dead"] == 1
 
 
+def test_who_of_a_channel_was_not_told_is_shown(call, channel) -> None:
+    posted = call("POST", f"{CHANNELS}/ops/test", {})
+    (claimed,) = call.services.outbox.claim(9, lease=LEASE)
+    call.services.outbox.delivered(claimed, trouble="it refused bob" * 100)
+    found = call("GET", f"{NOTICES}/{posted['id']}")
+    assert (found["state"], found["trouble"][:14]) == ("delivered", "it refused bob")
+    (view,) = call("GET", CHANNELS)
+    assert (view["trouble"], view["waiting"], view["dead"]) == (found["trouble"], 0, 0)
+    call("POST", f"{CHANNELS}/ops/test", {})
+    (claimed,) = call.services.outbox.claim(9, lease=LEASE)
+    call.services.outbox.delivered(claimed)
+    assert call("GET", CHANNELS)[0]["trouble"] is None
+
+
 def test_what_nobody_got_is_sent_again(call, channel) -> None:
     first = call("POST", f"{CHANNELS}/ops/test", {})
     refuse(call, first)

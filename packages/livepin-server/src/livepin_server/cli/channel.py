@@ -84,7 +84,7 @@ def try_(
 ) -> None:
     """Send a notice that says it is a test, wait, and show what became of it.
 
-    The exit code is 1 if it could not be delivered, 4 if that is not known yet.
+    The exit code is 1 if it could not be delivered to all, 4 if that is not known yet.
     """
     name_of("a channel", name, such_as="ops")
     with connected(common) as api:
@@ -92,6 +92,8 @@ def try_(
         found = _followed(api, posted, wait)
     if common.json:
         show_json(found)
+    elif found["state"] == "delivered" and found["trouble"]:
+        say(f"{name} has delivered it, but not to all: {found['trouble']}", "yellow")
     elif found["state"] == "delivered":
         say(f"{name} has delivered it. Did it arrive?", "green")
     elif found["state"] == "dead":
@@ -101,7 +103,7 @@ def try_(
         say(f"It is tried again {minute(found['due'])}; see: livepin channel list{common.again}")
     else:
         say(f"{name} has not sent it yet. Does a server run? {_hint(common)}", "yellow")
-    if found["state"] == "dead" or (found["state"] == "waiting" and found["trouble"]):
+    if found["state"] == "dead" or found["trouble"]:
         raise SystemExit(FOUND)
     if found["state"] == "waiting":
         raise SystemExit(UNREACHABLE)

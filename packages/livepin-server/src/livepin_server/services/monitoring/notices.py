@@ -23,7 +23,7 @@ from .model import Event, Notice
 class NoticeView(Struct, frozen=True, kw_only=True):
     """A notice for one channel: it waits for its next attempt, was delivered, or is dead.
 
-    `trouble` is why the last attempt failed.
+    `trouble` is why the last attempt failed; of one that was delivered, who was not told.
     """
 
     id: int

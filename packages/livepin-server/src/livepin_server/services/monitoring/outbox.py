@@ -135,13 +135,16 @@ class Outbox:
                 return []  # nothing is written each second that there is nothing to do
         return self._database.write(lambda each: self._claim(each, now, most, lease))
 
-    def delivered(self, posted: Posted, *, again: timedelta | None = None) -> bool:
+    def delivered(
+        self, posted: Posted, *, again: timedelta | None = None, trouble: str | None = None
+    ) -> bool:
         """Note that a notice was told; tell whether it was still claimed by this.
 
+        `trouble` says who of the channel was not told; it is shown until the next one is told.
         With `again` it is told once more after that time, and so on until there is a newer one of
         its incident, or that is resolved.
         """
-        return self._database.write(lambda each: self._delivered(each, posted, again))
+        return self._database.write(lambda each: self._delivered(each, posted, again, trouble))
 
     def failed(
         self,
@@ -208,16 +211,23 @@ class Outbox:
         )
         return [_posted(row) for row in connection.execute(query)]
 
-    def _delivered(self, connection: Connection, posted: Posted, again: timedelta | None) -> bool:
+    def _delivered(
+        self,
+        connection: Connection,
+        posted: Posted,
+        again: timedelta | None,
+        trouble: str | None,
+    ) -> bool:
         now = self._clock()
+        trouble = None if trouble is None else trouble[:_TROUBLE]
         row = _release(connection, posted)
         if row is None:
             return False
         of_channel = (channels.c.account == posted.account, channels.c.name == posted.channel)
-        connection.execute(update(channels).where(*of_channel).values(trouble=None))
-        values: dict[str, Any] = {"delivered": now, "trouble": None}
+        connection.execute(update(channels).where(*of_channel).values(trouble=trouble))
+        values: dict[str, Any] = {"delivered": now, "trouble": trouble}
         if again is not None and _goes_on(connection, posted):
-            values = {"due": now + again, "told": now, "attempts": 0, "trouble": None}
+            values = {"due": now + again, "told": now, "attempts": 0, "trouble": trouble}
         connection.execute(update(outbox).where(outbox.c.id == posted.id).values(**values))
         return True
 
