@@ -36,7 +36,8 @@ def test_a_request_that_is_taken_arrives_as_it_was_given(receiver, post):
     ("status", "permanent", "disable"),
     [
         (200, None, None), (204, None, None), (301, False, False), (307, False, False),
-        (400, True, False), (401, True, False), (404, True, False), (408, False, False),
+        (400, True, False), (401, False, False), (403, False, False), (404, False, False),
+        (405, False, False), (408, False, False), (413, True, False), (422, True, False),
         (410, True, True), (429, False, False), (500, False, False), (503, False, False),
     ],
 )  # fmt: skip
