@@ -164,7 +164,8 @@ def dead(
 @app.command(
     help_epilogue="""Examples:
   livepin channel retry ops
-  livepin channel retry ops 17 18"""
+  livepin channel retry ops 17 18
+  livepin channel retry ops --drop --reason 'long over'"""
 )
 def retry(
     name: ChannelName,
@@ -177,18 +178,31 @@ def retry(
             help="Only these: livepin channel dead NAME. Else all.",
         ),
     ],
+    drop: Annotated[
+        bool, Parameter(negative=(), help="Forget them instead: nobody is told of them.")
+    ] = False,
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Send again what was given up. A channel that was turned off needs a test before."""
+    """Send again what was given up. A channel that was turned off needs a test before.
+
+    What is out of date is not sent, since nothing would end it again: the channel
+    was told more of the incident, or that is over.
+    """
     name_of("a channel", name, such_as="ops")
-    body = {"notices": list(notices), "reason": reason}
+    body = {"notices": list(notices), "drop": drop, "reason": reason}
     with connected(common) as api:
         done = api.call("POST", f"{api.base}/monitor/channels/{name}/retry", body)
     if common.json:
         show_json(done)
+        return
+    if drop:
+        say(f"{counted(done['dropped'], 'notice')} of {name} dropped.", "green")
     else:
         say(f"{counted(done['notices'], 'notice')} of {name} sent again.", "green")
+    if done["skipped"]:
+        say(f"{counted(done['skipped'], 'notice')} out of date, so not sent. To forget all of it:")
+        say(f"  livepin channel retry {name} --drop{common.again}")
 
 
 def _followed(api: Api, posted: dict[str, Any], wait: int) -> dict[str, Any]:

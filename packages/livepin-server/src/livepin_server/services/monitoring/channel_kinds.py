@@ -136,6 +136,14 @@ class DeadNotice(Struct, frozen=True, kw_only=True):
     trouble: str
 
 
+class Retried(Struct, frozen=True, kw_only=True):
+    """How many notices are sent again, how many are not, as out of date, or were dropped."""
+
+    notices: int
+    skipped: int = 0
+    dropped: int = 0
+
+
 def checked(settings: ChannelSettings) -> tuple[ChannelSettings, str]:
     """Return settings that are right and whole, and where they lead.
 
