@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpcore
 
@@ -92,7 +93,7 @@ class Calling:
         self._judge(status, retry_after)
 
     async def _post(self, call: Call) -> tuple[int, str | None]:
-        secure = call.url.startswith("https://")
+        secure = urlsplit(call.url).scheme == "https"  # in small letters, as `require_url` has it
         guarded = _Guarded(self._resolve, allow_private=call.allow_private, cleartext=not secure)
         context = ssl.create_default_context(cadata=call.ca) if secure else None
         headers = {"content-type": "application/json", "user-agent": "livepin", **call.headers}
