@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,6 +11,17 @@ from livepin_server.services.monitoring.outbox import put
 from notices import notice
 
 KEY = "R0ut1ngK3yR0ut1ngK3yR0ut1ngK3y12"
+
+
+def test_what_is_no_text_is_refused_as_that(run, data, monkeypatch, tmp_path) -> None:
+    """An encrypted file in place of what is in it; its bytes are in no traceback."""
+    file = tmp_path / "key.gpg"
+    file.write_bytes(b"\x85\x01\x8c\x03s3cr3t")
+    for given in (file, "-"):
+        with file.open(encoding="utf-8") as stdin, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", stdin)
+            done = run("channel", "add", "pagerduty", "ops", "--secret-file", given)
+        assert (done.code, "is not text" in done.err, "s3cr3t" in done.err) == (2, True, False)
 
 
 def test_until_there_is_one_the_command_for_it_is_told(run, data) -> None:
