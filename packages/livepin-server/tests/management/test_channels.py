@@ -6,6 +6,9 @@ import json
 from datetime import timedelta
 
 import pytest
+from livepin_server.bus.memory import MonitorWanted
+from livepin_server.services.monitoring.outbox import put
+from notices import notice
 
 CHANNELS = "/v1/accounts/acme/monitor/channels"
 NOTICES = "/v1/accounts/acme/monitor/notices"
@@ -119,6 +122,22 @@ def test_a_test_waits_until_it_is_told_or_given_up(call, channel) -> None:
     assert (found["state"], found["trouble"]) == ("dead", "550 no such user")
     assert [each["id"] for each in call("GET", f"{CHANNELS}/ops/dead")] == [posted["id"]]
     assert call("GET", CHANNELS)[0]["dead"] == 1
+
+
+def test_what_is_followed_is_the_test_and_no_notice_that_came_in_between(call, channel) -> None:
+    """An incident opens before the answer: what is told of that is no word on the test."""
+    database, clock = call.services.database, call.services.clock
+
+    def opens(_):
+        database.write(lambda each: put(each, notice(), clock()))
+
+    end = call.services.bus.subscribe(opens, MonitorWanted)
+    try:
+        posted = call("POST", f"{CHANNELS}/ops/test", {})
+    finally:
+        end()
+    assert posted["event"] == "test"
+    assert call("GET", CHANNELS)[0]["waiting"] == 2
 
 
 def test_who_of_a_channel_was_not_told_is_shown(call, channel) -> None:

@@ -65,9 +65,9 @@ def test_channel(
     data: JSONBody[Why],
 ) -> NoticeView:
     """Have a channel tell of nothing but a test. What becomes of it, the notice says."""
-    services.channels.test(account, name, intent(request, data.reason))
+    number = services.channels.test(account, name, intent(request, data.reason))
     wanted(services, account)
-    return Notices(services.database).last(account, name)
+    return Notices(services.database).show(account, number)
 
 
 @get(MONITOR + "/notices/{notice:str}", **SEES)

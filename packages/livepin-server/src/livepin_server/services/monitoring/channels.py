@@ -106,23 +106,26 @@ class Channels:
         secret = settings.secret if made and isinstance(settings, Webhook) else None
         return AddedChannel(channel=view, secret=secret)
 
-    def test(self, account: str, name: str, intent: Intent) -> ChannelView:
-        """Have a channel be told a notice that says it is a test; one that was disabled is not.
+    def test(self, account: str, name: str, intent: Intent) -> int:
+        """Have a channel be told that this is a test; return the number of that notice.
+
+        One that was disabled is not any more.
 
         Raises:
             NotFoundError: no such channel.
         """
 
-        def transaction(connection: Connection) -> ChannelView:
+        def transaction(connection: Connection) -> int:
             now = self._clock()
             require_account(connection, account)
             row = _require(connection, account, name)
             one = (channels.c.account == account, channels.c.name == name)
             connection.execute(update(channels).where(*one).values(disabled=None, trouble=None))
             row = _require(connection, account, name)
-            put_for(connection, row, _test_notice(account, name, intent, now), now)
+            number = put_for(connection, row, _test_notice(account, name, intent, now), now)
+            assert number is not None  # its key is new, and the channel not disabled
             self._tell(connection, "channel.test", row, intent, now)
-            return _view(connection, row)
+            return number
 
         return self._database.write(transaction)
 

@@ -67,7 +67,8 @@ def put(connection: Connection, notice: Notice, now: datetime, *, key: str | Non
         select(channels).where(channels.c.account == notice.account).order_by(channels.c.name)
     ).all()
     wanted = [row for row in found if _is_wanted(row, notice)]
-    return sum(put_for(connection, row, notice, now, key=key) for row in wanted)
+    numbers = [put_for(connection, row, notice, now, key=key) for row in wanted]
+    return sum(each is not None for each in numbers)
 
 
 def put_for(
@@ -77,8 +78,8 @@ def put_for(
     now: datetime,
     *,
     key: str | None = None,
-) -> bool:
-    """Put a notice for one channel, whatever it wants; tell whether it will be told."""
+) -> int | None:
+    """Put a notice for one channel, whatever it wants; return its number if it will be told."""
     if key is None:
         key = secrets.token_urlsafe(16)
     elif not _KEY.fullmatch(key):
@@ -86,7 +87,7 @@ def put_for(
     of_channel = _of_channel(channel.account, channel.name)
     there = select(outbox.c.id).where(*of_channel, outbox.c.key == key).limit(1)
     if connection.execute(there).first() is not None:
-        return False
+        return None
     if notice.incident is not None:
         # What was told over and over again is replaced by this. One that is told just now keeps
         # its lease, and this one waits for its end.
@@ -103,8 +104,10 @@ def put_for(
         "lease_until": _FREE, "fence": 0, "attempts": 0, "dead": now if disabled else None,
         "trouble": "the channel is disabled" if disabled else None,
     }  # fmt: skip
-    connection.execute(insert(outbox).values(**values))
-    return not disabled
+    number: int = connection.execute(
+        insert(outbox).values(**values).returning(outbox.c.id)
+    ).scalar_one()
+    return None if disabled else number
 
 
 def tell_anew(
