@@ -13,6 +13,8 @@ from livepin_server.services.monitoring.outbox import Posted
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)  # where the clock of tests stands
 COMMAND = "livepin pin add api.example.com sha256/7HIpactkIAq2Y49orFOOQKurWxmmSFZhBCoQYcRhJ3Y="
 
+COMMANDS = f"{COMMAND}\nlivepin pin add '*.example.org' sha256/{'A' * 43}= --stream canary"
+
 
 def notice(**members: Any) -> Notice:
     """Return a notice of an incident that was opened a minute ago."""

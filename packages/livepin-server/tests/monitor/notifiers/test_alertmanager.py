@@ -11,7 +11,7 @@ from livepin_server.listener import available_port
 from livepin_server.monitor.notifiers.alertmanager import AlertmanagerNotifier, alerts_of
 from livepin_server.monitor.notifiers.calling import Calling
 from livepin_server.services.monitoring.channel_kinds import Alertmanager
-from notices import COMMAND, HAPPENED, NOW, posted
+from notices import COMMAND, COMMANDS, HAPPENED, NOW, posted
 
 from .conftest import CA
 
@@ -89,6 +89,13 @@ def test_an_alert_lasts_longer_than_it_takes_to_repeat_it():
     assert lasts >= 10 * AlertmanagerNotifier.again
     assert alerts["critical"]["startsAt"] == "2026-11-23T11:59:00+00:00"
     assert alerts["warning"]["endsAt"] == NOW.isoformat()
+
+
+def test_commands_for_two_domains_are_two_lines():
+    (alert, *_) = alerts_of(posted(PLAIN, command=COMMANDS), NOW)
+    assert alert["annotations"]["command"] == COMMANDS
+    (alert, *_) = alerts_of(posted(PLAIN, command="\n".join([COMMAND] * 100)), NOW)
+    assert set(alert["annotations"]["command"].split("\n")) == {COMMAND}  # none is cut in two
 
 
 def test_a_test_is_an_alert_of_its_own_that_ends_soon():

@@ -17,7 +17,7 @@ from livepin_server.services.monitoring.model import SEVERITIES
 from livepin_server.services.monitoring.outbox import Posted
 
 from .calling import Call, Calling
-from .telling import details, further, headline, plain, settings_of
+from .telling import details, further, headline, mending, plain, settings_of
 
 AGAIN = timedelta(minutes=2)
 LASTS = timedelta(hours=1)  # an alert, if nobody repeats it: longer than a restart of this server
@@ -102,7 +102,7 @@ def _annotations(posted: Posted) -> dict[str, str]:
     found = {
         "summary": headline(notice),
         "description": plain(notice.sentence),
-        "command": plain(notice.command),
+        "command": "\n".join(mending(notice, most=_LONGEST)),
         "more": "\n".join(further(notice)),
     }
     found |= {name: value for name, value in details(notice) if name not in ("incident",)}

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from livepin_server.services.monitoring.model import Notice
 from livepin_server.services.monitoring.outbox import Posted
 
-from .telling import details, further, headline, plain, purpose
+from .telling import details, further, headline, mending, plain, purpose
 
 _SUBJECT = 180  # characters
 _MARKS = {"info": "#1f6feb", "warning": "#9a6700", "critical": "#b42318"}
@@ -51,9 +51,10 @@ def _subject(notice: Notice) -> str:
 
 def _text(notice: Notice) -> str:
     lines = [plain(notice.sentence)]
-    if notice.command:
-        # By itself, at the start of a line, so that it can be copied as it stands.
-        lines += ["", _heading(notice), "", plain(notice.command)]
+    commands = mending(notice)
+    if commands:
+        # Each by itself, at the start of a line, so that it can be copied as it stands.
+        lines += ["", _heading(notice), "", *commands]
     lines += ["", *(f"{name}: {value}" for name, value in details(notice))]
     if notice.lines:
         lines += ["", *further(notice)]
@@ -66,11 +67,12 @@ def _html(notice: Notice) -> str:
         f'<h2 style="margin:0 0 12px;font-size:18px;color:{colour}">{_safe(headline(notice))}</h2>',
         f'<p style="margin:0 0 16px">{_safe(notice.sentence)}</p>',
     ]
-    if notice.command:
+    commands = "\n".join(map(_safe, mending(notice)))
+    if commands:
         parts.append(
             f'<p style="margin:0 0 4px">{_heading(notice)}</p>'
             '<pre style="margin:0 0 16px;padding:10px;background:#f2f2f2;white-space:pre-wrap;'
-            f'overflow-wrap:anywhere;font-size:13px">{_safe(notice.command)}</pre>'
+            f'overflow-wrap:anywhere;font-size:13px">{commands}</pre>'
         )
     parts.append('<table style="border-collapse:collapse;font-size:14px">')
     parts += [

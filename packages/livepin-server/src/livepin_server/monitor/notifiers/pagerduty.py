@@ -9,7 +9,7 @@ from livepin_server.services.monitoring.model import Notice
 from livepin_server.services.monitoring.outbox import Posted
 
 from .calling import Call, Calling
-from .telling import details, further, headline, plain, purpose, settings_of
+from .telling import details, further, headline, mending, plain, purpose, settings_of
 
 URL = "https://events.pagerduty.com/v2/enqueue"
 _SUMMARY = 1024  # characters (Events API v2)
@@ -81,6 +81,7 @@ def dedup_key(posted: Posted) -> str:
 
 
 def _custom(notice: Notice) -> dict[str, str]:
-    found = {"what": plain(notice.sentence), purpose(notice): plain(notice.command)}
+    commands = "\n".join(mending(notice, most=_DETAIL))
+    found = {"what": plain(notice.sentence), purpose(notice): commands}
     found |= dict(details(notice)) | {"more": "\n".join(further(notice))}
     return {name: value[:_DETAIL] for name, value in found.items() if value}

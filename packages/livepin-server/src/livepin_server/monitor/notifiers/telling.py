@@ -48,8 +48,8 @@ class Notifier(Protocol):
     def again(self) -> timedelta | None:
         """None where once is enough."""
 
-    async def tell(self, posted: Posted) -> None:
-        """Tell a notice to its channel.
+    async def tell(self, posted: Posted) -> str | None:
+        """Tell a notice to its channel; return who of it was not told, where others were.
 
         Raises:
             TellError: it was not told, as far as is known.
@@ -91,6 +91,20 @@ def headline(notice: Notice) -> str:
     domain = plain(notice.domain)
     named = f"{domain}: {title}" if domain and domain not in title else title
     return f"{_SAID[notice.event]}{named}"
+
+
+def mending(notice: Notice, *, most: int | None = None) -> list[str]:
+    """Return the commands that mend it, each of which runs as it stands.
+
+    A line that does not begin as our commands do is none, whoever brought it there. With `most`, as
+    many as have that many characters together: half a command does something else.
+    """
+    whole: list[str] = []
+    for each in map(plain, notice.command.split("\n")):
+        if most is not None and sum(len(one) + 1 for one in whole) + len(each) > most:
+            break
+        whole += [each] if each.startswith("livepin ") else []
+    return whole
 
 
 def details(notice: Notice) -> list[tuple[str, str]]:
