@@ -313,7 +313,7 @@ def test_a_child_that_has_died_in_between_is_replaced(start) -> None:
 
 def test_children_do_not_know_the_servers_secrets(start, monkeypatch) -> None:
     other = children()
-    for name in ("LIVEPIN_MASTER_KEY", "PGPASSWORD"):
+    for name in ("LIVEPIN_MASTER_KEY", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "A_NEW_TOKEN"):
         monkeypatch.setenv(name, "the secret of the server")
     list(start().look([Question(id=1, host="a..b")]))
     found = [Path(f"/proc/{pid}/environ").read_bytes() for pid in children() - other]
