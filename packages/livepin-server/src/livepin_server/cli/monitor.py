@@ -119,7 +119,7 @@ def status(
             say(f"  livepin monitor run{common.again}")
         for text in found["warnings"]:
             warn(text)
-    wrong = any(each["pins_match"] is False for each in found["endpoints"])
+    wrong = any(e["pins_match"] is False or e["state"] == "firing" for e in found["endpoints"])
     if wrong or found["incidents"] or found["warnings"]:
         raise SystemExit(FOUND)
 

@@ -17,7 +17,6 @@ from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, Principal, Role
 from livepin_server.services.monitoring.model import (
     ChangeView,
-    EndpointView,
     MonitorSettings,
     MonitorStatus,
 )
@@ -48,14 +47,9 @@ def show_monitor(
 ) -> MonitorStatus:
     """Return how endpoints are, what is wrong, and whether anybody looks and is told."""
     found = services.watching.status(account, pattern)
-    incidents = found.incidents
-    if pattern is not None:
-        places = {place(each) for each in found.endpoints}
-        incidents = [each for each in incidents if not places.isdisjoint(each.endpoints)]
     return msgspec.structs.replace(
         found,
         endpoints=found.endpoints[:limit],
-        incidents=incidents,
         warnings=[*found.warnings, *untold(services, [account])],
     )
 
@@ -128,11 +122,6 @@ def forget_vantage(
     """Forget a vantage from where nobody looks any more, and what is held of it."""
     number = services.incidents.forget(vantage, intent(request, reason))
     return Looks(endpoints=number, moment=services.clock())
-
-
-def place(each: EndpointView) -> str:
-    """Return HOST:PORT of an endpoint, as incidents name it."""
-    return f"[{each.host}]:{each.port}" if ":" in each.host else f"{each.host}:{each.port}"
 
 
 def wanted(services: Services, account: str) -> None:
