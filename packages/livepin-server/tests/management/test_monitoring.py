@@ -43,6 +43,9 @@ def test_the_status_of_one_domain_has_its_endpoints_alone(call, watched) -> None
     assert [each["host"] for each in found["endpoints"]] == ["pay.example.com"]
     found = call("GET", f"{MONITOR}?limit=1")
     assert (len(found["endpoints"]), found["count"]) == (1, 2)
+    assert (found["mismatched"], found["unknown"], found["late"]) == (0, 2, {})
+    found = call("GET", f"{MONITOR}?limit=1&since=2027-01-31T12:00:00%2B01:00")
+    assert found["late"] == {"here": 2}
 
 
 def test_the_status_of_a_domain_has_its_incidents_alone(call, open_incident) -> None:
@@ -94,6 +97,8 @@ def _expires_soon(host: str) -> Finding:
         ("?pattern=aip.example.com", 404, "did you mean api.example.com?"),
         ("?pattern=a%20b", 422, None),
         ("?limit=0", 400, None),
+        ("?since=yesterday", 400, None),
+        ("?since=2027-01-31T12:00:00", 422, "such as 2027-01-31T12:00:00Z"),
         ("?limit=1001", 400, None),
         (f"?pattern={'a' * 1101}", 400, None),
         ("/history/aip.example.com", 404, "did you mean api.example.com?"),

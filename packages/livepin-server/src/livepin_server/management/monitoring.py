@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -44,9 +45,18 @@ def show_monitor(
         str | None, Parameter(max_length=1100, description="One domain, as it was added.")
     ] = None,
     limit: Limit = MOST,
+    since: Annotated[
+        datetime | None,
+        Parameter(description="Count what was not looked at since then; a time with its zone."),
+    ] = None,
 ) -> MonitorStatus:
     """Return how endpoints are, what is wrong, and whether anybody looks and is told."""
-    found = services.watching.status(account, pattern)
+    if since is not None and since.tzinfo is None:
+        raise InvalidError(
+            f"since: expected a time with its zone, found {since.isoformat()}",
+            hint="such as 2027-01-31T12:00:00Z",
+        )
+    found = services.watching.status(account, pattern, since=since)
     return msgspec.structs.replace(
         found,
         endpoints=found.endpoints[:limit],

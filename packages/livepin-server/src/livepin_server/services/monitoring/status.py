@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -78,10 +79,13 @@ class Watching:
         self._incidents = incidents
         self._incident = incident
 
-    def status(self, account: str, pattern: str | None = None) -> MonitorStatus:
+    def status(
+        self, account: str, pattern: str | None = None, *, since: datetime | None = None
+    ) -> MonitorStatus:
         """Return how monitoring of an account fares, or of the endpoints of a domain.
 
-        At most `MOST_LISTED` endpoints are listed, first those with something wrong.
+        At most `MOST_LISTED` endpoints are listed, first those with something wrong; all count.
+        `late` are those that were not looked at `since` then.
 
         Raises:
             NotFoundError: no such account, or nothing that this pattern covers.
@@ -110,7 +114,7 @@ class Watching:
         warnings = _warnings(account, unwatched, dead)
         if found and all(each.silent for each in beats):
             warnings.append("nobody looks: no worker of the monitor was heard of for five minutes")
-        found.sort(key=lambda each: _RANKS[each.state])
+        found.sort(key=lambda each: (_RANKS[each.state], each.pins_match is not False))
         return MonitorStatus(
             endpoints=found[:MOST_LISTED],
             count=len(found),
@@ -120,6 +124,9 @@ class Watching:
             channels=told,
             dead=dead,
             warnings=warnings,
+            mismatched=sum(each.pins_match is False for each in found),
+            unknown=sum(each.pins_match is None for each in found),
+            late={} if since is None else _late(found, since),
         )
 
     def _of(self, account: str, seen: list[_Seen]) -> list[IncidentView]:
@@ -151,6 +158,11 @@ class Watching:
 
 
 _RANKS: dict[_State, int] = {"firing": 0, "suspect": 1, "unseen": 2, "ok": 3}
+
+
+def _late(found: list[EndpointView], since: datetime) -> dict[str, int]:
+    late = (each.vantage for each in found if each.looked is None or each.looked < since)
+    return dict(sorted(Counter(late).items()))
 
 
 def _views(connection: Connection, account: str | None) -> list[EndpointView]:
