@@ -32,6 +32,7 @@ _LISTED = {"DELIVERY_URLS", "RECOVERY_URLS", "EXPORT"}  # words in a variable
 _MOST = 32 * 1024  # characters of the file: the parser may need memory by their square
 _DATABASE = re.compile(r"\s*database\s*=")
 _SENDER = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,251}")
+_SMTP = "expected smtp+starttls://USER@HOST:PORT or smtps://USER@HOST:PORT"
 _MEMBER = re.compile(r" - at `\$\.(\w+)[^`]*`")  # how msgspec says where it is
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -165,10 +166,14 @@ def _mail_server(url: str, sender: str) -> MailServer:
         "smtp+starttls": ("starttls", 587), "smtps": ("tls", 465),
         "smtp": ("cleartext", 25), "smtp+cleartext": ("cleartext", 25),
     }  # fmt: skip
-    parts = urlsplit(url)
-    host, user = parts.hostname, unquote(parts.username or "") or None
-    if parts.scheme not in schemes or not host or parts.path.strip("/") or parts.query:
-        raise ValueError("expected smtp+starttls://USER@HOST:PORT or smtps://USER@HOST:PORT")
+    try:
+        parts = urlsplit(url)
+        host, user, given = parts.hostname, unquote(parts.username or "") or None, parts.port
+    except ValueError:  # it quotes what is wrong: of a password with `#` or `/` its beginning
+        raise ValueError(_SMTP) from None
+    # A password may hold `#`, `?` and `/` too: what is before them is then no host and port.
+    if parts.scheme not in schemes or not host or parts.path.strip("/") or set(url) & {"#", "?"}:
+        raise ValueError(_SMTP)
     if parts.password is not None:
         raise ValueError("expected no password in it: give it as LIVEPIN_SMTP_PASSWORD")
     security, port = schemes[parts.scheme]
@@ -180,9 +185,7 @@ def _mail_server(url: str, sender: str) -> MailServer:
             raise ValueError("expected no user where the password would go in cleartext")
     if not _SENDER.fullmatch(sender):
         raise ValueError("expected smtp_from to be an address, such as livepin@example.com")
-    return MailServer(
-        host=host, port=parts.port or port, security=security, sender=sender, user=user
-    )
+    return MailServer(host=host, port=given or port, security=security, sender=sender, user=user)
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from types import SimpleNamespace
 
 import pytest
 from livepin.testing import make_chain
+from livepin_server.cli import monitor
 from livepin_server.cli.monitor_watch import _drawn as drawn
 
 HOST = "localhost"
@@ -79,6 +81,43 @@ def test_what_mends_an_incident_over_two_domains_is_two_commands(
 def test_an_endpoint_that_does_not_answer_ends_with_4(run, watched) -> None:
     watched.close()
     assert run("monitor", "run").code == 4
+
+
+class _Large:
+    """An account with more endpoints than are listed: the others are looked at last."""
+
+    base = "/v1/accounts/acme"
+
+    def __init__(self, **found) -> None:
+        self.found = {"mismatched": 0, "unknown": 0, **found}
+        self.asked: list[str] = []
+
+    def call(self, method, path, *, limit, since):
+        self.asked.append(since)
+        late = {} if len(self.asked) > 2 else {"eu-west": 3000, "here": 1000}
+        return {"endpoints": [], "count": 5000, "incidents": [], "late": late, **self.found}
+
+
+NOON = {"endpoints": 5000, "moment": "2027-01-01T12:00:00Z"}
+
+
+def test_endpoints_beyond_those_that_are_listed_are_waited_for_and_count() -> None:
+    for members, code in (({}, None), ({"mismatched": 1}, 1), ({"unknown": 1}, 4)):
+        large = _Large(**members)
+        found = monitor._followed(large, NOON, None, 60)
+        assert large.asked == [NOON["moment"]] * 3
+        with pytest.raises(SystemExit) if code else nullcontext() as ended:
+            monitor._end(found)
+        assert code is None or ended.value.code == code
+
+
+def test_endpoints_beyond_those_that_are_listed_that_nobody_looks_at_end_with_4(capsys) -> None:
+    late = _Large(late={"eu-west": 3000, "here": 1000})
+    found = monitor._followed(late, NOON, None, 0)
+    with pytest.raises(SystemExit, match="4"):
+        monitor._end(found)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "4000 endpoints not looked at in time, from eu-west, here;" in said
 
 
 def test_a_running_server_looks_for_the_command(run, served, api, ca, monkeypatch) -> None:

@@ -6,6 +6,10 @@ from datetime import datetime
 
 import pytest
 from livepin_server.bus.memory import MonitorWanted
+from livepin_server.services.monitoring.incidents.taking import take
+from livepin_server.services.monitoring.model import Finding, Judged
+from livepin_server.storage.schema import endpoints
+from sqlalchemy import select
 
 MONITOR = "/v1/accounts/acme/monitor"
 DOMAINS = "/v1/accounts/acme/domains"
@@ -39,6 +43,9 @@ def test_the_status_of_one_domain_has_its_endpoints_alone(call, watched) -> None
     assert [each["host"] for each in found["endpoints"]] == ["pay.example.com"]
     found = call("GET", f"{MONITOR}?limit=1")
     assert (len(found["endpoints"]), found["count"]) == (1, 2)
+    assert (found["mismatched"], found["unknown"], found["late"]) == (0, 2, {})
+    found = call("GET", f"{MONITOR}?limit=1&since=2027-01-31T12:00:00%2B01:00")
+    assert found["late"] == {"here": 2}
 
 
 def test_the_status_of_a_domain_has_its_incidents_alone(call, open_incident) -> None:
@@ -48,12 +55,50 @@ def test_the_status_of_a_domain_has_its_incidents_alone(call, open_incident) -> 
     assert {each["number"] for each in call("GET", MONITOR)["incidents"]} >= {*numbers}
 
 
+def test_an_incident_over_more_hosts_than_it_lists_is_in_the_status_of_each_domain(call) -> None:
+    beta, hosts = "/v1/accounts/beta", [f"a{n}.one.example.org" for n in range(100)]
+    for pattern, named in (
+        ("*.one.example.org", hosts),
+        ("*.two.example.org", ["z.two.example.org"]),
+    ):
+        call("POST", f"{beta}/domains", {"pattern": pattern, "pins": [PIN]}, 201)
+        call("PATCH", f"{beta}/monitor/settings/{pattern}", {"hosts": named})
+    services = call.services
+    services.endpoints.ensure_vantage("here")
+    with services.database.reading() as connection:
+        query = select(endpoints.c.id, endpoints.c.host).where(endpoints.c.account == "beta")
+        watched = connection.execute(query).all()
+    judged = [
+        Judged(
+            account="beta", endpoint=number, vantage="here", host=host, port=443,
+            findings=[_expires_soon(host)],
+        )
+        for number, host in watched
+    ]  # fmt: skip
+    services.database.write(lambda connection: take(connection, judged, services.clock()))
+    (whole,) = call("GET", f"{beta}/monitor")["incidents"]
+    assert (whole["count"], len(whole["endpoints"])) == (101, 100)
+    for pattern in ("*.one.example.org", "*.two.example.org", "z.two.example.org"):
+        found = call("GET", f"{beta}/monitor?pattern={pattern}")
+        assert [each["number"] for each in found["incidents"]] == [whole["number"]]
+        assert {each["state"] for each in found["endpoints"]} == {"firing"}
+
+
+def _expires_soon(host: str) -> Finding:
+    return Finding(
+        kind="at_risk", code="expires", severity="warning", key="expires", cause="expires at a CDN",
+        host=host, port=443, sentence="it expires", command="livepin domain check HOST",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("path", "status", "hint"),
     [
         ("?pattern=aip.example.com", 404, "did you mean api.example.com?"),
         ("?pattern=a%20b", 422, None),
         ("?limit=0", 400, None),
+        ("?since=yesterday", 400, None),
+        ("?since=2027-01-31T12:00:00", 422, "such as 2027-01-31T12:00:00Z"),
         ("?limit=1001", 400, None),
         (f"?pattern={'a' * 1101}", 400, None),
         ("/history/aip.example.com", 404, "did you mean api.example.com?"),

@@ -67,9 +67,9 @@ class Servers:
 
         return self.start(behave, address, port)
 
-    def silent(self) -> int:
+    def silent(self, address: str = "127.0.0.1", port: int = 0) -> int:
         """A server that accepts, reads, and never answers."""
-        return self.start(_swallow)
+        return self.start(_swallow, address, port)
 
     def stalled(self) -> int:
         """A server that begins an answer of TLS, and stops in its midst."""

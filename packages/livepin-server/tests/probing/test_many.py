@@ -150,7 +150,7 @@ def test_a_child_whose_server_was_killed_ends_by_itself(hanging) -> None:
 
 
 def test_the_child_does_not_know_the_servers_secrets(hanging, monkeypatch) -> None:
-    for name in ("LIVEPIN_MASTER_KEY", "PGPASSWORD"):
+    for name in ("LIVEPIN_MASTER_KEY", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "A_NEW_TOKEN"):
         monkeypatch.setenv(name, "the secret of the server")
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(Lookout(seconds=SLOW).look, [hanging.target()])

@@ -69,7 +69,7 @@ def run(
     What is found counts as any other look: it may open an incident, and tell
     people. Where no server runs, this command looks itself. The exit code is 1
     if no pin matches somewhere, else 4 if an endpoint could not be looked at, or
-    its chain not be verified.
+    its chain not be verified: also of endpoints beyond the thousand it shows.
     """
     with connected(common) as api:
         asked = api.call("POST", f"{api.base}/monitor/looks", {"pattern": _named(domain)})
@@ -80,7 +80,7 @@ def run(
         show_json(found)
     else:
         _show(found, everything=domain is not None)
-    _end(found, asked["moment"])
+    _end(found)
 
 
 @app.command(
@@ -119,7 +119,7 @@ def status(
             say(f"  livepin monitor run{common.again}")
         for text in found["warnings"]:
             warn(text)
-    wrong = any(each["pins_match"] is False for each in found["endpoints"])
+    wrong = found["mismatched"] or any(each["state"] == "firing" for each in found["endpoints"])
     if wrong or found["incidents"] or found["warnings"]:
         raise SystemExit(FOUND)
 
@@ -210,9 +210,11 @@ def forget(
         say(f"{vantage} is forgotten; {number} had been looked at from there.", "green")
 
 
-def seen(api: Api, domain: str | None, *, limit: int = _MOST) -> dict[str, Any]:
-    """Return how monitoring of the account, or of one domain, fares."""
-    query: dict[str, Any] = {"limit": limit}
+def seen(
+    api: Api, domain: str | None, *, limit: int = _MOST, since: str | None = None
+) -> dict[str, Any]:
+    """Return how monitoring of the account, or of one domain, fares, and who is late `since`."""
+    query: dict[str, Any] = {"limit": limit} | ({} if since is None else {"since": since})
     if domain is not None:
         query["pattern"] = pattern(domain)
     found: dict[str, Any] = api.call("GET", f"{api.base}/monitor", **query)
@@ -225,16 +227,15 @@ def _named(domain: str | None) -> str:
 
 def _followed(api: Api, asked: dict[str, Any], domain: str | None, wait: int) -> dict[str, Any]:
     """Return the status once each endpoint was looked at; and again, where that found it wrong."""
-    since = datetime.fromisoformat(asked["moment"])
     until = time.monotonic() + wait
     first: dict[tuple[str, ...], str] = {}
     is_first = True
     with working("looking"):
         while True:
             before = time.monotonic()
-            found = seen(api, domain)
+            found = seen(api, domain, since=asked["moment"])
             now = time.monotonic()
-            left = [each for each in found["endpoints"] if not _is_looked(each, since)]
+            left = sum(found["late"].values())
             if is_first and not left:
                 is_first = False
                 first = {_key(each): each["looked"] for each in found["endpoints"] if _odd(each)}
@@ -248,7 +249,7 @@ def _followed(api: Api, asked: dict[str, Any], domain: str | None, wait: int) ->
             ]  # fmt: skip
             if (not left and not again) or now > until:
                 return found
-            progress(_far(len(found["endpoints"]), len(left), len(again)))
+            progress(_far(found["count"], left, len(again)))
             time.sleep(max(_PAUSE, now - before))  # a large account is asked less often
 
 
@@ -272,10 +273,6 @@ def _far(number: int, left: int, again: int) -> str:
     return f"looking again at {counted(again, 'endpoint')} that may not be right"
 
 
-def _is_looked(each: dict[str, Any], since: datetime) -> bool:
-    return each["looked"] is not None and datetime.fromisoformat(each["looked"]) >= since
-
-
 def _nothing(api: Api, domain: str | None, common: Common) -> CommandError:
     """Return the error where there is no endpoint to look at."""
     unwatched = seen(api, domain)["unwatched"]
@@ -290,19 +287,17 @@ def _nothing(api: Api, domain: str | None, common: Common) -> CommandError:
     )
 
 
-def _end(found: dict[str, Any], moment: str) -> None:
-    """End with the exit code that says what was found."""
-    endpoints, since = found["endpoints"], datetime.fromisoformat(moment)
-    late = [each for each in endpoints if not _is_looked(each, since)]
+def _end(found: dict[str, Any]) -> None:
+    """End with the exit code that says what was found, also of what is not listed."""
+    late = found["late"]
     if late:
-        vantages = sorted({each["vantage"] for each in late})
         warn(
-            f"{counted(len(late), 'endpoint')} not looked at in time, from {', '.join(vantages)}; "
-            "is a server or worker running there? see: livepin monitor status"
+            f"{counted(sum(late.values()), 'endpoint')} not looked at in time, from "
+            f"{', '.join(late)}; is a server or worker running there? see: livepin monitor status"
         )
-    if any(each["pins_match"] is False for each in endpoints):
+    if found["mismatched"]:
         raise SystemExit(FOUND)
-    if late or any(each["pins_match"] is None for each in endpoints):
+    if late or found["unknown"]:
         raise SystemExit(UNREACHABLE)
 
 

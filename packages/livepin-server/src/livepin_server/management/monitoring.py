@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -17,7 +18,6 @@ from livepin_server.services.composition import Services
 from livepin_server.services.model import Area, Principal, Role
 from livepin_server.services.monitoring.model import (
     ChangeView,
-    EndpointView,
     MonitorSettings,
     MonitorStatus,
 )
@@ -45,17 +45,21 @@ def show_monitor(
         str | None, Parameter(max_length=1100, description="One domain, as it was added.")
     ] = None,
     limit: Limit = MOST,
+    since: Annotated[
+        datetime | None,
+        Parameter(description="Count what was not looked at since then; a time with its zone."),
+    ] = None,
 ) -> MonitorStatus:
     """Return how endpoints are, what is wrong, and whether anybody looks and is told."""
-    found = services.watching.status(account, pattern)
-    incidents = found.incidents
-    if pattern is not None:
-        places = {place(each) for each in found.endpoints}
-        incidents = [each for each in incidents if not places.isdisjoint(each.endpoints)]
+    if since is not None and since.tzinfo is None:
+        raise InvalidError(
+            f"since: expected a time with its zone, found {since.isoformat()}",
+            hint="such as 2027-01-31T12:00:00Z",
+        )
+    found = services.watching.status(account, pattern, since=since)
     return msgspec.structs.replace(
         found,
         endpoints=found.endpoints[:limit],
-        incidents=incidents,
         warnings=[*found.warnings, *untold(services, [account])],
     )
 
@@ -128,11 +132,6 @@ def forget_vantage(
     """Forget a vantage from where nobody looks any more, and what is held of it."""
     number = services.incidents.forget(vantage, intent(request, reason))
     return Looks(endpoints=number, moment=services.clock())
-
-
-def place(each: EndpointView) -> str:
-    """Return HOST:PORT of an endpoint, as incidents name it."""
-    return f"[{each.host}]:{each.port}" if ":" in each.host else f"{each.host}:{each.port}"
 
 
 def wanted(services: Services, account: str) -> None:

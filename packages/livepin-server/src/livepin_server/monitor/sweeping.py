@@ -89,6 +89,8 @@ class Sweeping:
         self._looks = 0
         self._beaten: datetime | None = None
         self._failing = False
+        self._waits = set[int]()  # endpoints that there was no time for
+        self._late = False
         self._woken = threading.Event()
         self._stopped = threading.Event()
 
@@ -123,11 +125,13 @@ class Sweeping:
     def once(self) -> int:
         """Look at one batch of what is due; return how many were seen and kept.
 
-        What was seen and could not be kept is due again after the lease.
+        What was seen and could not be kept is due again after the lease. What there was no time
+        for, behind others that do not answer, is given back, and comes first in the next batch.
         """
         claims = self._schedule.claim(self._vantage, self._most, lease=self._lease)
         if not claims:
             return 0
+        claims.sort(key=lambda each: each.endpoint not in self._waits)
         left = dict(enumerate(claims))
         kept, trouble = 0, None
         for looks in self._gathered([_question(n, each) for n, each in left.items()]):
@@ -138,13 +142,30 @@ class Sweeping:
                 self._beat()
             except Exception as exc:  # noqa: BLE001 - raised below, when the others are kept
                 trouble = trouble or exc
+        self._waits = {each.endpoint for each in left.values()}
         if left:
             self._give_back([*left.values()])
         if trouble is not None:
             raise trouble
-        if left and not self._stopped.is_set():
-            raise RuntimeError(f"{len(left)} of {len(claims)} endpoints were not looked at")
+        if not self._stopped.is_set():
+            self._crowded(len(left), len(claims))
         return kept
+
+    def _crowded(self, left: int, claimed: int) -> None:
+        """Tell once that there is no time for all endpoints, as others do not answer.
+
+        Raises:
+            RuntimeError: none was looked at.
+        """
+        if left == claimed:
+            raise RuntimeError(f"{left} endpoints were not looked at")
+        if left and not self._late:
+            logger.warning(
+                "%d of %d endpoints wait for the next batch, as too many others do not answer",
+                left,
+                claimed,
+            )
+        self._late = left > 0
 
     def _gathered(self, questions: Sequence[Question]) -> Iterator[list[Look]]:
         """Give looks some at a time, so that one that is slow does not hold the others."""

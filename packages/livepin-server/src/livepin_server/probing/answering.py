@@ -1,8 +1,8 @@
 """The child of a `Prober`: batches of questions on standard input, looks on standard output.
 
-A line of JSON each way: `Batch`, then a `Look` for each of its questions, with empty lines between
-as signs of life. It ends with its standard input, or where nobody takes its signs of life, so that
-none outlives its server.
+A line of JSON each way: `Batch`, then a `Look` for each of its questions, or `OVER` where there was
+no time for the rest, with empty lines between as signs of life. It ends with its standard input, or
+where nobody takes its signs of life, so that none outlives its server.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .looks import Algorithm, Look, Question
 from .loop import Loop
 from .resolving import Resolving
 
+OVER = b"null\n"
 _SPARE = 64  # descriptors besides those of conversations
 
 
@@ -54,6 +55,8 @@ def answer(algorithm: Algorithm, asked: BinaryIO, told: BinaryIO) -> None:
         allow(batch.at_once + _SPARE)
         resolving.patience = batch.patience
         loop = Loop(algorithm, at_once=batch.at_once, patience=batch.patience, resolving=resolving)
-        loop.run(batch.questions, seconds=batch.seconds, tell=tell, beat=beat)
+        if loop.run(batch.questions, seconds=batch.seconds, tell=tell, beat=beat):
+            told.write(OVER)
+            told.flush()
         loop.close()
     resolving.close()

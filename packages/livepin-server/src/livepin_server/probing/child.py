@@ -17,12 +17,21 @@ COMMAND = [
     "-m",
     "livepin_server.probing",
 ]
-_SECRETS = ("LIVEPIN_", "PG")  # how the names of variables begin that may hold one
+# The variables that a child gets. Never all but some: any service may have its secret in one.
+_KEPT = frozenset(
+    (
+        "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV",
+        "PYTHONHOME", "PYTHONPATH", "PYTHONUTF8", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE",
+        "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF", "OPENSSL_MODULES",
+        "LOCALDOMAIN", "RES_OPTIONS", "HOSTALIASES",  # resolver(5)
+        "COVERAGE_PROCESS_CONFIG",  # tests measure children by it
+    )
+)  # fmt: skip
 
 
 def environment() -> dict[str, str]:
     """Return the variables that a child gets: it reads what strangers send, so no secret."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
+    return {name: value for name, value in os.environ.items() if name in _KEPT}
 
 
 async def probe_in_child(target: Target, *, timeout: float = LONGEST) -> Observation:

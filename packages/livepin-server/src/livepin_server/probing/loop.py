@@ -1,8 +1,9 @@
 """Many conversations at once in one thread: sockets, deadlines, and which engine is asked.
 
 An address is asked by `fast` where its chain is known, and at once by `verified` where `fast` does
-not find that chain. Every conversation is bounded in time and bytes. Not in here: TLS, resolving,
-and how questions come and answers go.
+not find that chain. Every conversation is bounded in time and bytes. A question of which not each
+address had its time has no answer: that it does not answer would be a lie. Not in here: TLS,
+resolving, and how questions come and answers go.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import selectors
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -22,7 +22,7 @@ from msgspec import structs
 from .fast import FastConversation
 from .looks import Algorithm, Look, Question, Sight
 from .probe import Failure, Observation, Target, split_address, trouble
-from .resolving import Resolved, Resolving, numeric, unanswered
+from .resolving import Resolved, Resolving, numeric
 from .verified import (
     NO_ANCHORS,
     PresentedConversation,
@@ -42,11 +42,13 @@ class _Asked:
     """A question of which not everything has been seen."""
 
     question: Question
+    number: int
     host: str
     port: int
     started: float
     known: dict[str, str]  # digests by address
     begun: bool = False
+    stalls: bool = False  # an address of it did not answer in time
     missing: set[str] = field(default_factory=set)
     sights: list[Sight] = field(default_factory=list)
 
@@ -93,7 +95,8 @@ class Loop:
         self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._selector.register(resolving.wake, selectors.EVENT_READ)
-        self._todo: deque[tuple[_Asked, str]] = deque()
+        self._todo: list[tuple[int, int, str, _Asked]] = []
+        self._late: list[tuple[int, int, str, _Asked]] = []  # of those that stall
         self._talks: set[_Talk] = set()
         self._deadlines: list[tuple[float, int, _Talk]] = []
         self._count = 0
@@ -103,6 +106,7 @@ class Loop:
 
     def close(self) -> None:
         """Let go of everything."""
+        self._end()
         self._selector.close()
 
     def run(
@@ -112,12 +116,15 @@ class Loop:
         seconds: float,
         tell: Callable[[Look], None],
         beat: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Tell one look for each question, in any order, within `seconds`; `beat` meanwhile."""
+    ) -> int:
+        """Tell one look for each question, in any order, within `seconds`; `beat` meanwhile.
+
+        Returns how many were not answered, as there was no time for them.
+        """
         self._tell = tell
         end = self._clock() + seconds
-        for question in questions:
-            self._ask(question)
+        for number, question in enumerate(questions):
+            self._ask(number, question)
         told = self._clock()
         while self._open:
             now = self._clock()
@@ -129,7 +136,7 @@ class Loop:
             self._start(now)
             self._wait(min(end, told + _BEAT))
             self._expire()
-        self._end()
+        return self._end()
 
     def _wait(self, until: float) -> None:
         if not self._open:
@@ -144,10 +151,10 @@ class Loop:
 
     # -- questions ---------------------------------------------------------------------------
 
-    def _ask(self, question: Question) -> None:
+    def _ask(self, number: int, question: Question) -> None:
         host, port = question.host, question.port
         known = {k.address: k.digest for k in question.known if k.algorithm == self._algorithm}
-        asked = _Asked(question, host, port, self._clock(), known)
+        asked = _Asked(question, number, host, port, self._clock(), known)
         self._open.add(asked)
         try:
             if question.connect is not None:
@@ -173,7 +180,24 @@ class Loop:
             self._fail(asked, found.failure or "no_address", found.error or "")
             return
         asked.missing.update(found.addresses)
-        self._todo.extend((asked, address) for address in found.addresses)
+        for rank, address in enumerate(found.addresses):
+            heappush(self._todo, (rank, asked.number, address, asked))
+
+    def _next(self) -> tuple[_Asked, str] | None:
+        """Return whose turn it is: the first address of each question, then the second, and so on.
+
+        What stalls comes behind all that answers, question by question: else a host with many
+        addresses that swallow packets would take the time of others.
+        """
+        while self._todo:
+            rank, number, address, asked = heappop(self._todo)
+            if not asked.stalls:
+                return asked, address
+            heappush(self._late, (number, rank, address, asked))
+        if self._late:
+            _, _, address, asked = heappop(self._late)
+            return asked, address
+        return None
 
     def _fail(self, asked: _Asked, failure: Failure, error: str) -> None:
         self._answer(asked, failure=failure, error=error)
@@ -193,27 +217,25 @@ class Loop:
             )
         )
 
-    def _end(self) -> None:
-        """Answer what is left: time is up."""
-        for talk in [*self._talks]:
-            self._finish(talk, self._timed_out(talk.target))
-        while self._todo:
-            asked, address = self._todo.popleft()
-            self._add(asked, address, self._timed_out(asked.target(address)))
+    def _end(self) -> int:
+        """Let go of what is left, as time is up; return how many questions that is."""
+        for talk in self._talks:
+            self._close(talk)
+        self._talks.clear()
+        self._todo.clear()
+        self._late.clear()
         self._resolving.forget()
-        for host in [*self._named]:
-            self._resolved(unanswered(host))
+        self._named.clear()
         self._deadlines.clear()
-
-    @staticmethod
-    def _timed_out(target: Target) -> Observation:
-        return failed(target, *trouble(TimeoutError(), target))
+        left = len(self._open)
+        self._open.clear()
+        return left
 
     # -- conversations -----------------------------------------------------------------------
 
     def _start(self, now: float) -> None:
-        while self._todo and len(self._talks) < self._at_once:
-            asked, address = self._todo.popleft()
+        while len(self._talks) < self._at_once and (turn := self._next()) is not None:
+            asked, address = turn
             target = asked.target(address)
             if not asked.begun:  # what it waited for others is no time of its own
                 asked.begun, asked.started = True, now
@@ -351,6 +373,7 @@ class Loop:
         if found is not None:
             elapsed = round((self._clock() - talk.started) * 1000, 1)
             found = structs.replace(found, elapsed_ms=elapsed)
+            talk.asked.stalls |= found.failure == "timeout"
         self._add(talk.asked, talk.address, found)
 
     def _add(self, asked: _Asked, address: str, found: Observation | None) -> None:

@@ -52,7 +52,10 @@ class Looking(Protocol):
     """What looks at endpoints: a `Prober`, or a fake of it."""
 
     def look(self, questions: Sequence[Question], *, seconds: float = SECONDS) -> Iterator[Look]:
-        """Give one look for each question, as it comes, in any order, within `seconds`."""
+        """Give a look for each question, as it comes, in any order, within `seconds`.
+
+        What there was no time for has none.
+        """
 
     def close(self) -> None:
         """Let go of everything."""
@@ -88,10 +91,11 @@ class Prober:
         self._closed = False
 
     def look(self, questions: Sequence[Question], *, seconds: float = SECONDS) -> Iterator[Look]:
-        """Give one look for each question, as it comes, in any order, within `seconds`.
+        """Give a look for each question, as it comes, in any order, within `seconds`.
 
-        Blocks. Nothing is raised for what strangers or children do: what is not seen in time has
-        the failure "timeout". Whoever stops to take looks has the children ended that go on.
+        Blocks. Nothing is raised for what strangers or children do. What there was no time for, or
+        no child, has no look: nobody tried it. What two children have ended over has the failure
+        "timeout". Whoever stops to take looks has the children ended that go on.
         """
         deadline = time.monotonic() + seconds
         merging = _Merging(questions)
@@ -103,7 +107,6 @@ class Prober:
                     yield from self._taken(merging, answers, deadline)
             finally:
                 self._end_busy()
-        yield from merging.rest()
 
     def close(self) -> None:
         """End the children, and remove what they were configured with."""
@@ -142,7 +145,7 @@ class Prober:
         if worker is None:
             return
         batch = Batch(
-            seconds=max(left - 1.0, left * 0.8),  # so that it can still say what it has seen
+            seconds=max(left - 1.0, left * 0.8),  # so that it can still say where it was
             patience=self._patience,
             at_once=self._at_once,
             questions=questions,
@@ -155,33 +158,38 @@ class Prober:
             worker, look = answers.get(timeout=max(min(deadline - time.monotonic(), _TICK), 0))
         except Empty:
             for silent in [w for w in self._busy if time.monotonic() - w.heard > self._silence]:
-                self._replace(silent, answers, deadline)
+                yield from self._replace(silent, merging, answers, deadline)
             return
         if worker not in self._busy:
             return  # it was given up
         if look is None:
-            self._ended(worker, answers, deadline)
+            if worker.missing and not worker.over:
+                yield from self._replace(worker, merging, answers, deadline)
+                return
+            with self._lock:
+                self._busy.discard(worker)
+                self._idle.append(worker)
         elif worker.missing.pop(look.id, None) is not None:
-            whole = merging.add(worker.algorithm, look)
-            if whole is not None:
-                yield whole
+            yield from merging.add(worker.algorithm, look)
 
-    def _ended(self, worker: Worker, answers: Answers, deadline: float) -> None:
-        if worker.missing:
-            self._replace(worker, answers, deadline)
-            return
-        with self._lock:
-            self._busy.discard(worker)
-            self._idle.append(worker)
+    def _replace(
+        self, worker: Worker, merging: _Merging, answers: Answers, deadline: float
+    ) -> Iterator[Look]:
+        """End a child, and ask another one what it has not answered, once.
 
-    def _replace(self, worker: Worker, answers: Answers, deadline: float) -> None:
-        """End a child, and ask another one what it has not answered, once."""
+        If that one ends over it as well, it has failed: else what ends children would be asked
+        again and again, and hold others.
+        """
         with self._lock:
             self._busy.discard(worker)
         worker.end()
+        missing = [*worker.missing.values()]
         if not worker.again:
-            missing = [*worker.missing.values()]
             self._ask(worker.algorithm, missing, answers, deadline, again=True)
+            return
+        for each in missing:
+            late = Look(id=each.id, failure="timeout", error=_UNANSWERED)
+            yield from merging.add(worker.algorithm, late)
 
     # -- children ----------------------------------------------------------------------------
 
@@ -240,32 +248,27 @@ class _Merging:
             for at, each in enumerate(self.asked)
         ]
 
-    def add(self, algorithm: Algorithm, look: Look) -> Look | None:
-        """Take what was seen for one algorithm; return the whole, once there is all of it."""
-        both = self.found[look.id]
-        both[algorithm] = look
-        return self._whole(look.id) if len(both) == len(ALGORITHMS) else None
-
-    def rest(self) -> list[Look]:
-        """Return the looks of which a part was not seen in time."""
-        return [self._whole(at) for at in [*self.found]]
+    def add(self, algorithm: Algorithm, look: Look) -> Iterator[Look]:
+        """Take what was seen for one algorithm; give the whole, once there is all of it."""
+        self.found[look.id][algorithm] = look
+        if len(self.found[look.id]) == len(ALGORITHMS):
+            yield self._whole(look.id)
 
     def _whole(self, at: int) -> Look:
         question, found = self.asked[at], self.found.pop(at)
-        late = Look(id=at, failure="timeout", error=_UNANSWERED)
-        both = {algorithm: found.get(algorithm, late) for algorithm in ALGORITHMS}
+        both = {algorithm: found[algorithm] for algorithm in ALGORITHMS}
         addresses = dict.fromkeys(s.address for look in both.values() for s in look.sights)
         sights: list[Sight] = []
         for algorithm, look in both.items():
             sights += look.sights or [
                 _unseen(question, each, algorithm, look) for each in addresses
             ]
-        failed = next((each for each in both.values() if each.failure is not None), late)
+        first = both["ecdsa"]  # without any sight, neither algorithm has one
         return Look(
             id=question.id,
             sights=sights,
-            failure=None if sights else failed.failure,
-            error=None if sights else failed.error,
+            failure=None if sights else first.failure,
+            error=None if sights else first.error,
             elapsed_ms=max(look.elapsed_ms for look in both.values()),
         )
 

@@ -12,7 +12,7 @@ from typing import IO
 import msgspec
 
 from .addresses import MOST_ADDRESSES
-from .answering import Batch
+from .answering import OVER, Batch
 from .looks import Algorithm, Look, Question, Sight
 
 _LONGEST = 1024 * 1024  # bytes of an answer: sixteen addresses with sixteen certificates twice
@@ -40,6 +40,7 @@ class Worker:
         self.heard = time.monotonic()
         self.missing: dict[int, Question] = {}
         self.again = False  # it is asked what another one was asked before
+        self.over = False  # its time was up, and what is missing it did not come to
         self._thread: threading.Thread | None = None
         self._process = subprocess.Popen(
             [*command, algorithm],
@@ -57,11 +58,13 @@ class Worker:
     def ask(self, batch: Batch, answers: Answers, *, again: bool = False) -> None:
         """Ask a batch whose questions are told apart by `id`.
 
-        Looks come into `answers` one by one; None is the end, after all of them or too early.
-        `missing` is what has not been answered; whoever takes a look out of the queue keeps it.
+        Looks come into `answers` one by one; None is the end: after all of them, when its time is
+        `over`, or too early. `missing` is what has not been answered; whoever takes a look out of
+        the queue keeps it.
         """
         self.missing = {each.id: each for each in batch.questions}
         self.again = again
+        self.over = False
         self.heard = time.monotonic()
         arguments = (msgspec.json.encode(batch) + b"\n", dict(self.missing), answers)
         self._thread = threading.Thread(target=self._talk, args=arguments, daemon=True)
@@ -90,6 +93,9 @@ class Worker:
                 self.heard = time.monotonic()
                 if line == b"\n":
                     continue
+                if line == OVER:
+                    self.over = True
+                    break
                 look = _read(line, missing, self.algorithm)
                 del missing[look.id]
                 answers.put((self, look))

@@ -9,8 +9,10 @@ from livepin_server.errors import NotFoundError
 from livepin_server.services.monitoring.beats import Beats
 from livepin_server.services.monitoring.model import MonitorChange
 from livepin_server.services.monitoring.settings import MonitoringSettings
-from livepin_server.services.monitoring.status import Watching
+from livepin_server.services.monitoring.status import MOST_LISTED, Watching
 from livepin_server.storage.schema import certificate_changes, channels, outbox
+from livepin_server.storage.schema import endpoints as endpoint_rows
+from livepin_server.storage.schema import schedule as schedule_rows
 from sqlalchemy import func, insert, select
 
 HOST = "api.example.com"
@@ -89,6 +91,36 @@ def test_status_lists_what_is_wrong_first_and_what_nobody_looks_at(
         watching.status("acme", "example.org")
     with pytest.raises(NotFoundError):
         watching.status("nobody")
+
+
+def test_all_endpoints_count_also_those_that_are_not_listed(
+    watching, endpoints, add_domain, look, services, clock
+):
+    add_domain(HOST)
+    endpoints.sync()
+    look()
+    since = clock()
+    more = [
+        {"id": 10_000 + n, "account": "acme", "domain": HOST, "stream": "main",
+         "host": f"h{n}.example.com", "port": 443, "connect": "", "ca": None, "every": 900,
+         "created": since}
+        for n in range(MOST_LISTED + 1)
+    ]  # fmt: skip
+    rows = [
+        {"endpoint": each["id"], "vantage": "here", "next_due": since, "lease_until": since,
+         "fence": 0, "looked": since if n % 2 else None}
+        for n, each in enumerate(more)
+    ]  # fmt: skip
+    services.database.write(
+        lambda c: (c.execute(insert(endpoint_rows), more), c.execute(insert(schedule_rows), rows))
+    )
+    status = watching.status("acme", since=since)
+    assert (len(status.endpoints), status.count) == (MOST_LISTED, MOST_LISTED + 2)
+    assert (status.mismatched, status.unknown) == (0, MOST_LISTED + 1)
+    assert status.late == {"here": MOST_LISTED // 2 + 1}
+    clock.advance(seconds=1)
+    assert watching.status("acme", since=clock()).late == {"here": MOST_LISTED + 2}
+    assert watching.status("acme").late == {}
 
 
 def test_channels_and_what_nobody_gets_are_counted(

@@ -56,7 +56,7 @@ def compose_monitoring(
         sources=sources,
         schedule=Schedule(database, sources, clock=clock, judge=_judged, take=take),
         beats=Beats(database, clock=clock),
-        watching=Watching(database, clock=clock, incidents=incidents.all),
+        watching=Watching(database, clock=clock, incidents=incidents.all, incident=incidents.show),
         metering=Metering(database),
         incidents=incidents,
         maintenances=Maintenances(database, clock=clock),

@@ -374,3 +374,6 @@ class MonitorStatus(Struct, frozen=True, kw_only=True):
     channels: int
     dead: int  # notices that nobody gets
     warnings: list[str]
+    mismatched: int = 0  # endpoints where no pin matches
+    unknown: int = 0  # endpoints of which nobody knows whether one does
+    late: dict[str, int] = {}  # endpoints not looked at since a given moment, by vantage

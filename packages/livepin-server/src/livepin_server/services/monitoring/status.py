@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -23,6 +25,7 @@ from .model import ChangeView, EndpointView, IncidentView, MonitorStatus
 from .settings import read as read_settings
 
 MOST_LISTED = 1000  # endpoints of a status
+_MOST_INCIDENTS = 50  # of a domain
 _MOST_CHANGES = 1000
 
 _State = Literal["unseen", "ok", "suspect", "firing"]
@@ -45,8 +48,23 @@ class _Sentence(Struct, frozen=True):
 _sentence_of = msgspec.json.Decoder(_Sentence)
 
 
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    """What is wrong at an endpoint, as a vantage sees it."""
+
+    state: _State = "ok"
+    sentences: list[str] = field(default_factory=list)
+    incidents: set[int] = field(default_factory=set)
+
+
+_Seen = tuple[EndpointView, set[int]]  # an endpoint, and the incidents that it is part of
+
+
 class Watching:
-    """Reads how monitoring fares. `incidents` gives those of an account that are not resolved."""
+    """Reads how monitoring fares.
+
+    `incidents` gives those of an account that are not resolved, `incident` the one of a number.
+    """
 
     def __init__(
         self,
@@ -54,37 +72,49 @@ class Watching:
         *,
         clock: Callable[[], datetime],
         incidents: Callable[[str], list[IncidentView]] = lambda _: [],
+        incident: Callable[[str, int], IncidentView] | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._incidents = incidents
+        self._incident = incident
 
-    def status(self, account: str, pattern: str | None = None) -> MonitorStatus:
+    def status(
+        self, account: str, pattern: str | None = None, *, since: datetime | None = None
+    ) -> MonitorStatus:
         """Return how monitoring of an account fares, or of the endpoints of a domain.
 
-        At most `MOST_LISTED` endpoints are listed, first those with something wrong.
+        At most `MOST_LISTED` endpoints are listed, first those with something wrong; all count.
+        `late` are those that were not looked at `since` then.
 
         Raises:
             NotFoundError: no such account, or nothing that this pattern covers.
         """
         wanted, now = None if pattern is None else canonical(pattern), self._clock()
-        incidents = self._incidents(account)
         with self._database.reading() as connection:
             require_account(connection, account)
-            found = _views(connection, account)
+            seen = _seen(connection, account)
             patterns = _patterns(connection, account)
             unwatched = _unwatched(connection, account, patterns)
             beats = beat_views(connection, now)
             told, dead = _channels(connection, account), _dead(connection, account)
-        if wanted is not None:
-            found = [e for e in found if e.domain == wanted or pattern_covers(wanted, e.host)]
+        if wanted is None:
+            incidents = self._incidents(account)
+        else:
+            seen = [
+                (each, numbers)
+                for each, numbers in seen
+                if each.domain == wanted or pattern_covers(wanted, each.host)
+            ]
             unwatched = [each for each in unwatched if each == wanted]
-            if not found and wanted not in patterns:
+            if not seen and wanted not in patterns:
                 raise not_found("domain", wanted, patterns)
+            incidents = self._of(account, seen)
+        found = [each for each, _ in seen]
         warnings = _warnings(account, unwatched, dead)
         if found and all(each.silent for each in beats):
             warnings.append("nobody looks: no worker of the monitor was heard of for five minutes")
-        found.sort(key=lambda each: _RANKS[each.state])
+        found.sort(key=lambda each: (_RANKS[each.state], each.pins_match is not False))
         return MonitorStatus(
             endpoints=found[:MOST_LISTED],
             count=len(found),
@@ -94,7 +124,21 @@ class Watching:
             channels=told,
             dead=dead,
             warnings=warnings,
+            mismatched=sum(each.pins_match is False for each in found),
+            unknown=sum(each.pins_match is None for each in found),
+            late={} if since is None else _late(found, since),
         )
+
+    def _of(self, account: str, seen: list[_Seen]) -> list[IncidentView]:
+        """Return the incidents of endpoints, the newest first.
+
+        They are not told by their own list of endpoints, which is cut.
+        """
+        if self._incident is None:
+            return []
+        numbers = sorted({number for _, each in seen for number in each}, reverse=True)
+        found = [self._incident(account, each) for each in numbers[:_MOST_INCIDENTS]]
+        return [each for each in found if each.resolved is None]
 
     def history(self, account: str, pattern: str, limit: int = 50) -> list[ChangeView]:
         """Return the changes of certificates at the hosts of a pattern, the newest first."""
@@ -116,14 +160,27 @@ class Watching:
 _RANKS: dict[_State, int] = {"firing": 0, "suspect": 1, "unseen": 2, "ok": 3}
 
 
+def _late(found: list[EndpointView], since: datetime) -> dict[str, int]:
+    late = (each.vantage for each in found if each.looked is None or each.looked < since)
+    return dict(sorted(Counter(late).items()))
+
+
 def _views(connection: Connection, account: str | None) -> list[EndpointView]:
+    return [each for each, _ in _seen(connection, account)]
+
+
+def _seen(connection: Connection, account: str | None) -> list[_Seen]:
     wrong = _wrong(connection, account)
     found = (
         connection.execute(_ALL)
         if account is None
         else connection.execute(_OF_ACCOUNT, {"account": account})
     )
-    return [_view(row, *wrong.get((row[0], row[7]), ("ok", []))) for row in found]
+    nothing, views = _Wrong(), list[_Seen]()
+    for row in found:
+        each = wrong.get((row[0], row[7]), nothing)
+        views.append((_view(row, each.state, each.sentences), each.incidents))
+    return views
 
 
 def _view(row: Any, state: _State, sentences: list[str]) -> EndpointView:
@@ -149,21 +206,22 @@ def _view(row: Any, state: _State, sentences: list[str]) -> EndpointView:
     )
 
 
-def _wrong(
-    connection: Connection, account: str | None
-) -> dict[tuple[int, str], tuple[_State, list[str]]]:
+def _wrong(connection: Connection, account: str | None) -> dict[tuple[int, str], _Wrong]:
     """Return the state of endpoints with findings, and what those say."""
     row = findings.c
-    query = select(row.endpoint, row.vantage, row.state, row.finding).where(
+    query = select(row.endpoint, row.vantage, row.state, row.finding, row.incident).where(
         row.state.in_(("suspect", "firing"))
     )
     if account is not None:
         query = query.where(row.account == account)
-    found: dict[tuple[int, str], tuple[_State, list[str]]] = {}
-    for endpoint, vantage, state, finding in connection.execute(query.order_by(row.key)):
-        before, said = found.get((endpoint, vantage), (state, []))
-        said.append(_sentence_of.decode(finding).sentence)
-        found[endpoint, vantage] = min(before, state, key=_RANKS.__getitem__), said
+    found: dict[tuple[int, str], _Wrong] = {}
+    for endpoint, vantage, state, finding, number in connection.execute(query.order_by(row.key)):
+        each = found.get((endpoint, vantage), _Wrong(state))
+        each.sentences.append(_sentence_of.decode(finding).sentence)
+        if number is not None:
+            each.incidents.add(number)
+        worst = min(each.state, state, key=_RANKS.__getitem__)
+        found[endpoint, vantage] = replace(each, state=worst)
     return found
 
 
