@@ -71,6 +71,17 @@ def test_a_renewal_tells_what_was_and_what_became(seeing, folded):
     assert held.sights[0].since == NOW + QUARTER
 
 
+def test_a_chain_is_there_since_it_was_first_seen_at_whichever_address(seeing, folded):
+    """Names that give another address each time would else look new at each look."""
+    looks = [
+        seeing.look(seeing.sight(seeing.observation(n), address))
+        for n, address in ((1, "192.0.2.1"), (1, "192.0.2.2"), (2, "192.0.2.2"), (2, "192.0.2.3"))
+    ]
+    assert [folded(*looks[:n])[0].sights[0].since for n in (1, 2, 3, 4)] == [
+        NOW, NOW, NOW + 2 * QUARTER, NOW + 2 * QUARTER,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("failure", ["timeout", "reset", "refused", "tls"])
 def test_a_failure_in_between_erases_nothing(seeing, folded, failure):
     good = seeing.look(seeing.sight(seeing.observation(1)))

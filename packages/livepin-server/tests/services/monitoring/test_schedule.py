@@ -296,14 +296,57 @@ def test_what_cannot_be_read_is_seen_anew(hosts, claim, schedule, seen, all_due,
     assert (claimed.held.sights, claimed.known) == ([], [])
 
 
-def test_others_are_what_other_vantages_hold(hosts, claim, schedule, seen, endpoints, all_due):
+def test_others_are_what_other_vantages_hold_and_when_they_looked(
+    hosts, claim, schedule, seen, endpoints, all_due, services, clock
+):
     hosts()
     endpoints.ensure_vantage("eu-west")
+    endpoints.ensure_vantage("us-east")
+    services.beats.beat("us-east", "w", 0)
     schedule.complete([(claim()[0], seen)])
-    all_due()
+    looked = clock()
+    clock.advance(minutes=2, seconds=59)
     (far,) = claim(vantage="eu-west")
     assert far.held.sights == []
-    assert [each.address for each in far.others["here"].sights] == ["192.0.2.1"]
+    assert [each.address for each in far.others["here"].held.sights] == ["192.0.2.1"]
+    here, never = far.others["here"], far.others["us-east"]
+    assert (here.looked, here.alive) == (looked - dt.timedelta(milliseconds=12), False)
+    assert (never.looked, never.alive, never.held.sights) == (None, True, [])
+    all_due()
+    schedule.complete([(claim()[0], seen)])  # as it was: nothing is written but that it looked
+    clock.advance(minutes=2)
+    (far,) = claim(vantage="eu-west")
+    assert far.others["here"].looked > looked + dt.timedelta(minutes=10)
+    assert not far.others["us-east"].alive
+
+
+def test_who_is_waited_for_looks_now_unless_it_just_did(
+    hosts, claim, schedule, seen, endpoints, incidents, clock, judge, wrong
+):
+    hosts()
+    endpoints.ensure_vantage("eu-west")
+    clock.advance(seconds=31)
+    (claimed,) = claim()
+    schedule.complete([(claim(vantage="eu-west")[0], seen)])
+    judge.says = lambda *_: [structs.replace(wrong(), awaits=["eu-west"])]
+    incidents.again = {(claimed.endpoint, "here"): dt.timedelta()}
+    clock.advance(seconds=4)
+    schedule.complete([(claimed, seen)])
+    assert schedule.next_due("eu-west") > clock()
+    clock.advance(seconds=1)
+    incidents.again, (claimed,) = {}, claim()
+    schedule.complete([(claimed, seen)])
+    assert schedule.next_due("eu-west") > clock()  # it is certain: nobody is waited for
+    incidents.again = {(claimed.endpoint, "here"): dt.timedelta()}
+    clock.advance(minutes=1)
+    schedule.look_now("acme")
+    (claimed,) = claim()
+    (far,) = claim(vantage="eu-west")
+    schedule.complete([(far, seen)])
+    assert schedule.next_due("eu-west") > clock()
+    clock.advance(seconds=5)
+    schedule.complete([(claimed, seen)])
+    assert schedule.next_due("eu-west") == clock()
 
 
 def test_what_is_given_back_is_due_as_it_was(hosts, claim, schedule):

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, TextClause, bindparam, text, update
+from sqlalchemy import Connection, TextClause, bindparam, or_, select, text, update
 from sqlalchemy.engine import Row
 
 from livepin_server.storage.schema import Moment, beats, micros, schedule
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+REST = timedelta(seconds=5)  # that vantages which wake each other leave to an endpoint
 _FAR = 2**32  # fences that no lost server can have given out since
 
 _GIVEN = {
@@ -49,8 +50,12 @@ _IN = {
 }
 _LOADED = {
     kind: f"""SELECT endpoints.id, account, host, port, connect, ca, every,
-        observations.vantage, state, pins_match
-        FROM endpoints LEFT JOIN observations ON observations.endpoint = endpoints.id
+        schedule.vantage, looked, took, state, pins_match, beat
+        FROM endpoints JOIN schedule ON schedule.endpoint = endpoints.id
+        LEFT JOIN observations ON observations.endpoint = schedule.endpoint
+            AND observations.vantage = schedule.vantage
+        LEFT JOIN (SELECT vantage, max(beat) AS beat FROM beats GROUP BY vantage) AS heard
+            ON heard.vantage = schedule.vantage
         WHERE endpoints.id {ids}"""  # noqa: S608 - all parts are from here
     for kind, ids in _IN.items()
 }
@@ -102,8 +107,9 @@ def claim(
 
 
 def loaded(connection: Connection, ids: Collection[int]) -> Sequence[Row[Any]]:
-    """Return endpoints with what each vantage holds of them: a row for each vantage, or one."""
-    return connection.execute(_of(_LOADED, connection), _ids(connection, ids)).all()
+    """Return endpoints with what each vantage holds of them: a row for each vantage."""
+    query = _of(_LOADED, connection).columns(looked=Moment(), beat=Moment())
+    return connection.execute(query, _ids(connection, ids)).all()
 
 
 def wrong(connection: Connection, ids: Collection[int]) -> set[Place]:
@@ -123,6 +129,23 @@ def keep(connection: Connection, done: Sequence[Done], *, now: datetime) -> set[
     query = _of(_KEEP, connection).bindparams(bindparam("now", type_=Moment()))
     found = connection.execute(query, {"rows": _rows(done), "now": now})
     return {(row.endpoint, row.vantage) for row in found}
+
+
+def wake(connection: Connection, places: Collection[Place], *, now: datetime) -> None:
+    """Have these looked at now, but for those that were looked at a moment ago.
+
+    What somebody has locked is being looked at or kept: to wait for it might be to wait for ever.
+    """
+    row, by = schedule.c, dict[str, list[int]]()
+    for endpoint, vantage in sorted(places):
+        by.setdefault(vantage, []).append(endpoint)
+    for vantage, ids in by.items():
+        here = (row.vantage == vantage, row.endpoint.in_(ids))
+        rested = or_(row.looked.is_(None), row.looked <= now - REST)
+        query = select(row.endpoint).where(*here, row.next_due > now, rested)
+        free = connection.scalars(query.with_for_update(skip_locked=True)).all()
+        some = (row.vantage == vantage, row.endpoint.in_(free))
+        connection.execute(update(schedule).where(*some).values(next_due=now))
 
 
 def give_back(connection: Connection, done: Sequence[Done]) -> None:

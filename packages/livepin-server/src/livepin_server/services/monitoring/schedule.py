@@ -37,10 +37,11 @@ from livepin_server.storage.schema import (
 from . import history, holding, leases
 from .holding import Changed, number_of
 from .leases import Done, Place
-from .model import Claimed, Finding, Held, Judged, Judging
+from .model import Claimed, Elsewhere, Finding, Held, Judged, Judging
 from .sources import Sources
 
 AT_ONCE = timedelta(seconds=1)  # after which a suspect is looked at again, at the soonest
+HEARD = timedelta(minutes=3)  # of a worker, since then: its vantage looks; beats are half a minute
 _MANY = 500  # rows at a time
 
 Judge = Callable[[Claimed, Held, Judging, datetime], list[Finding]]
@@ -248,7 +249,20 @@ class Schedule:
             else each.done
             for each in kept
         ]
-        return len(leases.keep(connection, done, now=now))
+        count = len(leases.keep(connection, done, now=now))
+        leases.wake(connection, _awaited(kept, again), now=now)
+        return count
+
+
+def _awaited(looked: Sequence[_Looked], again: Mapping[Place, timedelta]) -> set[Place]:
+    """Return from where else to look, before what is suspected here is certain."""
+    return {
+        (each.claimed.endpoint, vantage)
+        for each in looked
+        if each.place in again
+        for found in each.judged.findings
+        for vantage in found.awaits
+    }
 
 
 def slot_of(claimed: Claimed, now: datetime) -> datetime:
@@ -264,14 +278,14 @@ def _claimed(
 ) -> list[Claimed]:
     wrong = leases.wrong(connection, fences)
     troubled = {endpoint for endpoint, _ in wrong}
-    found: dict[int, dict[str | None, Row[Any]]] = {}
+    found: dict[int, dict[str, Row[Any]]] = {}
     for row in leases.loaded(connection, fences):
         found.setdefault(row.id, {})[row.vantage] = row
     claims = []
     for endpoint, by in found.items():
-        row, ours = next(iter(by.values())), by.get(vantage)
-        held = _NOTHING if ours is None else _held(ours.state)
-        others = {name: _held(e.state) for name, e in by.items() if name and name != vantage}
+        row = by[vantage]
+        held = _held(row.state)
+        others = {name: _elsewhere(e, now) for name, e in by.items() if name != vantage}
         claims.append(
             Claimed(
                 endpoint=endpoint,
@@ -288,14 +302,24 @@ def _claimed(
                 known=[] if endpoint in troubled else holding.known(held, now),
                 others=others,
                 wrong=(endpoint, vantage) in wrong,
-                pins_match=None if ours is None or ours.pins_match is None else bool(ours[-1]),
+                pins_match=None if row.pins_match is None else bool(row.pins_match),
                 at=now,
             )
         )
     return claims
 
 
-def _held(state: str) -> Held:
+def _elsewhere(row: Row[Any], now: datetime) -> Elsewhere:
+    looked = row.looked
+    if looked is not None:
+        looked -= timedelta(milliseconds=row.took or 0)
+    alive = row.beat is not None and abs(now - row.beat) < HEARD
+    return Elsewhere(held=_held(row.state), looked=looked, alive=alive)
+
+
+def _held(state: str | None) -> Held:
+    if state is None:
+        return _NOTHING
     try:
         return _held_of.decode(state)
     except msgspec.DecodeError:  # of another version, or written by hand: it is seen anew

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from livepin_server.services.monitoring.incidents.states import (
     AT_ONCE,
+    AWAITED,
     DOUBTS,
+    ELSEWHERE,
     GOOD,
     MOST_FINDINGS,
     PATIENCE,
@@ -90,6 +92,28 @@ def test_each_kind_takes_its_number_of_looks_in_a_row_and_two_good_ones_end_it(e
         assert endpoint.step.again == RECOVERY
     assert endpoint.look() == {}
     assert endpoint.step.again is None
+
+
+@pytest.mark.parametrize("kind", ["pin_mismatch", "partial", "untrusted"])
+def test_other_vantages_look_before_it_is_certain_but_are_not_waited_for_for_ever(endpoint, kind):
+    awaited = found(kind, awaits=["eu-west"])
+    for _ in range(10):
+        assert endpoint.look(awaited, after=ELSEWHERE) == {kind: "suspect"}
+        assert endpoint.step.again == ELSEWHERE
+    assert endpoint.look(found(kind), after=ELSEWHERE) == {kind: "firing"}
+    assert endpoint.look(awaited) == {kind: "firing"}
+    assert endpoint.step.again is None
+    late = Endpoint()
+    late.look(awaited)
+    late.look(awaited, after=AWAITED - ELSEWHERE)
+    assert late.look(awaited, after=ELSEWHERE) == {kind: "firing"}
+
+
+def test_what_is_firing_waits_for_nobody_under_another_name(endpoint):
+    endpoint.look(found("partial"))
+    endpoint.look(found("partial"))
+    state = endpoint.look(found("pin_mismatch", awaits=["eu-west"]))
+    assert state == {"partial": "firing", "pin_mismatch": "firing"}
 
 
 def test_what_hangs_on_time_alone_is_certain_at_once_and_a_restart_of_a_minute_wakes_nobody():

@@ -26,6 +26,9 @@ AT_ONCE = timedelta()
 # come sooner, so the minute counts as well.
 PATIENCE, RESTART = timedelta(seconds=40), timedelta(minutes=1)
 RECOVERY = timedelta(minutes=1)  # after a good look, until the one that ends a finding
+# Other vantages look meanwhile, each a moment after it was woken. Who does not look in the time
+# that three leases take is not waited for.
+ELSEWHERE, AWAITED = timedelta(seconds=5), timedelta(minutes=6)
 DOUBTED = timedelta(days=1)  # how long a look that disagreed counts
 SECOND_LOOK = ":second-look"  # the key of doubts; those of the judge begin with a kind
 MOST_FINDINGS = 64  # of one endpoint; the worst are kept
@@ -165,13 +168,19 @@ def _moved(
         return sign, replace(old, good=good) if TABLE[state, sign] is not None else None
     times = carried.get(bounded(new.cause), 0) if old is None else old.times
     times = min(times + 1, _MANY)
-    certain = times >= needs(new) and now - (now if old is None else old.since) >= lasts(new)
+    age = timedelta() if old is None else now - old.since
+    certain = times >= needs(new) and age >= lasts(new) and not _waits(new, times, age)
     sign = "confirmed" if state == "firing" or certain else "seen"
     became = TABLE[state, sign]
     assert became is not None
     if old is None:
         old = Tracked(key=key, state=became, since=now, seen=now, times=times, finding=new)
     return sign, replace(old, state=became, seen=now, times=times, good=0, finding=new)
+
+
+def _waits(finding: Finding, times: int, age: timedelta) -> bool:
+    """Tell whether other vantages are to look first: what is firing goes on under another name."""
+    return bool(finding.awaits) and times < _MANY and age < AWAITED
 
 
 def _carried(held: Iterable[Tracked], found: Mapping[str, Finding]) -> dict[str, int]:
@@ -250,5 +259,7 @@ def _suspicion(finding: Finding, judged: Judged) -> Finding:
 
 def _wait(tracked: Tracked) -> timedelta | None:
     if tracked.state == "suspect":
+        if tracked.finding.awaits:
+            return ELSEWHERE
         return PATIENCE if tracked.finding.kind == "unreachable" else AT_ONCE
     return RECOVERY if tracked.good else None
