@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 from livepin_server.errors import NotFoundError, UnavailableError
+from livepin_server.services.model import NewStream
 from livepin_server.services.monitoring.model import ChangeView
 from livepin_server.services.monitoring.schedule import slot_of
 from livepin_server.storage.schema import certificate_changes, findings, observations
@@ -222,6 +223,33 @@ def test_a_change_is_kept_with_whether_it_was_pinned_beforehand(
     )  # fmt: skip
     assert (second.was, second.became, second.pinned) == (seeing.key(1), seeing.key(2), False)
     assert second.subject == "CN=leaf 2"
+
+
+def test_an_endpoint_is_judged_by_the_streams_that_look_there_alone(
+    add_domain, endpoints, all_due, claim, schedule, judge, seen, services, intent, all_rows
+):
+    add_domain("other.example.com")
+    services.streams.add("acme", NewStream(name="staging", source="main"), intent)
+    add_domain("api.example.com", 1)
+    add_domain("api.example.com", 2, stream="staging", connect="10.0.0.5:443")
+    endpoints.sync()
+    all_due()
+    told = {}
+
+    def says(claimed, held, by, now):
+        told[claimed.host, claimed.connect] = [each.stream for each in by.following]
+        return []
+
+    judge.says = says
+    schedule.complete([(each, seen) for each in claim()])
+    assert told == {
+        ("api.example.com", None): ["main"],
+        ("api.example.com", "10.0.0.5:443"): ["staging"],
+        ("other.example.com", None): ["main", "staging"],
+    }
+    rows = [json.decode(row.change, type=ChangeView) for row in all_rows(certificate_changes)]
+    found = sorted(each.pinned for each in rows if each.host == "api.example.com")
+    assert found == [False, True]  # each by the pins of its own stream
 
 
 def test_pins_that_match_no_more_are_kept_though_nothing_was_seen_anew(

@@ -192,7 +192,10 @@ class Schedule:
         try:
             held, changes = holding.fold(claimed.held, look, now)
             kept = [self._change(claimed, each, now) for each in changes]
-            by = self._sources.judging(claimed.account, claimed.host, claimed.port)
+            by = self._sources.judging(
+                claimed.account, claimed.host, claimed.port,
+                connect=claimed.connect, ca=claimed.ca,
+            )  # fmt: skip
             wrong = self._judge(claimed, held, by, now)
             match = holding.pins_match(held, by, now)
         except UnavailableError:
@@ -215,7 +218,10 @@ class Schedule:
         pinned, pin = None, None
         if changed.keys:
             before = claimed.at or now
-            pinned, pin = self._sources.pinned(claimed.account, claimed.host, changed.keys, before)
+            pinned, pin = self._sources.pinned(
+                claimed.account, claimed.host, changed.keys, before,
+                connect=claimed.connect, ca=claimed.ca,
+            )  # fmt: skip
         return history.row_of(claimed, changed, now=now, pinned=pinned, pin=pin)
 
     def _keep_loud(self, looked: list[_Looked], now: datetime) -> int:
