@@ -113,6 +113,22 @@ def test_a_look_that_says_nothing_is_a_failure(seeing):
         assert (held.failure, held.error, told) == ("network", "the probe said nothing", [])
 
 
+@pytest.mark.parametrize(
+    ("failures", "blind"),
+    [
+        ([], False),
+        (["timeout", "no_certificate"], True),
+        (["untrusted"], False),
+        (["untrusted", "timeout"], False),
+    ],
+)
+def test_blind_is_who_is_shown_no_certificate(seeing, folded, failures, blind):
+    sights = [seeing.sight(seeing.failed(each), f"192.0.2.{n}") for n, each in enumerate(failures)]
+    held, _ = folded(seeing.look(*(sights or [seeing.sight(seeing.observation())])))
+    assert holding.is_blind(held) is blind
+    assert holding.is_blind(Held(failure="no_address"))
+
+
 def test_an_address_that_vanishes_is_told_once(seeing, folded):
     both = seeing.look(
         seeing.sight(seeing.observation(1)), seeing.sight(seeing.observation(1), "192.0.2.2")

@@ -205,6 +205,7 @@ def test_who_judges_further_is_told_at_which_addresses_the_endpoint_is_now(
     all_due()
     schedule.complete([(claim()[0], seeing.look())])
     assert [each.addresses for each in incidents.judged] == [[seen.sights[0].address], None]
+    assert [each.blind for each in incidents.judged] == [False, True]
 
 
 def test_a_change_is_kept_with_whether_it_was_pinned_beforehand(

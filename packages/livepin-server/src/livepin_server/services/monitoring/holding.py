@@ -82,6 +82,12 @@ def served(held: Held) -> set[str]:
     return {key for each in held.sights for key in _verified(each)}
 
 
+def is_blind(held: Held) -> bool:
+    """Tell whether no address presents a certificate, so that nothing can have become good."""
+    seen = (each.observation for each in held.sights)
+    return not any(each.chain or each.presented or each.failure == "untrusted" for each in seen)
+
+
 def expires(held: Held) -> datetime | None:
     """Return when the first certificate expires."""
     seen = (each.observation for each in held.sights)

@@ -214,7 +214,8 @@ class Finding(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Judged(Struct, frozen=True, kw_only=True):
     """An endpoint that was looked at from a vantage, and everything that is wrong with it.
 
-    `addresses` are those that it has now; None where that is not said.
+    `addresses` are those that it has now; None where that is not said. `blind` tells that no
+    certificate was seen at any of them.
     """
 
     account: str
@@ -224,6 +225,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     port: int
     findings: list[Finding]
     addresses: list[str] | None = None
+    blind: bool = False
 
 
 # -- incidents and who is told -------------------------------------------------------------------

@@ -377,6 +377,7 @@ def _judged(claimed: Claimed, held: Held, wrong: list[Finding]) -> Judged:
         port=claimed.port,
         findings=wrong,
         addresses=sorted({each.address for each in held.sights}) or None,
+        blind=holding.is_blind(held),
     )
 
 

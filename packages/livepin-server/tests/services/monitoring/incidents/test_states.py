@@ -39,10 +39,10 @@ def found(kind="pin_mismatch", **members):
     return Finding(**(whole | members))
 
 
-def judged(*findings, addresses=None):
+def judged(*findings, **members):
     return Judged(
         account="acme", endpoint=1, vantage="here", host=HOST, port=443, findings=list(findings),
-        addresses=addresses,
+        **members,
     )  # fmt: skip
 
 
@@ -53,9 +53,9 @@ class Endpoint:
         self.now = NOW
         self.held = {}
 
-    def look(self, *findings, after=timedelta(minutes=1), addresses=None):
+    def look(self, *findings, after=timedelta(minutes=1), **members):
         self.now += after
-        self.step = step(list(self.held.values()), judged(*findings, addresses=addresses), self.now)
+        self.step = step(list(self.held.values()), judged(*findings, **members), self.now)
         self.held |= {each.key: each for each in self.step.kept}
         for each in self.step.over:
             del self.held[each.key]
@@ -178,6 +178,25 @@ def test_what_has_no_address_is_not_mended_by_an_outage_of_all(endpoint):
     for _ in range(3):
         state = endpoint.look(found("unreachable", severity="warning"))
     assert "at_risk" not in state
+
+
+def test_a_wrong_key_is_not_mended_by_a_move_to_an_address_that_does_not_answer(endpoint):
+    endpoint.look(found())
+    endpoint.look(found())
+    elsewhere = found("unreachable", addresses=["192.0.2.9"])
+    for _ in range(3):
+        state = endpoint.look(elsewhere, addresses=["192.0.2.9"], blind=True)
+    assert state == {"pin_mismatch": "firing", "unreachable": "firing"}
+    for _ in range(GOOD):
+        state = endpoint.look(addresses=["192.0.2.9"])
+    assert state == {}
+
+
+def test_where_nobody_follows_any_more_being_blind_keeps_nothing(endpoint):
+    endpoint.look(found("at_risk"))
+    for _ in range(GOOD):
+        state = endpoint.look(blind=True)
+    assert state == {}
 
 
 def test_a_suspicion_stays_while_nothing_answers(endpoint):

@@ -118,12 +118,12 @@ def step(tracked: Sequence[Tracked], judged: Judged, now: datetime) -> Step:
     found = _by_key(judged.findings)
     held = {each.key: each for each in tracked}
     doubt = held.pop(SECOND_LOOK, None)
-    blind = [each for each in found.values() if each.kind == "unreachable"]
     carried = _carried(held.values(), found)
     kept, over, doubtful = [], [], []
     for key in [*held, *(each for each in found if each not in held)]:
         old, new = held.get(key), found.get(key)
-        sign, moved = _moved(key, old, new, blind=blind, carried=carried, now=now)
+        hidden = old is not None and _is_hidden(old.finding, [*found.values()], judged.blind)
+        sign, moved = _moved(key, old, new, hidden=hidden, carried=carried, now=now)
         if old is not None and _disagrees(old, sign, judged, found):
             doubtful.append(old.finding)
         if moved is None and old is not None:
@@ -154,7 +154,7 @@ def _moved(
     old: Tracked | None,
     new: Finding | None,
     *,
-    blind: Sequence[Finding],
+    hidden: bool,
     carried: Mapping[str, int],
     now: datetime,
 ) -> tuple[Sign, Tracked | None]:
@@ -163,7 +163,7 @@ def _moved(
         assert old is not None
         good = old.good + 1
         sign: Sign = "good" if good < GOOD else "mended"
-        if _is_hidden(old.finding, blind):
+        if hidden:
             return "unknown", old
         return sign, replace(old, good=good) if TABLE[state, sign] is not None else None
     times = carried.get(bounded(new.cause), 0) if old is None else old.times
@@ -195,14 +195,17 @@ def _carried(held: Iterable[Tracked], found: Mapping[str, Finding]) -> dict[str,
     }
 
 
-def _is_hidden(finding: Finding, blind: Sequence[Finding]) -> bool:
+def _is_hidden(finding: Finding, found: Sequence[Finding], blind: bool) -> bool:
     """Tell whether a look could not see it: where nothing answers, nothing has become good."""
     if finding.kind == "unreachable":
         return False
+    dark = [each for each in found if each.kind == "unreachable"]
+    if dark and blind:
+        return True  # also at other addresses than it was at: the name may have moved
     if finding.addresses:
-        silent = [set(each.addresses) for each in blind]
+        silent = [set(each.addresses) for each in dark]
         return any(not each or each.issuperset(finding.addresses) for each in silent)
-    return any(not each.addresses or each.severity == "critical" for each in blind)
+    return any(not each.addresses or each.severity == "critical" for each in dark)
 
 
 def _disagrees(old: Tracked, sign: Sign, judged: Judged, found: Mapping[str, Finding]) -> bool:
