@@ -199,6 +199,35 @@ def test_where_nobody_follows_any_more_being_blind_keeps_nothing(endpoint):
     assert state == {}
 
 
+@pytest.mark.parametrize("broken", ["pin_mismatch", "untrusted", "interception_suspected"])
+@pytest.mark.parametrize("risk", [found("at_risk", code="no-backup"), found("would_break")])
+def test_a_risk_is_not_over_while_no_app_gets_in(endpoint, broken, risk):
+    endpoint.look(risk)
+    for _ in range(3):
+        state = endpoint.look(found(broken))
+    assert state == {risk.kind: "firing", broken: "firing"}
+    for _ in range(GOOD):
+        state = endpoint.look()
+    assert state == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "risk", "kept"),
+    [
+        (found("partial"), found("at_risk", code="no-backup"), False),  # judged where apps get in
+        (found(stream="canary"), found("at_risk", code="no-backup"), False),
+        (found(), found("at_risk", code="expires"), False),  # of the new certificate
+        (found("untrusted"), found("at_risk", code="expires"), True),  # it has expired by now
+        (found(severity="warning"), found("would_break"), False),  # only reported
+    ],
+)
+def test_what_was_judged_in_a_break_is_over_as_ever(endpoint, broken, risk, kept):
+    endpoint.look(risk)
+    for _ in range(GOOD):
+        state = endpoint.look(broken)
+    assert (risk.kind in state) is kept
+
+
 def test_a_suspicion_stays_while_nothing_answers(endpoint):
     endpoint.look(found())
     state = endpoint.look(found("unreachable"))

@@ -37,6 +37,7 @@ _MANY = 1_000_000  # times; nobody counts further
 
 _BY_TIME = frozenset({"at_risk", "would_break"})  # they hang on time and pins, not on one look
 _OF_KEYS = frozenset({"pin_mismatch", "partial", "untrusted", "interception_suspected"})
+_SHUT_OUT = frozenset({"pin_mismatch", "untrusted", "interception_suspected"})  # of all apps
 
 # What becomes of a finding. Without a state it is not held.
 TABLE: Mapping[tuple[State | None, Sign], State | None] = {
@@ -202,10 +203,23 @@ def _is_hidden(finding: Finding, found: Sequence[Finding], blind: bool) -> bool:
     dark = [each for each in found if each.kind == "unreachable"]
     if dark and blind:
         return True  # also at other addresses than it was at: the name may have moved
+    if finding.kind in _BY_TIME and any(_hides(each, finding) for each in found):
+        return True
     if finding.addresses:
         silent = [set(each.addresses) for each in dark]
         return any(not each or each.issuperset(finding.addresses) for each in silent)
     return any(not each.addresses or each.severity == "critical" for each in dark)
+
+
+def _hides(broken: Finding, risk: Finding) -> bool:
+    """Tell whether a risk was not judged: most are risks of apps that get in, and none does."""
+    place = risk.stream, risk.pattern
+    if broken.kind not in _SHUT_OUT or (broken.stream, broken.pattern) != place:
+        return False
+    if risk.code == "expires":  # which is judged of every chain that verifies
+        return broken.kind != "pin_mismatch"
+    # What would break is judged where apps refuse nothing, and there no mismatch is critical.
+    return risk.kind != "would_break" or broken.severity == "critical"
 
 
 def _disagrees(old: Tracked, sign: Sign, judged: Judged, found: Mapping[str, Finding]) -> bool:
