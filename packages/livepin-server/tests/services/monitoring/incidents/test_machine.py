@@ -59,7 +59,8 @@ class InMemory:
                 )
             )
             for number, host in enumerate(HOSTS, start=1):
-                place = {"id": number, "account": "acme", "host": host, "port": 443, "every": 900}
+                place = {"id": number, "account": "acme", "host": host, "port": 443, "every": 900,
+                         "domain": host, "stream": "main"}  # fmt: skip
                 connection.execute(insert(schema.endpoints).values(**place, created=clock()))
                 connection.execute(insert(schema.schedule).values(endpoint=number, **due))
 
