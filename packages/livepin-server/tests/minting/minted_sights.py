@@ -14,6 +14,7 @@ from livepin_server.probing.probe import CertificateSeen, Observation
 from livepin_server.services.model import PinView
 from livepin_server.services.monitoring.judging import Place, judge
 from livepin_server.services.monitoring.model import (
+    Elsewhere,
     Finding,
     Following,
     Held,
@@ -97,6 +98,11 @@ def held(*sights: Sighted) -> Held:
     return Held(sights=list(sights))
 
 
+def elsewhere(*sights: Sighted, looked: datetime | None = NOW, alive: bool = True) -> Elsewhere:
+    """Return what another vantage holds, and when it looked."""
+    return Elsewhere(held=held(*sights), looked=looked, alive=alive)
+
+
 def view(
     of: Pin, *, backup: bool = False, level: Any = "leaf", created: datetime = NOW - 10 * DAY
 ) -> PinView:
@@ -142,7 +148,7 @@ def found(
     *by: Following,
     holding: Sequence[Holding] = (),
     served: dict[str, datetime] | None = None,
-    others: dict[str, Held] | None = None,
+    others: dict[str, Elsewhere] | None = None,
     place: Place = PLACE,
     now: datetime = NOW,
 ) -> list[Finding]:

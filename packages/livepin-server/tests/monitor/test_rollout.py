@@ -97,6 +97,7 @@ class Fleet:
                 self.services.incidents.remind()
 
     def _sweep(self, vantage: str, see: See) -> None:
+        self.services.beats.beat(vantage, "one", 1)
         while claims := self.services.schedule.claim(vantage, 500, lease=LEASE):
             done = [(each, see(each)) for each in claims]
             assert self.services.schedule.complete(done) == len(claims)

@@ -71,6 +71,17 @@ def test_a_renewal_tells_what_was_and_what_became(seeing, folded):
     assert held.sights[0].since == NOW + QUARTER
 
 
+def test_a_chain_is_there_since_it_was_first_seen_at_whichever_address(seeing, folded):
+    """Names that give another address each time would else look new at each look."""
+    looks = [
+        seeing.look(seeing.sight(seeing.observation(n), address))
+        for n, address in ((1, "192.0.2.1"), (1, "192.0.2.2"), (2, "192.0.2.2"), (2, "192.0.2.3"))
+    ]
+    assert [folded(*looks[:n])[0].sights[0].since for n in (1, 2, 3, 4)] == [
+        NOW, NOW, NOW + 2 * QUARTER, NOW + 2 * QUARTER,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("failure", ["timeout", "reset", "refused", "tls"])
 def test_a_failure_in_between_erases_nothing(seeing, folded, failure):
     good = seeing.look(seeing.sight(seeing.observation(1)))
@@ -100,6 +111,22 @@ def test_a_look_that_says_nothing_is_a_failure(seeing):
     for look in (seeing.look(), seeing.look(seeing.sight(None))):
         held, told = holding.fold(Held(), look, NOW)
         assert (held.failure, held.error, told) == ("network", "the probe said nothing", [])
+
+
+@pytest.mark.parametrize(
+    ("failures", "blind"),
+    [
+        ([], False),
+        (["timeout", "no_certificate"], True),
+        (["untrusted"], False),
+        (["untrusted", "timeout"], False),
+    ],
+)
+def test_blind_is_who_is_shown_no_certificate(seeing, folded, failures, blind):
+    sights = [seeing.sight(seeing.failed(each), f"192.0.2.{n}") for n, each in enumerate(failures)]
+    held, _ = folded(seeing.look(*(sights or [seeing.sight(seeing.observation())])))
+    assert holding.is_blind(held) is blind
+    assert holding.is_blind(Held(failure="no_address"))
 
 
 def test_an_address_that_vanishes_is_told_once(seeing, folded):

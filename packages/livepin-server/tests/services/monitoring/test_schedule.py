@@ -6,8 +6,9 @@ import datetime as dt
 
 import pytest
 from livepin_server.errors import NotFoundError, UnavailableError
+from livepin_server.services.model import NewStream
 from livepin_server.services.monitoring.model import ChangeView
-from livepin_server.services.monitoring.schedule import ELSEWHERE, slot_of
+from livepin_server.services.monitoring.schedule import slot_of
 from livepin_server.storage.schema import certificate_changes, findings, observations
 from livepin_server.storage.schema import endpoints as endpoint_table
 from livepin_server.storage.schema import schedule as schedule_table
@@ -204,6 +205,7 @@ def test_who_judges_further_is_told_at_which_addresses_the_endpoint_is_now(
     all_due()
     schedule.complete([(claim()[0], seeing.look())])
     assert [each.addresses for each in incidents.judged] == [[seen.sights[0].address], None]
+    assert [each.blind for each in incidents.judged] == [False, True]
 
 
 def test_a_change_is_kept_with_whether_it_was_pinned_beforehand(
@@ -222,6 +224,33 @@ def test_a_change_is_kept_with_whether_it_was_pinned_beforehand(
     )  # fmt: skip
     assert (second.was, second.became, second.pinned) == (seeing.key(1), seeing.key(2), False)
     assert second.subject == "CN=leaf 2"
+
+
+def test_an_endpoint_is_judged_by_the_streams_that_look_there_alone(
+    add_domain, endpoints, all_due, claim, schedule, judge, seen, services, intent, all_rows
+):
+    add_domain("other.example.com")
+    services.streams.add("acme", NewStream(name="staging", source="main"), intent)
+    add_domain("api.example.com", 1)
+    add_domain("api.example.com", 2, stream="staging", connect="10.0.0.5:443")
+    endpoints.sync()
+    all_due()
+    told = {}
+
+    def says(claimed, held, by, now):
+        told[claimed.host, claimed.connect] = [each.stream for each in by.following]
+        return []
+
+    judge.says = says
+    schedule.complete([(each, seen) for each in claim()])
+    assert told == {
+        ("api.example.com", None): ["main"],
+        ("api.example.com", "10.0.0.5:443"): ["staging"],
+        ("other.example.com", None): ["main", "staging"],
+    }
+    rows = [json.decode(row.change, type=ChangeView) for row in all_rows(certificate_changes)]
+    found = sorted(each.pinned for each in rows if each.host == "api.example.com")
+    assert found == [False, True]  # each by the pins of its own stream
 
 
 def test_pins_that_match_no_more_are_kept_though_nothing_was_seen_anew(
@@ -296,43 +325,57 @@ def test_what_cannot_be_read_is_seen_anew(hosts, claim, schedule, seen, all_due,
     assert (claimed.held.sights, claimed.known) == ([], [])
 
 
-def test_others_are_what_other_vantages_hold(hosts, claim, schedule, seen, endpoints, all_due):
+def test_others_are_what_other_vantages_hold_and_when_they_looked(
+    hosts, claim, schedule, seen, endpoints, all_due, services, clock
+):
     hosts()
     endpoints.ensure_vantage("eu-west")
+    endpoints.ensure_vantage("us-east")
+    services.beats.beat("us-east", "w", 0)
     schedule.complete([(claim()[0], seen)])
-    all_due()
+    looked = clock()
+    clock.advance(minutes=2, seconds=59)
     (far,) = claim(vantage="eu-west")
     assert far.held.sights == []
-    assert [each.address for each in far.others["here"].sights] == ["192.0.2.1"]
-
-
-def test_what_others_hold_is_as_new_as_their_last_look(
-    hosts, claim, schedule, seen, endpoints, all_due, clock
-):
-    """A look that finds all as it was is written to the schedule alone."""
-    hosts()
-    endpoints.ensure_vantage("eu-west")
-    for _ in range(2):
-        schedule.complete([(claim()[0], seen)])
-        looked = clock()
-        all_due()
+    assert [each.address for each in far.others["here"].held.sights] == ["192.0.2.1"]
+    here, never = far.others["here"], far.others["us-east"]
+    assert (here.looked, here.alive) == (looked - dt.timedelta(milliseconds=12), False)
+    assert (never.looked, never.alive, never.held.sights) == (None, True, [])
+    all_due()
+    schedule.complete([(claim()[0], seen)])  # as it was: nothing is written but that it looked
+    clock.advance(minutes=2)
     (far,) = claim(vantage="eu-west")
-    assert [each.verified for each in far.others["here"].sights] == [looked]
+    assert far.others["here"].looked > looked + dt.timedelta(minutes=10)
+    assert not far.others["us-east"].alive
 
 
-def test_what_is_suspect_from_one_vantage_the_others_look_at_before_it_is_told(
-    hosts, claim, schedule, seen, endpoints, clock, incidents
+def test_who_is_waited_for_looks_now_unless_it_just_did(
+    hosts, claim, schedule, seen, endpoints, incidents, clock, judge, wrong
 ):
     hosts()
     endpoints.ensure_vantage("eu-west")
+    clock.advance(seconds=31)
+    (claimed,) = claim()
+    schedule.complete([(claim(vantage="eu-west")[0], seen)])
+    judge.says = lambda *_: [structs.replace(wrong(), awaits=["eu-west"])]
+    incidents.again = {(claimed.endpoint, "here"): dt.timedelta()}
+    clock.advance(seconds=4)
+    schedule.complete([(claimed, seen)])
+    assert schedule.next_due("eu-west") > clock()
+    clock.advance(seconds=1)
+    incidents.again, (claimed,) = {}, claim()
+    schedule.complete([(claimed, seen)])
+    assert schedule.next_due("eu-west") > clock()  # it is certain: nobody is waited for
+    incidents.again = {(claimed.endpoint, "here"): dt.timedelta()}
     clock.advance(minutes=1)
-    schedule.complete([(claim()[0], seen)])
+    schedule.look_now("acme")
+    (claimed,) = claim()
     (far,) = claim(vantage="eu-west")
-    assert claim() == []
-    incidents.again = {(far.endpoint, "eu-west"): dt.timedelta()}
-    assert schedule.complete([(structs.replace(far, wrong=True), seen)]) == 1
-    assert [each.endpoint for each in claim()] == [far.endpoint]
-    assert schedule.next_due("eu-west") == clock() + ELSEWHERE
+    schedule.complete([(far, seen)])
+    assert schedule.next_due("eu-west") > clock()
+    clock.advance(seconds=5)
+    schedule.complete([(claimed, seen)])
+    assert schedule.next_due("eu-west") == clock()
 
 
 def test_what_is_given_back_is_due_as_it_was(hosts, claim, schedule):

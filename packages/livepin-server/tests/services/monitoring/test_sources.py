@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from livepin.testing import make_authority
 from livepin_server.bus.memory import Announcement, Spent
 from livepin_server.services.monitoring.model import MonitorChange
 from livepin_server.services.monitoring.settings import MonitoringSettings
@@ -14,6 +15,7 @@ from msgspec import structs
 from sqlalchemy import event, insert, update
 
 HOST = "api.example.com"
+CORP = make_authority("Corp CA")
 
 
 @pytest.fixture
@@ -68,6 +70,27 @@ def test_each_stream_that_has_a_host_is_followed(
     assert (other.stream, other.pattern, other.mode) == ("main", "*.example.com", "report")
     assert sources.judging("acme", "example.org", 443).following == []
     assert found.holding == []
+
+
+@pytest.mark.parametrize("elsewhere", [{"connect": "10.0.0.5:443"}, {"ca": CORP.pem}])
+def test_a_stream_that_looks_at_a_host_elsewhere_is_followed_there_alone(
+    sources, add_domain, make_stream, seeing, pin_text, clock, elsewhere
+):
+    """Else each would be said to be wrong by the other's pins, and both for ever."""
+    add_domain("other.example.com")
+    make_stream("staging")
+    add_domain(HOST, 1)
+    add_domain(HOST, 2, stream="staging", **elsewhere)
+    (main,) = sources.judging("acme", HOST, 443).following
+    assert (main.stream, texts(main.pins)) == ("main", [pin_text(1)])
+    (staging,) = sources.judging("acme", HOST, 443, **elsewhere).following
+    assert (staging.stream, texts(staging.pins)) == ("staging", [pin_text(2)])
+    assert sources.judging("acme", HOST, 443, connect="10.0.0.6:443").following == []
+    clock.advance(seconds=1)
+    for number, where in ((1, {}), (2, elsewhere)):
+        keys = [seeing.key(number)]
+        assert sources.pinned("acme", HOST, keys, clock(), **where) == (True, keys[0])
+    assert sources.pinned("acme", HOST, [seeing.key(2)], clock()) == (False, None)
 
 
 def test_what_a_part_of_the_fleet_holds_is_told_where_it_differs(

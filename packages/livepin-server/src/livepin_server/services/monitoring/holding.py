@@ -82,6 +82,12 @@ def served(held: Held) -> set[str]:
     return {key for each in held.sights for key in _verified(each)}
 
 
+def is_blind(held: Held) -> bool:
+    """Tell whether no address presents a certificate, so that nothing can have become good."""
+    seen = (each.observation for each in held.sights)
+    return not any(each.chain or each.presented or each.failure == "untrusted" for each in seen)
+
+
 def expires(held: Held) -> datetime | None:
     """Return when the first certificate expires."""
     seen = (each.observation for each in held.sights)
@@ -117,7 +123,8 @@ def _sighted(
             assert old is not None
             yield old
         else:
-            yield _seen(sight, old, now)
+            found = _seen(sight, old, now)
+            yield structs.replace(found, since=_since(found, places)) if found is not old else old
 
 
 def _seen(sight: Sight, old: Sighted | None, now: datetime) -> Sighted:
@@ -133,6 +140,17 @@ def _seen(sight: Sight, old: Sighted | None, now: datetime) -> Sighted:
         )
     # Else the row would be written at each look.
     return old if _in_its_day(old, now) else structs.replace(old, verified=now)
+
+
+def _since(found: Sighted, places: dict[_Place, Sighted]) -> datetime:
+    """Return since when a chain is there, at whichever address: names give out others each time."""
+    digest = _digest(found.observation)
+    before = (
+        each.since
+        for each in places.values()
+        if each.algorithm == found.algorithm and digest and _digest(each.observation) == digest
+    )
+    return min(before, default=found.since)
 
 
 def _bounded(seen: Observation) -> Observation:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, TextClause, bindparam, text, update
+from sqlalchemy import Connection, TextClause, bindparam, or_, select, text, update
 from sqlalchemy.engine import Row
 
 from livepin_server.storage.schema import Moment, beats, micros, schedule
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+REST = timedelta(seconds=5)  # that vantages which wake each other leave to an endpoint
 _FAR = 2**32  # fences that no lost server can have given out since
 
 _GIVEN = {
@@ -49,10 +50,12 @@ _IN = {
 }
 _LOADED = {
     kind: f"""SELECT endpoints.id, account, host, port, connect, ca, every,
-        observations.vantage, state, pins_match, schedule.looked
-        FROM endpoints LEFT JOIN observations ON observations.endpoint = endpoints.id
-        LEFT JOIN schedule ON schedule.endpoint = observations.endpoint
-            AND schedule.vantage = observations.vantage
+        schedule.vantage, looked, took, state, pins_match, beat
+        FROM endpoints JOIN schedule ON schedule.endpoint = endpoints.id
+        LEFT JOIN observations ON observations.endpoint = schedule.endpoint
+            AND observations.vantage = schedule.vantage
+        LEFT JOIN (SELECT vantage, max(beat) AS beat FROM beats GROUP BY vantage) AS heard
+            ON heard.vantage = schedule.vantage
         WHERE endpoints.id {ids}"""  # noqa: S608 - all parts are from here
     for kind, ids in _IN.items()
 }
@@ -72,14 +75,6 @@ _STILL = {
     kind: f"""SELECT schedule.endpoint, schedule.vantage FROM schedule JOIN {given} AS given
         ON {_OURS} {lock}"""  # noqa: S608 - all parts are from here
     for (kind, given), lock in zip(_GIVEN.items(), ("", "FOR UPDATE OF schedule"), strict=True)
-}
-# Rows that somebody is claiming or keeping just now are passed over: nobody waits for nobody.
-_ELSEWHERE = {
-    kind: f"""UPDATE schedule SET next_due = :now FROM (SELECT endpoint, vantage FROM schedule
-        WHERE endpoint {ids} AND vantage <> :vantage AND next_due > :now {lock}) AS other
-        WHERE schedule.endpoint = other.endpoint
-            AND schedule.vantage = other.vantage"""  # noqa: S608 - all parts are from here
-    for (kind, ids), lock in zip(_IN.items(), ("", "FOR UPDATE SKIP LOCKED"), strict=True)
 }
 _RETURN = {
     kind: f"""UPDATE schedule SET lease_until = 0 FROM {given} AS given WHERE {_OURS}"""  # noqa: S608
@@ -112,8 +107,8 @@ def claim(
 
 
 def loaded(connection: Connection, ids: Collection[int]) -> Sequence[Row[Any]]:
-    """Return endpoints with what each vantage holds of them: a row for each vantage, or one."""
-    query = _of(_LOADED, connection).columns(looked=Moment())
+    """Return endpoints with what each vantage holds of them: a row for each vantage."""
+    query = _of(_LOADED, connection).columns(looked=Moment(), beat=Moment())
     return connection.execute(query, _ids(connection, ids)).all()
 
 
@@ -136,13 +131,21 @@ def keep(connection: Connection, done: Sequence[Done], *, now: datetime) -> set[
     return {(row.endpoint, row.vantage) for row in found}
 
 
-def look_elsewhere(
-    connection: Connection, ids: Collection[int], vantage: str, *, now: datetime
-) -> None:
-    """Have the other vantages look at these endpoints at once."""
-    query = _of(_ELSEWHERE, connection).bindparams(bindparam("now", type_=Moment()))
-    given = {**_ids(connection, ids), "vantage": vantage, "now": now}
-    connection.execute(query, given)
+def wake(connection: Connection, places: Collection[Place], *, now: datetime) -> None:
+    """Have these looked at now, but for those that were looked at a moment ago.
+
+    What somebody has locked is being looked at or kept: to wait for it might be to wait for ever.
+    """
+    row, by = schedule.c, dict[str, list[int]]()
+    for endpoint, vantage in sorted(places):
+        by.setdefault(vantage, []).append(endpoint)
+    for vantage, ids in by.items():
+        here = (row.vantage == vantage, row.endpoint.in_(ids))
+        rested = or_(row.looked.is_(None), row.looked <= now - REST)
+        query = select(row.endpoint).where(*here, row.next_due > now, rested)
+        free = connection.scalars(query.with_for_update(skip_locked=True)).all()
+        some = (row.vantage == vantage, row.endpoint.in_(free))
+        connection.execute(update(schedule).where(*some).values(next_due=now))
 
 
 def give_back(connection: Connection, done: Sequence[Done]) -> None:

@@ -90,11 +90,23 @@ class Held(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     before: list[Before] = []
 
 
+class Elsewhere(Struct, frozen=True, kw_only=True, gc=False):
+    """What another vantage holds of an endpoint.
+
+    `looked` is a moment at or after its last look began, None if it never looked. What that look
+    left as it was, it has seen as well. `alive` tells whether anybody looks from there.
+    """
+
+    held: Held
+    looked: datetime | None = None
+    alive: bool = True
+
+
 class Claimed(Struct, frozen=True, kw_only=True, gc=False):
     """An endpoint that was claimed to be looked at, with what is held of it; see `Schedule`.
 
-    `others` is what other vantages hold. `wrong` tells that it has findings from this vantage,
-    `pins_match` what is told of it so far, `at` when it was claimed.
+    `others` is what other vantages hold, by name. `wrong` tells that it has findings from this
+    vantage, `pins_match` what is told of it so far, `at` when it was claimed.
     """
 
     endpoint: int
@@ -108,7 +120,7 @@ class Claimed(Struct, frozen=True, kw_only=True, gc=False):
     fence: int
     held: Held
     known: list[Known]
-    others: dict[str, Held] = {}
+    others: dict[str, Elsewhere] = {}
     wrong: bool = False
     pins_match: bool | None = None
     at: datetime | None = None
@@ -179,6 +191,7 @@ class Finding(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `key` tells it from the other findings of its endpoint, whatever address it is at; `cause` is
     the same for all that have one cause, also of other endpoints. `code` says which of its kind.
+    `awaits` are vantages that have yet to look, before it can be told from an interception.
     """
 
     kind: Kind
@@ -197,12 +210,14 @@ class Finding(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fingerprints: list[str] = []  # that are served
     pinned: list[str] = []  # that apps accept
     tags: list[str] = []
+    awaits: list[str] = []
 
 
 class Judged(Struct, frozen=True, kw_only=True):
     """An endpoint that was looked at from a vantage, and everything that is wrong with it.
 
-    `addresses` are those that it has now; None where that is not said.
+    `addresses` are those that it has now; None where that is not said. `blind` tells that no
+    certificate was seen at any of them.
     """
 
     account: str
@@ -212,6 +227,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     port: int
     findings: list[Finding]
     addresses: list[str] | None = None
+    blind: bool = False
 
 
 # -- incidents and who is told -------------------------------------------------------------------

@@ -37,13 +37,11 @@ from livepin_server.storage.schema import (
 from . import history, holding, leases
 from .holding import Changed, number_of
 from .leases import Done, Place
-from .model import Claimed, Finding, Held, Judged, Judging
+from .model import Claimed, Elsewhere, Finding, Held, Judged, Judging
 from .sources import Sources
 
 AT_ONCE = timedelta(seconds=1)  # after which a suspect is looked at again, at the soonest
-# What one vantage suspects, others are asked about before it is told: wrong pins, or somebody in
-# between. They look within seconds; who does not is not waited for.
-ELSEWHERE = timedelta(seconds=20)
+HEARD = timedelta(minutes=3)  # of a worker, since then: its vantage looks; beats are half a minute
 _MANY = 500  # rows at a time
 
 Judge = Callable[[Claimed, Held, Judging, datetime], list[Finding]]
@@ -63,7 +61,6 @@ _KEEP_HELD = text(
         pins_match = excluded.pins_match"""
 ).bindparams(bindparam("changed", type_=Moment()), bindparam("expires", type_=Moment()))
 _NOTHING = Held()
-_SUSPECT = timedelta()  # after which a suspect is to be looked at again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +192,10 @@ class Schedule:
         try:
             held, changes = holding.fold(claimed.held, look, now)
             kept = [self._change(claimed, each, now) for each in changes]
-            by = self._sources.judging(claimed.account, claimed.host, claimed.port)
+            by = self._sources.judging(
+                claimed.account, claimed.host, claimed.port,
+                connect=claimed.connect, ca=claimed.ca,
+            )  # fmt: skip
             wrong = self._judge(claimed, held, by, now)
             match = holding.pins_match(held, by, now)
         except UnavailableError:
@@ -218,7 +218,10 @@ class Schedule:
         pinned, pin = None, None
         if changed.keys:
             before = claimed.at or now
-            pinned, pin = self._sources.pinned(claimed.account, claimed.host, changed.keys, before)
+            pinned, pin = self._sources.pinned(
+                claimed.account, claimed.host, changed.keys, before,
+                connect=claimed.connect, ca=claimed.ca,
+            )  # fmt: skip
         return history.row_of(claimed, changed, now=now, pinned=pinned, pin=pin)
 
     def _keep_loud(self, looked: list[_Looked], now: datetime) -> int:
@@ -247,28 +250,25 @@ class Schedule:
         judged = [_with_before(connection, each) if each.trouble else each.judged for each in kept]
         again = self._take(connection, judged, now)
         done = [
-            replace(each.done, due=now + max(again[each.place], _least(each)))
+            replace(each.done, due=now + max(again[each.place], AT_ONCE))
             if each.place in again
             else each.done
             for each in kept
         ]
-        _look_elsewhere(connection, [e for e in kept if again.get(e.place) == _SUSPECT], now)
-        return len(leases.keep(connection, done, now=now))
+        count = len(leases.keep(connection, done, now=now))
+        leases.wake(connection, _awaited(kept, again), now=now)
+        return count
 
 
-def _least(looked: _Looked) -> timedelta:
-    """Return how long it takes at least until a place is looked at again."""
-    return ELSEWHERE if looked.claimed.others else AT_ONCE
-
-
-def _look_elsewhere(connection: Connection, suspects: list[_Looked], now: datetime) -> None:
-    """Ask other vantages about what is suspect from one."""
-    by: dict[str, list[int]] = {}
-    for each in suspects:
-        if each.claimed.others:
-            by.setdefault(each.done.vantage, []).append(each.done.endpoint)
-    for vantage, ids in by.items():
-        leases.look_elsewhere(connection, ids, vantage, now=now)
+def _awaited(looked: Sequence[_Looked], again: Mapping[Place, timedelta]) -> set[Place]:
+    """Return from where else to look, before what is suspected here is certain."""
+    return {
+        (each.claimed.endpoint, vantage)
+        for each in looked
+        if each.place in again
+        for found in each.judged.findings
+        for vantage in found.awaits
+    }
 
 
 def slot_of(claimed: Claimed, now: datetime) -> datetime:
@@ -284,14 +284,14 @@ def _claimed(
 ) -> list[Claimed]:
     wrong = leases.wrong(connection, fences)
     troubled = {endpoint for endpoint, _ in wrong}
-    found: dict[int, dict[str | None, Row[Any]]] = {}
+    found: dict[int, dict[str, Row[Any]]] = {}
     for row in leases.loaded(connection, fences):
         found.setdefault(row.id, {})[row.vantage] = row
     claims = []
     for endpoint, by in found.items():
-        row, ours = next(iter(by.values())), by.get(vantage)
-        held = _NOTHING if ours is None else _held(ours.state)
-        others = {name: _seen_at(e) for name, e in by.items() if name and name != vantage}
+        row = by[vantage]
+        held = _held(row.state)
+        others = {name: _elsewhere(e, now) for name, e in by.items() if name != vantage}
         claims.append(
             Claimed(
                 endpoint=endpoint,
@@ -308,30 +308,24 @@ def _claimed(
                 known=[] if endpoint in troubled else holding.known(held, now),
                 others=others,
                 wrong=(endpoint, vantage) in wrong,
-                pins_match=None
-                if ours is None or ours.pins_match is None
-                else bool(ours.pins_match),
+                pins_match=None if row.pins_match is None else bool(row.pins_match),
                 at=now,
             )
         )
     return claims
 
 
-def _seen_at(row: Row[Any]) -> Held:
-    """Return what another vantage holds, with the moment of its last look.
-
-    A look that finds all as it was is written to the schedule alone.
-    """
-    held = _held(row.state)
-    if row.looked is None:
-        return held
-    sights = [
-        structs.replace(each, verified=max(each.verified, row.looked)) for each in held.sights
-    ]
-    return structs.replace(held, sights=sights)
+def _elsewhere(row: Row[Any], now: datetime) -> Elsewhere:
+    looked = row.looked
+    if looked is not None:
+        looked -= timedelta(milliseconds=row.took or 0)
+    alive = row.beat is not None and abs(now - row.beat) < HEARD
+    return Elsewhere(held=_held(row.state), looked=looked, alive=alive)
 
 
-def _held(state: str) -> Held:
+def _held(state: str | None) -> Held:
+    if state is None:
+        return _NOTHING
     try:
         return _held_of.decode(state)
     except msgspec.DecodeError:  # of another version, or written by hand: it is seen anew
@@ -383,6 +377,7 @@ def _judged(claimed: Claimed, held: Held, wrong: list[Finding]) -> Judged:
         port=claimed.port,
         findings=wrong,
         addresses=sorted({each.address for each in held.sights}) or None,
+        blind=holding.is_blind(held),
     )
 
 

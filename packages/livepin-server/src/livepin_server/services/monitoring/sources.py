@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
 
 import msgspec
 from livepin.documents import Config, Domain
@@ -26,6 +28,7 @@ from livepin_server.services.publishing.published import newest
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import (
     configs,
+    domains,
     endpoints,
     installations,
     observations,
@@ -42,6 +45,8 @@ FRESH = timedelta(seconds=60)
 _FRESH_FLEET = timedelta(minutes=10)
 _FRESH_SERVED = timedelta(hours=1)
 _HELD = timedelta(days=30)  # an installation that was seen since then holds what it had
+_Target = tuple[str, bytes]  # an address in the place of the host's, and the digest of a CA
+_BY_NAME: _Target = ("", b"")
 _MOST_HELD = 16  # older configs of an account, those first that most hold
 
 
@@ -64,8 +69,13 @@ class _Stream:
     published: datetime
     config: Config
     views: dict[str, list[PinView]]
+    targets: dict[str, _Target]
     settings: dict[str, MonitorSettings]
     followings: dict[str, Following] = field(default_factory=dict)
+
+    def leads(self, domain: Domain, target: _Target) -> bool:
+        """Tell whether this stream looks at a domain there, and not elsewhere or by another CA."""
+        return self.targets.get(domain.pattern, _BY_NAME) == target
 
     def following(self, domain: Domain) -> Following:
         """Return how apps of this stream judge the hosts of a domain."""
@@ -110,32 +120,54 @@ class Sources:
         self._stale: set[str] = set()
         self._parsed: dict[tuple[str, int], Config] = {}
 
-    def judging(self, account: str, host: str, port: int) -> Judging:
+    def judging(
+        self,
+        account: str,
+        host: str,
+        port: int,
+        *,
+        connect: str | None = None,
+        ca: str | None = None,
+    ) -> Judging:
         """Return what an endpoint is judged by, at most a minute old.
+
+        A stream that looks at the host elsewhere, or by another CA, has an endpoint of its own.
 
         Raises:
             livepin.errors.LivepinError: a config of the account cannot be read.
         """
-        found = self._account(account)
+        found, target = self._account(account), _target(connect, ca)
         following, holding = list[Following](), list[Holding]()
         for stream in found.streams:
             domain = stream.config.lookup(host)
             if domain is not None:
+                if not stream.leads(domain, target):
+                    continue
                 following.append(stream.following(domain))
             holding += _held(stream.name, domain, host, found)
         return Judging(following=following, holding=holding, served=found.served)
 
     def pinned(
-        self, account: str, host: str, keys: Sequence[str], before: datetime
+        self,
+        account: str,
+        host: str,
+        keys: Sequence[str],
+        before: datetime,
+        *,
+        connect: str | None = None,
+        ca: str | None = None,
     ) -> tuple[bool | None, str | None]:
-        """Tell whether all who followed a host then had one of these keys pinned, and which.
+        """Tell whether all who followed a host there had one of these keys pinned, and which.
 
         None where nobody pinned that host then. What was published since counts for nothing.
         """
         fingerprints = [parse_fingerprint(each) for each in keys]
-        domains = [each.lookup(host) for each in self._in_force(account, before)]
+        target = _target(connect, ca)
+        followed = [(s, config.lookup(host)) for s, config in self._in_force(account, before)]
         pins = [
-            domain.pins.match(fingerprints, now=before) for domain in domains if domain is not None
+            domain.pins.match(fingerprints, now=before)
+            for stream, domain in followed
+            if domain is not None and stream.leads(domain, target)
         ]
         if not pins:
             return None, None
@@ -200,7 +232,7 @@ class Sources:
         )
 
     def _streams(self, connection: Connection, account: str) -> list[_Stream]:
-        settings = read_settings(connection, account)
+        settings, targets = read_settings(connection, account), _targets(connection, account)
         found = []
         for row in sorted(newest(connection, account), key=lambda each: str(each.stream)):
             config = self._config(account, row.version, row.document)
@@ -211,6 +243,7 @@ class Sources:
                     published=row.issued,
                     config=config,
                     views=rows.views(connection, account, row.stream),
+                    targets=targets.get(row.stream, {}),
                     settings=settings,
                 )
             )
@@ -274,11 +307,11 @@ class Sources:
         for key in [each for each in self._parsed if each[0] == account and each[1] not in kept]:
             del self._parsed[key]
 
-    def _in_force(self, account: str, before: datetime) -> Iterator[Config]:
+    def _in_force(self, account: str, before: datetime) -> Iterator[tuple[_Stream, Config]]:
         """Give the config of each stream that was its newest at a moment."""
         for stream in self._account(account).streams:
             if stream.published <= before:
-                yield stream.config
+                yield stream, stream.config
                 continue
             query = select(configs.c.document).where(
                 configs.c.account == account,
@@ -288,7 +321,27 @@ class Sources:
             with self._database.reading() as connection:
                 raw = connection.scalar(query.order_by(configs.c.version.desc()).limit(1))
             if raw is not None:
-                yield Config.parse(parse_compact(raw, typ=TYP).payload)
+                yield stream, Config.parse(parse_compact(raw, typ=TYP).payload)
+
+
+def _targets(connection: Connection, account: str) -> dict[str, dict[str, _Target]]:
+    """Return where streams look at domains, by stream and pattern, but for those by their names."""
+    row, found = domains.c, dict[str, dict[str, _Target]]()
+    query = select(row.stream, row.pattern, row.connect, row.ca).where(
+        row.account == account, row.connect.is_not(None) | row.ca.is_not(None)
+    )
+    for each in connection.execute(query):
+        found.setdefault(each.stream, {})[each.pattern] = _target(each.connect, each.ca)
+    return found
+
+
+def _target(connect: str | None, ca: str | None) -> _Target:
+    return connect or "", _digest(ca) if ca else b""
+
+
+@lru_cache(maxsize=256)
+def _digest(ca: str) -> bytes:
+    return sha256(ca.encode()).digest()
 
 
 def _held(stream: str, domain: Domain | None, host: str, account: _Account) -> Iterator[Holding]:

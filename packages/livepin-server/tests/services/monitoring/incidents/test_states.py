@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from livepin_server.services.monitoring.incidents.states import (
     AT_ONCE,
+    AWAITED,
     DOUBTS,
+    ELSEWHERE,
     GOOD,
     MOST_FINDINGS,
     PATIENCE,
@@ -37,10 +39,10 @@ def found(kind="pin_mismatch", **members):
     return Finding(**(whole | members))
 
 
-def judged(*findings, addresses=None):
+def judged(*findings, **members):
     return Judged(
         account="acme", endpoint=1, vantage="here", host=HOST, port=443, findings=list(findings),
-        addresses=addresses,
+        **members,
     )  # fmt: skip
 
 
@@ -51,9 +53,9 @@ class Endpoint:
         self.now = NOW
         self.held = {}
 
-    def look(self, *findings, after=timedelta(minutes=1), addresses=None):
+    def look(self, *findings, after=timedelta(minutes=1), **members):
         self.now += after
-        self.step = step(list(self.held.values()), judged(*findings, addresses=addresses), self.now)
+        self.step = step(list(self.held.values()), judged(*findings, **members), self.now)
         self.held |= {each.key: each for each in self.step.kept}
         for each in self.step.over:
             del self.held[each.key]
@@ -90,6 +92,28 @@ def test_each_kind_takes_its_number_of_looks_in_a_row_and_two_good_ones_end_it(e
         assert endpoint.step.again == RECOVERY
     assert endpoint.look() == {}
     assert endpoint.step.again is None
+
+
+@pytest.mark.parametrize("kind", ["pin_mismatch", "partial", "untrusted"])
+def test_other_vantages_look_before_it_is_certain_but_are_not_waited_for_for_ever(endpoint, kind):
+    awaited = found(kind, awaits=["eu-west"])
+    for _ in range(10):
+        assert endpoint.look(awaited, after=ELSEWHERE) == {kind: "suspect"}
+        assert endpoint.step.again == ELSEWHERE
+    assert endpoint.look(found(kind), after=ELSEWHERE) == {kind: "firing"}
+    assert endpoint.look(awaited) == {kind: "firing"}
+    assert endpoint.step.again is None
+    late = Endpoint()
+    late.look(awaited)
+    late.look(awaited, after=AWAITED - ELSEWHERE)
+    assert late.look(awaited, after=ELSEWHERE) == {kind: "firing"}
+
+
+def test_what_is_firing_waits_for_nobody_under_another_name(endpoint):
+    endpoint.look(found("partial"))
+    endpoint.look(found("partial"))
+    state = endpoint.look(found("pin_mismatch", awaits=["eu-west"]))
+    assert state == {"partial": "firing", "pin_mismatch": "firing"}
 
 
 def test_what_hangs_on_time_alone_is_certain_at_once_and_a_restart_of_a_minute_wakes_nobody():
@@ -154,6 +178,54 @@ def test_what_has_no_address_is_not_mended_by_an_outage_of_all(endpoint):
     for _ in range(3):
         state = endpoint.look(found("unreachable", severity="warning"))
     assert "at_risk" not in state
+
+
+def test_a_wrong_key_is_not_mended_by_a_move_to_an_address_that_does_not_answer(endpoint):
+    endpoint.look(found())
+    endpoint.look(found())
+    elsewhere = found("unreachable", addresses=["192.0.2.9"])
+    for _ in range(3):
+        state = endpoint.look(elsewhere, addresses=["192.0.2.9"], blind=True)
+    assert state == {"pin_mismatch": "firing", "unreachable": "firing"}
+    for _ in range(GOOD):
+        state = endpoint.look(addresses=["192.0.2.9"])
+    assert state == {}
+
+
+def test_where_nobody_follows_any_more_being_blind_keeps_nothing(endpoint):
+    endpoint.look(found("at_risk"))
+    for _ in range(GOOD):
+        state = endpoint.look(blind=True)
+    assert state == {}
+
+
+@pytest.mark.parametrize("broken", ["pin_mismatch", "untrusted", "interception_suspected"])
+@pytest.mark.parametrize("risk", [found("at_risk", code="no-backup"), found("would_break")])
+def test_a_risk_is_not_over_while_no_app_gets_in(endpoint, broken, risk):
+    endpoint.look(risk)
+    for _ in range(3):
+        state = endpoint.look(found(broken))
+    assert state == {risk.kind: "firing", broken: "firing"}
+    for _ in range(GOOD):
+        state = endpoint.look()
+    assert state == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "risk", "kept"),
+    [
+        (found("partial"), found("at_risk", code="no-backup"), False),  # judged where apps get in
+        (found(stream="canary"), found("at_risk", code="no-backup"), False),
+        (found(), found("at_risk", code="expires"), False),  # of the new certificate
+        (found("untrusted"), found("at_risk", code="expires"), True),  # it has expired by now
+        (found(severity="warning"), found("would_break"), False),  # only reported
+    ],
+)
+def test_what_was_judged_in_a_break_is_over_as_ever(endpoint, broken, risk, kept):
+    endpoint.look(risk)
+    for _ in range(GOOD):
+        state = endpoint.look(broken)
+    assert (risk.kind in state) is kept
 
 
 def test_a_suspicion_stays_while_nothing_answers(endpoint):

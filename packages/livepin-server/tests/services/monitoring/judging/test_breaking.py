@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from livepin.pins import PinSet
 from minted_sights import (
     API,
     DAY,
@@ -15,6 +16,7 @@ from minted_sights import (
     found,
     held,
     holding,
+    pin,
     refused,
     sight,
     silent,
@@ -73,6 +75,22 @@ def test_what_lets_apps_in_is_no_trouble(old) -> None:
 def test_what_the_newest_config_refuses_is_said_once() -> None:
     old = holding("old", installations=1, of=2)
     assert one(LEAF, following("new"), holding=[old]).kind == "pin_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("own", "at", "breaks"),
+    [
+        (pin("leaf", begins=NOW + DAY), NOW + 2 * DAY, False),
+        (pin("leaf", ends=NOW + DAY), NOW + 2 * DAY, True),
+        (pin("leaf", begins=NOW + DAY), None, True),
+        (pin("leaf", ends=NOW + DAY), None, False),
+        (pin("leaf", begins=NOW - DAY), NOW - 2 * DAY, False),  # it is due: by what counts now
+    ],
+)
+def test_a_stage_with_a_time_is_judged_by_the_pins_that_count_then(own, at, breaks) -> None:
+    staged = holding(version=None, stage=5, at=at, pins=PinSet((own, pin("spare"))))
+    wrong = found(LEAF, following("leaf"), holding=[staged])
+    assert [each.code for each in wrong] == ["staged"] * breaks
 
 
 @pytest.mark.parametrize("seen", [silent("timeout"), refused(chain("leaf")[:1], "revoked")])

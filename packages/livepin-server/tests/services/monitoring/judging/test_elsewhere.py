@@ -11,6 +11,7 @@ from minted_sights import (
     NOW,
     V6,
     chain,
+    elsewhere,
     following,
     found,
     held,
@@ -23,7 +24,9 @@ from minted_sights import (
 MINUTE = timedelta(minutes=1)
 FOREIGN = sight(chain("box", "box-ca"), since=NOW - 10 * MINUTE)
 FAKE = refused(chain("box", "box-ca")[:1], "self-signed certificate", since=NOW - 10 * MINUTE)
-GOOD = held(sight(chain("leaf"), since=NOW - 60 * DAY, moment=NOW - MINUTE))
+OLD = sight(chain("leaf"), since=NOW - 60 * DAY, moment=NOW - DAY)  # written a day ago
+GOOD = elsewhere(OLD, looked=NOW - MINUTE)
+BEFORE = elsewhere(OLD, looked=NOW - 11 * MINUTE)
 
 
 @pytest.mark.parametrize("seen", [FOREIGN, FAKE])
@@ -49,19 +52,39 @@ def kind(*arguments, **members):
 
 def test_a_look_from_before_the_key_appeared_proves_nothing() -> None:
     """A certificate was changed everywhere, and the other vantage has not looked since."""
-    old = held(sight(chain("leaf"), since=NOW - DAY, moment=NOW - 11 * MINUTE))
-    assert kind(FOREIGN, following("leaf"), others={"eu-west": old}) == "pin_mismatch"
+    assert kind(FOREIGN, following("leaf"), others={"eu-west": BEFORE}) == "pin_mismatch"
+
+
+@pytest.mark.parametrize("seen", [held(FOREIGN), held(FOREIGN, sight(chain("leaf"), V6))])
+def test_no_key_is_to_be_pinned_before_others_have_looked(seen) -> None:
+    others = {
+        "eu-west": BEFORE,
+        "gone": elsewhere(looked=None, alive=False),
+        "us-east": elsewhere(FOREIGN),
+    }
+    (finding,) = found(seen, following("leaf"), others=others)
+    assert finding.awaits == ["eu-west"]
+    assert finding.command == f"livepin domain check {API}"
+    assert "; from eu-west nobody has looked since, so somebody may sit between" in finding.sentence
+    (finding,) = found(seen, following("leaf"), others=others | {"eu-west": elsewhere(FOREIGN)})
+    assert (finding.awaits, finding.command) == ([], f"livepin pin add {API} {text('box')}")
+    assert "nobody has looked" not in finding.sentence
+
+
+def test_a_vantage_that_never_looked_is_waited_for() -> None:
+    (finding,) = found(FAKE, following("leaf"), others={"eu-west": elsewhere(looked=None)})
+    assert (finding.kind, finding.awaits) == ("untrusted", ["eu-west"])
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        held(sight(chain("box", "box-ca"))),
-        held(sight(chain("third"))),
-        held(sight(chain("leaf")), sight(chain("third"), V6)),
-        held(silent("timeout")),
-        held(FAKE),
-        held(),
+        elsewhere(sight(chain("box", "box-ca"))),
+        elsewhere(sight(chain("third"))),
+        elsewhere(sight(chain("leaf")), sight(chain("third"), V6)),
+        elsewhere(silent("timeout")),
+        elsewhere(FAKE),
+        elsewhere(),
     ],
 )
 def test_vantages_that_do_not_see_pinned_keys_alone_prove_nothing(other) -> None:
@@ -69,13 +92,15 @@ def test_vantages_that_do_not_see_pinned_keys_alone_prove_nothing(other) -> None
 
 
 def test_a_key_that_another_vantage_sees_too_is_a_roll_out() -> None:
-    others = {"eu-west": GOOD, "us-east": held(sight(chain("box", "box-ca")))}
+    others = {"eu-west": GOOD, "us-east": elsewhere(sight(chain("box", "box-ca")))}
     assert kind(FOREIGN, following("leaf"), others=others) == "pin_mismatch"
 
 
 def test_where_some_addresses_are_right_it_is_partial() -> None:
     seen = held(FOREIGN, sight(chain("leaf"), V6))
-    assert kind(seen, following("leaf"), others={"eu-west": GOOD}) == "partial"
+    (finding,) = found(seen, following("leaf"), others={"eu-west": GOOD})
+    assert (finding.kind, finding.command) == ("partial", f"livepin domain check {API}")
+    assert "; from eu-west only pinned keys are seen, so somebody may sit" in finding.sentence
 
 
 def test_silence_is_no_interception() -> None:

@@ -12,7 +12,7 @@ from livepin.pins import Pin, PinSet
 from livepin_server.cli.app import app
 from livepin_server.probing.probe import CertificateSeen
 from livepin_server.services.monitoring.judging import judge
-from livepin_server.services.monitoring.model import Held, Judging, MonitorSettings
+from livepin_server.services.monitoring.model import Elsewhere, Held, Judging, MonitorSettings
 from minted_sights import (
     API,
     DAY,
@@ -149,8 +149,14 @@ def judgings(draw):
     return Judging(following=by, holding=kept, served=served)
 
 
+OTHERS = st.dictionaries(
+    st.sampled_from(["b", "c"]),
+    st.builds(Elsewhere, held=helds(), looked=st.none() | MOMENTS, alive=st.booleans()),
+)
+
+
 @settings(max_examples=60, deadline=None)
-@given(helds(), judgings(), st.dictionaries(st.sampled_from(["b", "c"]), helds()), st.randoms())
+@given(helds(), judgings(), OTHERS, st.randoms())
 def test_it_never_raises_and_order_decides_nothing(seen, by, others, chance) -> None:
     first = judge(PLACE, seen, by, now=NOW, others=others)
     again = list(seen.sights)

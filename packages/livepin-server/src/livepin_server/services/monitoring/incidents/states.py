@@ -26,6 +26,9 @@ AT_ONCE = timedelta()
 # come sooner, so the minute counts as well.
 PATIENCE, RESTART = timedelta(seconds=40), timedelta(minutes=1)
 RECOVERY = timedelta(minutes=1)  # after a good look, until the one that ends a finding
+# Other vantages look meanwhile, each a moment after it was woken. Who does not look in the time
+# that three leases take is not waited for.
+ELSEWHERE, AWAITED = timedelta(seconds=5), timedelta(minutes=6)
 DOUBTED = timedelta(days=1)  # how long a look that disagreed counts
 SECOND_LOOK = ":second-look"  # the key of doubts; those of the judge begin with a kind
 MOST_FINDINGS = 64  # of one endpoint; the worst are kept
@@ -34,6 +37,7 @@ _MANY = 1_000_000  # times; nobody counts further
 
 _BY_TIME = frozenset({"at_risk", "would_break"})  # they hang on time and pins, not on one look
 _OF_KEYS = frozenset({"pin_mismatch", "partial", "untrusted", "interception_suspected"})
+_SHUT_OUT = frozenset({"pin_mismatch", "untrusted", "interception_suspected"})  # of all apps
 
 # What becomes of a finding. Without a state it is not held.
 TABLE: Mapping[tuple[State | None, Sign], State | None] = {
@@ -115,12 +119,12 @@ def step(tracked: Sequence[Tracked], judged: Judged, now: datetime) -> Step:
     found = _by_key(judged.findings)
     held = {each.key: each for each in tracked}
     doubt = held.pop(SECOND_LOOK, None)
-    blind = [each for each in found.values() if each.kind == "unreachable"]
     carried = _carried(held.values(), found)
     kept, over, doubtful = [], [], []
     for key in [*held, *(each for each in found if each not in held)]:
         old, new = held.get(key), found.get(key)
-        sign, moved = _moved(key, old, new, blind=blind, carried=carried, now=now)
+        hidden = old is not None and _is_hidden(old.finding, [*found.values()], judged.blind)
+        sign, moved = _moved(key, old, new, hidden=hidden, carried=carried, now=now)
         if old is not None and _disagrees(old, sign, judged, found):
             doubtful.append(old.finding)
         if moved is None and old is not None:
@@ -151,7 +155,7 @@ def _moved(
     old: Tracked | None,
     new: Finding | None,
     *,
-    blind: Sequence[Finding],
+    hidden: bool,
     carried: Mapping[str, int],
     now: datetime,
 ) -> tuple[Sign, Tracked | None]:
@@ -160,18 +164,24 @@ def _moved(
         assert old is not None
         good = old.good + 1
         sign: Sign = "good" if good < GOOD else "mended"
-        if _is_hidden(old.finding, blind):
+        if hidden:
             return "unknown", old
         return sign, replace(old, good=good) if TABLE[state, sign] is not None else None
     times = carried.get(bounded(new.cause), 0) if old is None else old.times
     times = min(times + 1, _MANY)
-    certain = times >= needs(new) and now - (now if old is None else old.since) >= lasts(new)
+    age = timedelta() if old is None else now - old.since
+    certain = times >= needs(new) and age >= lasts(new) and not _waits(new, times, age)
     sign = "confirmed" if state == "firing" or certain else "seen"
     became = TABLE[state, sign]
     assert became is not None
     if old is None:
         old = Tracked(key=key, state=became, since=now, seen=now, times=times, finding=new)
     return sign, replace(old, state=became, seen=now, times=times, good=0, finding=new)
+
+
+def _waits(finding: Finding, times: int, age: timedelta) -> bool:
+    """Tell whether other vantages are to look first: what is firing goes on under another name."""
+    return bool(finding.awaits) and times < _MANY and age < AWAITED
 
 
 def _carried(held: Iterable[Tracked], found: Mapping[str, Finding]) -> dict[str, int]:
@@ -186,14 +196,30 @@ def _carried(held: Iterable[Tracked], found: Mapping[str, Finding]) -> dict[str,
     }
 
 
-def _is_hidden(finding: Finding, blind: Sequence[Finding]) -> bool:
+def _is_hidden(finding: Finding, found: Sequence[Finding], blind: bool) -> bool:
     """Tell whether a look could not see it: where nothing answers, nothing has become good."""
     if finding.kind == "unreachable":
         return False
+    dark = [each for each in found if each.kind == "unreachable"]
+    if dark and blind:
+        return True  # also at other addresses than it was at: the name may have moved
+    if finding.kind in _BY_TIME and any(_hides(each, finding) for each in found):
+        return True
     if finding.addresses:
-        silent = [set(each.addresses) for each in blind]
+        silent = [set(each.addresses) for each in dark]
         return any(not each or each.issuperset(finding.addresses) for each in silent)
-    return any(not each.addresses or each.severity == "critical" for each in blind)
+    return any(not each.addresses or each.severity == "critical" for each in dark)
+
+
+def _hides(broken: Finding, risk: Finding) -> bool:
+    """Tell whether a risk was not judged: most are risks of apps that get in, and none does."""
+    place = risk.stream, risk.pattern
+    if broken.kind not in _SHUT_OUT or (broken.stream, broken.pattern) != place:
+        return False
+    if risk.code == "expires":  # which is judged of every chain that verifies
+        return broken.kind != "pin_mismatch"
+    # What would break is judged where apps refuse nothing, and there no mismatch is critical.
+    return risk.kind != "would_break" or broken.severity == "critical"
 
 
 def _disagrees(old: Tracked, sign: Sign, judged: Judged, found: Mapping[str, Finding]) -> bool:
@@ -250,5 +276,7 @@ def _suspicion(finding: Finding, judged: Judged) -> Finding:
 
 def _wait(tracked: Tracked) -> timedelta | None:
     if tracked.state == "suspect":
+        if tracked.finding.awaits:
+            return ELSEWHERE
         return PATIENCE if tracked.finding.kind == "unreachable" else AT_ONCE
     return RECOVERY if tracked.good else None

@@ -31,7 +31,9 @@ def broken(case: Case) -> Iterator[Finding]:
     for each in case.by.holding:
         if each.stream != case.following.stream or each.mode != "enforce" or each.pins is None:
             continue
-        refused = Matching.of(let_in, each.pins, now=case.now).unmatched
+        # Pins begin and end: those of a stage with a time count as they do then.
+        at = max(case.now, each.at or case.now)
+        refused = Matching.of(let_in, each.pins, now=at).unmatched
         if refused and each.version is None:
             yield _staged(case, each, in_order(refused))
         elif refused:

@@ -20,7 +20,7 @@ from livepin_server.services.monitoring.model import (
 
 from .breaking import broken
 from .case import Case
-from .elsewhere import suspicions
+from .elsewhere import Beside, doubt, suspicion
 from .mismatches import mismatches
 from .place import Place
 from .reaching import unreachable, untrusted
@@ -67,11 +67,20 @@ def _of_domain(
     if seen.silent or not held.sights:
         yield from unreachable(case, held)
     if matching.unmatched or seen.untrusted:
-        suspected = list(suspicions(case, others))
-        yield from suspected or chain(mismatches(case), untrusted(case))
+        yield from _refused(case, others)
     yield from risks(case)
     if by.holding:
         yield from broken(case)
+
+
+def _refused(case: Case, others: Others) -> Iterator[Finding]:
+    """Say that apps are refused, or by whom they may be: that is told before anybody pins a key."""
+    beside = Beside.of(case, others)
+    if beside.where and not case.matching.matched:
+        yield suspicion(case, beside)
+        return
+    for each in chain(mismatches(case, doubt=doubt(case, beside)), untrusted(case)):
+        yield structs.replace(each, awaits=beside.awaits) if beside.awaits else each
 
 
 def _with_one_cause(found: list[Finding]) -> list[Finding]:

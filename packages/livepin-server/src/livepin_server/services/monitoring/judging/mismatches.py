@@ -27,8 +27,11 @@ _CONSEQUENCE = {
 }
 
 
-def mismatches(case: Case) -> Iterator[Finding]:
-    """Say where no pin in force is on a verified path."""
+def mismatches(case: Case, *, doubt: str = "") -> Iterator[Finding]:
+    """Say where no pin in force is on a verified path.
+
+    While there is a `doubt` whose key it is, nothing is said by which somebody would pin it.
+    """
     unmatched = in_order(case.matching.unmatched)
     if not unmatched or (case.following.mode == "off" and not case.following.pins.pins):
         return
@@ -41,9 +44,9 @@ def mismatches(case: Case) -> Iterator[Finding]:
         "partial" if case.matching.matched else "pin_mismatch",
         code,
         case.by_mode("critical"),
-        f"no pin of {case.pattern} matches {what}, {listed(keys)}{why}: {consequence}",
+        f"no pin of {case.pattern} matches {what}, {listed(keys)}{why}: {consequence}{doubt}",
         cause=_cause(case, unmatched, ended),
-        command=_cure(case, unmatched, ended, keys),
+        command=case.check() if doubt else _cure(case, unmatched, ended, keys),
         sights=unmatched,
         fingerprints=list(dict.fromkeys([*keys, *leaf_keys(unmatched)])),
     )

@@ -16,7 +16,7 @@ from livepin.pins import PREFIX, PinSet
 from msgspec import Struct
 
 from livepin_server.probing.probe import CertificateSeen
-from livepin_server.services.monitoring.model import Held, Sighted
+from livepin_server.services.monitoring.model import Elsewhere, Held, Sighted
 
 _LONGEST_WORD = 200  # characters of what strangers say
 _SKIPPED = len(PREFIX)
@@ -141,9 +141,17 @@ def lifetime(certificate: CertificateSeen) -> timedelta:
     return max(certificate.not_after - certificate.not_before, _NOTHING)
 
 
-def recent(other: Held, since: datetime) -> list[Sighted]:
-    """Return the verified sights of another vantage that are of later than `since`."""
-    return [each for each in Seen.of(other).verified if each.verified > since]
+def has_looked(other: Elsewhere, since: datetime) -> bool:
+    """Tell whether another vantage has looked later than that.
+
+    When a sight was written says nothing: a look that finds it as it was leaves it as it is.
+    """
+    return other.looked is not None and other.looked > since
+
+
+def recent(other: Elsewhere, since: datetime) -> list[Sighted]:
+    """Return the verified sights of another vantage, if it has looked later than `since`."""
+    return Seen.of(other.held).verified if has_looked(other, since) else []
 
 
 def readable(text: str | None) -> str:
@@ -152,4 +160,4 @@ def readable(text: str | None) -> str:
     return " ".join(line.split())
 
 
-Others = Mapping[str, Held]  # what other vantages hold, by name
+Others = Mapping[str, Elsewhere]  # what other vantages hold, by name
