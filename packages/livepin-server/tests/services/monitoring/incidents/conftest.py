@@ -85,7 +85,7 @@ class Watch:
             for host in hosts:
                 if host not in self.ids:
                     row = {"account": ACCOUNT, "host": host, "port": 443, "every": every,
-                           "created": self.clock()}  # fmt: skip
+                           "domain": host, "stream": "main", "created": self.clock()}  # fmt: skip
                     made = insert(schema.endpoints).values(**row).returning(schema.endpoints.c.id)
                     self.ids[host] = connection.scalars(made).one()
                 row = {"endpoint": self.ids[host], "vantage": vantage, "next_due": self.clock(),

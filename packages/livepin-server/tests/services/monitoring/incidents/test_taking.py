@@ -400,3 +400,38 @@ def test_a_notice_is_in_the_outbox_with_the_incident_or_neither_is(watch, wrong,
     watch.database.write(lambda connection: take(connection, judged, watch.clock()))
     (posted,) = watch.rows("outbox")
     assert (posted.channel, posted.incident, len(watch.rows("incidents"))) == ("ops", 1, 1)
+
+
+def test_a_domain_that_was_well_and_breaks_again_in_an_open_incident_is_told(watch, wrong, clock):
+    def dark(*hosts):
+        return {each: [wrong(each, kind="at_risk", cause="unreachable:here")] for each in hosts}
+
+    watch.look(dark("old.example.com"))
+    watch.incidents.acknowledge("acme", 1, INTENT)
+    for _ in range(3):
+        clock.advance(days=7)
+        told = len(watch.events)
+        watch.look(dark("old.example.com", HOST))
+        watch.incidents.remind()
+        clock.advance(minutes=20)
+        watch.twice({HOST: []})
+        watch.incidents.remind()
+        watch.look(dark(HOST))  # soon: it is the same trouble
+        watch.incidents.remind()
+        clock.advance(hours=2)
+        watch.incidents.remind()
+        assert watch.events[told:] == ["grew"]
+        watch.twice({HOST: []})
+        watch.incidents.remind()
+
+
+def test_a_domain_whose_endpoint_left_for_a_while_is_told_when_it_breaks_again(watch, wrong, clock):
+    watch.twice({"old.example.com": [wrong("old.example.com")], HOST: [wrong()]})
+    watch.incidents.acknowledge("acme", 1, INTENT)
+    ids = [watch.ids[HOST]]
+    watch.database.write(lambda each: watch.incidents.gone(each, ids, clock()))
+    watch.incidents.remind()
+    clock.advance(hours=2)
+    watch.twice({HOST: [wrong()]})
+    watch.incidents.remind()
+    assert watch.events == ["opened", "grew"]

@@ -24,11 +24,11 @@ from livepin_server.services.monitoring.model import HERE, Finding, Notice
 from livepin_server.storage.schema import endpoints, maintenance, schedule
 
 from . import rows
-from .reminding import Decision, Said, Standing, after, decide
+from .reminding import QUIET, Decision, Said, Standing, after, decide, heard
 from .states import bounded
 from .wording import Firing, Told, compose, over, worst_first
 
-AGAIN = timedelta(minutes=30)  # after which what comes back is a new incident
+AGAIN = QUIET  # after which what comes back is a new incident
 SILENT = "monitor_silent:"  # how the cause begins of a vantage from where nobody looks
 _TRY_AGAIN = timedelta(minutes=1)
 MOST_HOSTS = 100
@@ -226,7 +226,7 @@ def _standing(
         patterns = said.patterns or [said.shown.domain]
         ends = [_until(found, each, each) for each in patterns]
         covered = min((e for e in ends if e is not None), default=None) if all(ends) else None
-        said = structs.replace(said, gone=said.gone or gone)
+        said = structs.replace(heard(said, (), now), gone=said.gone or gone)
         return _stands(row, said, [], 0, covered), []
     until = [_until(found, each.finding.pattern, each.finding.host) for each in troubles]
     telling = [each for each, end in zip(troubles, until, strict=True) if end is None]
@@ -234,6 +234,7 @@ def _standing(
     count = len({each.endpoint for each in telling})
     if len(troubles) >= MOST_VIEWED and telling:
         count = max(count, rows.count(connection, row.account, row.number))
+    said = heard(said, {_domain(each) for each in troubles}, now)
     hosts = sorted({each.place for each in troubles})[:MOST_HOSTS]
     return _stands(row, structs.replace(said, hosts=hosts), telling, count, covered), telling
 
@@ -244,10 +245,14 @@ def _stands(
     lead = worst_first(telling)[0].finding.severity if telling else row.severity
     return Standing(
         open=row.resolved is None, severity=lead, count=count,
-        patterns=frozenset(each.finding.pattern or each.finding.host for each in telling),
+        patterns=frozenset(map(_domain, telling)),
         said=said, acknowledged=row.acknowledged is not None, snoozed=row.snoozed_until,
         covered=covered,
     )  # fmt: skip
+
+
+def _domain(firing: Firing) -> str:
+    return firing.finding.pattern or firing.finding.host
 
 
 def _until(found: Sequence[Window], pattern: str, host: str) -> datetime | None:

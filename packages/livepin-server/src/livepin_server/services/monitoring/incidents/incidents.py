@@ -209,7 +209,9 @@ class Incidents:
         for account, number in rows.ended(connection, condition):
 
             def one(account: str = account, number: int = number) -> None:
-                if not rows.is_firing(connection, account, number):
+                if rows.is_firing(connection, account, number):
+                    rows.change(connection, account, number, next_notice=now)
+                else:
                     settle(connection, account, number, now, self._put, gone=True)
 
             guarded(connection, f"the incident {number} of {account}", one)

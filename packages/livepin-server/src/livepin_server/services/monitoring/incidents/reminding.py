@@ -6,10 +6,11 @@ of by back-off alone, and growth at intervals. That a new domain breaks is told 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from livepin_server.services.monitoring.model import Event, Notice, Severity
 
@@ -24,19 +25,22 @@ BACK_OFF: dict[Severity, tuple[timedelta, ...]] = {
 CAME_BACK = timedelta(hours=4)  # at most, until it is told of what was told to be over
 GROWTH = timedelta(minutes=10)  # after a notice, until it is told that more joined
 LATER_GROWTH = timedelta(hours=1)  # from the second time on, and of new domains alone
+QUIET = timedelta(minutes=30)  # after which a domain that breaks again is a new one
 MOST_PATTERNS = 2000  # that are kept apart; with more an incident is one of everything
 
 
 class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was told of an incident. `shown` is what would be told, told or not.
 
-    `told` is the last notice, None until there is one. `patterns`, `tags` and `worst` are of all
-    notices; `hosts` is who was in it. `gone` tells that it ended because nobody looks there now.
+    `told` is the last notice, None until there is one. `tags` and `worst` are of all notices, and
+    so are `patterns`, but for those that were quiet for long: `quiet` says since when one is.
+    `hosts` is who was in it. `gone` tells that it ended because nobody looks there now.
     """
 
     shown: Notice
     told: Notice | None = None
     patterns: list[str] = []
+    quiet: dict[str, datetime] = {}
     tags: list[str] = []
     hosts: list[str] = []
     worst: Severity = "info"
@@ -130,6 +134,20 @@ def _first_of(
     return Decision(next=min(later, default=None))
 
 
+def heard(said: Said, firing: Collection[str], now: datetime) -> Said:
+    """Return what was told without domains that have been well for long, and note who is well.
+
+    Causes are wide, and an incident can be open for weeks: who breaks again in it is news.
+    """
+    quiet = {each: said.quiet.get(each, now) for each in said.patterns if each not in firing}
+    past = {each for each, since in said.quiet.items() if firing and now - since >= QUIET}
+    return structs.replace(
+        said,
+        patterns=[each for each in said.patterns if each not in past],
+        quiet={each: since for each, since in quiet.items() if each not in past},
+    )
+
+
 def after(said: Said, notice: Notice, standing: Standing) -> Said:
     """Return what was told once this notice is."""
     ends = notice.event == "resolved"
@@ -138,6 +156,7 @@ def after(said: Said, notice: Notice, standing: Standing) -> Said:
         shown=notice,
         told=notice,
         patterns=patterns[:MOST_PATTERNS],
+        quiet=said.quiet,
         tags=sorted({*said.tags, *notice.tags}),
         hosts=said.hosts,
         worst=max(said.worst, notice.severity, key=rank),
