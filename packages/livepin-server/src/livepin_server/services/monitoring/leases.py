@@ -8,16 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, TextClause, bindparam, text, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    TextClause,
+    and_,
+    bindparam,
+    cast,
+    literal,
+    select,
+    text,
+    type_coerce,
+    update,
+)
 from sqlalchemy.engine import Row
 
-from livepin_server.storage.schema import Moment, beats, micros, schedule
+from livepin_server.storage.schema import Moment, beats, endpoints, micros, schedule
+
+from .model import SHORTEST
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_SLACK = timedelta(minutes=1)  # by which the clocks of two machines may differ
 _FAR = 2**32  # fences that no lost server can have given out since
 
 _GIVEN = {
@@ -139,6 +154,44 @@ def begin_anew(connection: Connection, now: datetime) -> None:
     row = schedule.c
     connection.execute(update(schedule).values(lease_until=_EPOCH, fence=row.fence + _FAR))
     connection.execute(update(beats).values(beat=now))
+
+
+def are_ahead(connection: Connection, vantage: str, clock: datetime, longest: timedelta) -> bool:
+    """Tell whether rows of a vantage are due, or leased, later than anything can be."""
+    for each in _ahead(vantage, clock, longest):
+        if connection.execute(select(schedule.c.endpoint).where(each).limit(1)).first():
+            return True
+    return False
+
+
+def set_right(
+    connection: Connection, vantage: str, clock: datetime, longest: timedelta, now: datetime
+) -> int:
+    """Have what a clock that was ahead put off be due now; return how many rows that were.
+
+    Without it nothing would be looked at until the time that the clock has shown.
+    """
+    due, leased = _ahead(vantage, clock, longest)
+    row = schedule.c
+    free = update(schedule).where(leased).values(lease_until=_EPOCH, fence=row.fence + 1)
+    count = connection.execute(free).rowcount
+    return count + connection.execute(update(schedule).where(due).values(next_due=now)).rowcount
+
+
+def _ahead(vantage: str, clock: datetime, longest: timedelta) -> tuple[Any, Any]:
+    """Return which rows are due, and which are leased, later than anything can be."""
+    row = schedule.c
+    every = select(cast(endpoints.c.every, BigInteger) * literal(1_000_000, BigInteger))
+    latest = (
+        literal(micros(clock + _SLACK), BigInteger)
+        + every.where(endpoints.c.id == row.endpoint).scalar_subquery()
+    )
+    due = and_(
+        row.vantage == vantage,
+        row.next_due > clock + timedelta(seconds=SHORTEST),
+        type_coerce(row.next_due, BigInteger) > latest,
+    )
+    return due, and_(row.vantage == vantage, row.lease_until > clock + longest)
 
 
 def _of(statements: dict[str, str], connection: Connection) -> TextClause:

@@ -138,6 +138,22 @@ class Watch:
 
         self.database.write(change)
 
+    def heard_at(self, moment: datetime, worker: str = "one") -> None:
+        """Have a worker give a sign of life by its own clock, and nothing more."""
+        beats = schema.beats
+
+        def change(connection: Connection) -> None:
+            connection.execute(beats.delete().where(beats.c.worker == worker))
+            row = {"vantage": HERE, "worker": worker, "started": moment, "beat": moment,
+                   "looks": 1}  # fmt: skip
+            connection.execute(insert(beats).values(**row))
+            if moment <= self.clock():  # what is overdue is not of interest
+                now = self.clock()
+                late = schema.schedule.update().where(schema.schedule.c.next_due < now)
+                connection.execute(late.values(next_due=now))
+
+        self.database.write(change)
+
 
 @pytest.fixture
 def watch(services: Any, clock: FakeClock) -> Iterator[Watch]:

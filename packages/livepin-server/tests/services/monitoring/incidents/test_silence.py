@@ -176,3 +176,100 @@ def test_a_vantage_that_never_had_a_worker_is_told(watch, clock):
     clock.advance(minutes=6)
     watch.incidents.silence()
     assert watch.events == ["opened"]
+
+
+# -- clocks that are wrong -----------------------------------------------------------------------
+
+
+def minutes_of_the_job(watch, clock, count, *, beat=False):
+    for _ in range(count):
+        clock.advance(minutes=1)
+        if beat:
+            watch.heard_at(clock())
+        watch.incidents.silence()
+
+
+@BOTH
+def test_a_clock_that_was_a_year_ahead_stops_no_looks(watch, clock, caplog):
+    watch.watch(HOST, "slow.example.com", every=900)
+    watch.watch("daily.example.com", every=86400)
+    watch.beat()
+    watch.incidents.silence()
+    clock.advance(days=365)
+    watch.incidents.silence()
+    watch.beat()
+    held = schedule.update().values(lease_until=clock() + timedelta(minutes=2), fence=7)
+    watch.database.write(lambda connection: connection.execute(held))
+    clock.advance(days=-365)
+    told = len(watch.events)
+    minutes_of_the_job(watch, clock, 12, beat=True)
+    assert {each.next_due <= clock() for each in watch.rows("schedule")} == {True}
+    assert {each.lease_until <= clock() for each in watch.rows("schedule")} == {True}
+    assert {each.fence for each in watch.rows("schedule")} == {8}
+    assert "a clock was ahead" in caplog.text
+    assert "opened" not in watch.events[told:]
+
+
+def test_what_is_due_as_it_can_be_is_left_as_it_is(watch, clock):
+    watch.watch(HOST, every=86400)
+    later = clock() + timedelta(days=1)
+    due = schedule.update().values(next_due=later, lease_until=clock() + timedelta(minutes=2))
+    watch.database.write(lambda connection: connection.execute(due))
+    watch.incidents.silence()
+    (row,) = watch.rows("schedule")
+    assert (row.next_due, row.fence) == (later, 0)
+
+
+def test_a_worker_that_died_with_its_clock_ahead_is_silent(watch, clock):
+    watch.watch(HOST)
+    watch.heard_at(clock() + timedelta(days=1))
+    minutes_of_the_job(watch, clock, 5)
+    assert watch.events == []
+    minutes_of_the_job(watch, clock, 2)
+    assert watch.events == ["opened"]
+
+
+def test_a_server_whose_clock_is_behind_takes_nobody_for_dead_and_hastens_nothing(watch, clock):
+    watch.watch(HOST)
+    right = timedelta(days=1)
+    due = schedule.update().values(next_due=clock() + right + timedelta(minutes=5))
+    watch.database.write(lambda connection: connection.execute(due))
+    for _ in range(15):
+        clock.advance(minutes=1)
+        watch.heard_at(clock() + right)
+        watch.incidents.silence()
+    assert watch.events == []
+    (row,) = watch.rows("schedule")
+    assert row.next_due > clock()
+
+
+def test_one_dead_worker_of_the_future_hides_no_living_one(watch, clock):
+    watch.watch(HOST)
+    watch.heard_at(clock() + timedelta(days=1), worker="dead")
+    minutes_of_the_job(watch, clock, 12, beat=True)
+    assert watch.events == []
+
+
+def test_what_was_told_by_a_clock_that_was_ahead_is_reminded_of(watch, wrong, clock):
+    watch.watch(HOST)
+    watch.heard_at(clock())
+    clock.advance(days=365)
+    watch.twice({HOST: [wrong()]})
+    clock.advance(days=-365)
+    minutes_of_the_job(watch, clock, 12, beat=True)
+    clock.advance(hours=1)
+    watch.incidents.remind()
+    assert watch.events == ["opened", "again"]
+    (row,) = watch.rows("incidents")
+    assert row.opened < clock()
+
+
+def test_what_does_not_answer_since_the_future_is_certain_all_the_same(watch, wrong, clock):
+    dark = {HOST: [wrong(kind="unreachable")]}
+    clock.advance(days=365)
+    watch.look(dark)
+    clock.advance(days=-365)
+    for _ in range(3):
+        watch.look(dark)
+        clock.advance(seconds=40)
+    assert watch.events == ["opened"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
+from msgspec import structs
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.engine import Row
 from sqlalchemy.sql import ColumnElement
 
@@ -47,10 +49,11 @@ def held(connection: Connection, judged: Sequence[Judged]) -> dict[Place, list[R
     return found
 
 
-def tracked(row: Row[Any]) -> Tracked:
-    """Return what a row of findings tells."""
+def tracked(row: Row[Any], now: datetime) -> Tracked:
+    """Return what a row of findings tells; a clock that was ahead makes nothing begin later."""
+    since, seen = min(row.since, now), min(row.seen, now)
     return Tracked(
-        key=row.key, state=row.state, since=row.since, seen=row.seen, times=row.times,
+        key=row.key, state=row.state, since=since, seen=seen, times=row.times,
         good=row.good, incident=row.incident, finding=_decode(row.finding),
     )  # fmt: skip
 
@@ -155,6 +158,31 @@ def change(connection: Connection, account: str, number: int, **changed: Any) ->
     """Change an incident."""
     place = incidents.c.account == account, incidents.c.number == number
     connection.execute(update(incidents).where(*place).values(**changed))
+
+
+def is_ahead(connection: Connection, latest: datetime) -> bool:
+    """Tell whether incidents were seen, or over, later than it is anywhere."""
+    query = select(incidents.c.number).where(_ahead(latest)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def set_right(connection: Connection, latest: datetime, now: datetime) -> None:
+    """Have what was told by a clock that was ahead count as told now: else nobody is reminded."""
+    one_at_a_time(connection)
+    for row in connection.execute(select(incidents).where(_ahead(latest))).all():
+        before = said(row)
+        told = before.told and structs.replace(before.told, moment=min(before.told.moment, now))
+        changed: dict[str, Any] = {"said": written(structs.replace(before, told=told))}
+        for name in ("opened", "seen", "resolved"):
+            moment = getattr(row, name)
+            changed[name] = moment and min(moment, now)
+        if row.next_notice is not None:
+            changed["next_notice"] = min(row.next_notice, now)
+        change(connection, row.account, row.number, **changed)
+
+
+def _ahead(latest: datetime) -> ColumnElement[bool]:
+    return or_(incidents.c.seen > latest, incidents.c.resolved > latest)
 
 
 def leave(connection: Connection, account: str, number: int) -> None:

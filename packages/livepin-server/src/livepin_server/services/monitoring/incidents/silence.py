@@ -22,6 +22,7 @@ from .states import bounded
 SHORTEST_SILENCE = timedelta(minutes=5)
 LEASES = 3  # that pass without a beat
 INTERVALS = 2  # that pass without a look which was due
+AHEAD = timedelta(minutes=1)  # of our clock; a beat that is more is no time to reckon with
 REMOVED = timedelta(days=7)  # without a worker, while others look: people know, or want it so
 BY_ITSELF = "livepin"  # who acknowledges then
 
@@ -35,14 +36,61 @@ class Vantage:
     overdue: int  # endpoints
 
 
-def vantages(connection: Connection, now: datetime, since: datetime) -> list[Vantage]:
+class Hearing:
+    """When workers were heard of, by our own clock: theirs may be ahead, or have been.
+
+    A beat of the future tells nothing of how long ago it was. That another one came does.
+    """
+
+    def __init__(self) -> None:
+        self._ahead: dict[tuple[str, str], tuple[datetime, datetime]] = {}
+
+    def last(self, connection: Connection, now: datetime) -> dict[str, datetime]:
+        """Return when somebody was last heard of, by vantage."""
+        found: dict[str, datetime] = {}
+        for vantage, _, heard in self._heard(connection, now):
+            found[vantage] = max(heard, found.get(vantage, heard))
+        return found
+
+    def clocks(
+        self, connection: Connection, now: datetime, silence: timedelta
+    ) -> dict[str, datetime]:
+        """Return by vantage what the clocks there show, as far as somebody is alive; now at least.
+
+        Is it ours that is behind, nothing of the others is ahead of its time.
+        """
+        found = dict.fromkeys(connection.scalars(select(schedule.c.vantage).distinct()), now)
+        for vantage, beat, heard in self._heard(connection, now):
+            if now - heard < silence and vantage in found:
+                found[vantage] = max(beat, found[vantage])
+        return found
+
+    def _heard(self, connection: Connection, now: datetime) -> list[tuple[str, datetime, datetime]]:
+        found, ahead = [], {}
+        for vantage, worker, beat in connection.execute(
+            select(beats.c.vantage, beats.c.worker, beats.c.beat)
+        ):
+            heard = beat
+            if beat > now + AHEAD:
+                known = self._ahead.get((vantage, worker))
+                ahead[vantage, worker] = (
+                    known if known is not None and known[0] == beat else (beat, now)
+                )
+                heard = min(ahead[vantage, worker][1], now)
+            found.append((vantage, beat, heard))
+        self._ahead = ahead
+        return found
+
+
+def vantages(
+    connection: Connection, now: datetime, since: datetime, hearing: Hearing
+) -> list[Vantage]:
     """Return all vantages from which endpoints are to be looked at.
 
     Overdue is what was due for too long, not counting what was before `since`.
     """
     names = connection.scalars(select(schedule.c.vantage).distinct()).all()
-    query = select(beats.c.vantage, func.max(beats.c.beat).label("beat"))
-    last = {row.vantage: row.beat for row in connection.execute(query.group_by(beats.c.vantage))}
+    last = hearing.last(connection, now)
     late = _overdue(connection, now, since)
     return [
         Vantage(name=name, beat=last.get(name), overdue=late.get(name, 0)) for name in sorted(names)
@@ -55,13 +103,14 @@ def mark(
     *,
     started: datetime,
     silence: timedelta,
+    hearing: Hearing,
     put: Put,
 ) -> None:
     """Open the incidents of vantages from where nobody looks, and end those of others.
 
     Whoever just `started` does not know yet whether anybody looks; that somebody does shows.
     """
-    found = vantages(connection, now, started)
+    found = vantages(connection, now, started, hearing)
     alive = {each.name for each in found if each.beat and now - each.beat < silence}
     for each in found:
         quiet = each.name not in alive

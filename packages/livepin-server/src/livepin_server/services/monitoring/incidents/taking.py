@@ -72,7 +72,7 @@ def take(
 def _move(judged: Judged, held: Sequence[Row[Any]], now: datetime) -> _Move | None:
     """Return what a look changes, or None if what it brought makes no sense to this version."""
     try:
-        found = step([rows.tracked(each) for each in held], judged, now)
+        found = step([rows.tracked(each, now) for each in held], judged, now)
         values = [rows.values(judged, each) for each in found.kept]
     except Exception:  # whatever it is, the other endpoints are not to be lost with it
         logger.exception("what was found at the endpoint %s was not taken", judged.endpoint)
