@@ -16,20 +16,21 @@ from typing import Any, Protocol
 
 from livepin.hostnames import pattern_covers
 from msgspec import structs
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from livepin_server.services.monitoring.model import HERE, Finding, Notice
-from livepin_server.storage.schema import endpoints, maintenance, schedule
+from livepin_server.storage.schema import maintenance
 
-from . import rows
+from . import lateness, rows
 from .reminding import QUIET, Decision, Said, Standing, after, decide, heard
 from .states import bounded
 from .wording import Firing, Told, compose, over, worst_first
 
 AGAIN = QUIET  # after which what comes back is a new incident
 SILENT = "monitor_silent:"  # how the cause begins of a vantage from where nobody looks
+LATE = f"{SILENT}late:"  # where somebody does, and does not keep up
 _TRY_AGAIN = timedelta(minutes=1)
 MOST_HOSTS = 100
 MOST_VIEWED = 500  # findings of each that are read to list incidents
@@ -108,7 +109,7 @@ def settle(
     row = rows.numbered(connection, account, number)
     if row is None:
         return
-    troubles = _troubles(connection, row)
+    troubles = _troubles(connection, row, now)
     if not troubles and row.resolved is None:
         rows.change(connection, account, number, resolved=now)
         row = rows.numbered(connection, account, number)
@@ -140,7 +141,7 @@ def would_say(
     connection: Connection, row: Row[Any], now: datetime, most: int = MOST_VIEWED
 ) -> tuple[Notice, list[str]]:
     """Return what would be told of an incident now, and the endpoints in it, some at least."""
-    troubles = _troubles(connection, row, most)
+    troubles = _troubles(connection, row, now, most)
     standing, telling = _standing(connection, row, troubles, now, gone=False)
     shown = _notice(connection, row, standing, telling or troubles, Decision(), now)
     return shown, standing.said.hosts
@@ -173,6 +174,21 @@ def silent(vantage: str, count: int) -> Finding:
     )  # fmt: skip
 
 
+def late(vantage: str, count: int, of: int) -> Finding:
+    """Return what is wrong where somebody looks from a vantage, and too late."""
+    command = "livepin monitor status"
+    return Finding(
+        kind="monitor_silent", code="late", severity="critical" if 2 * count >= of else "warning",
+        key=bounded(f"{LATE}{vantage}"), cause=bounded(f"{LATE}{vantage}"),
+        host=vantage, port=0, command=command,
+        sentence=(
+            f"{count} of {of} endpoints are looked at too late from {vantage}, so what breaks is "
+            "found late there: its workers are alive, and cannot keep up, or cannot keep what they "
+            "see; the log of the server and of its workers says which"
+        ),
+    )  # fmt: skip
+
+
 def guarded(connection: Connection, what: str, change: Callable[[], Any]) -> bool:
     """Make a change that is kept whole or not at all; tell whether it is kept.
 
@@ -190,25 +206,27 @@ def guarded(connection: Connection, what: str, change: Callable[[], Any]) -> boo
     return True
 
 
-def _troubles(connection: Connection, row: Row[Any], most: int = rows.MOST_LOADED) -> list[Firing]:
+def _troubles(
+    connection: Connection, row: Row[Any], now: datetime, most: int = rows.MOST_LOADED
+) -> list[Firing]:
     if not row.cause.startswith(SILENT):
         return rows.firing(connection, row.account, row.number, most)
     if row.resolved is not None:
         return []
-    vantage = row.cause.removeprefix(SILENT)
-    count = looked_at(connection, row.account, vantage)
-    finding = silent(vantage, count)
+    if row.cause.startswith(LATE):
+        vantage = row.cause.removeprefix(LATE)
+        count = lateness.late(connection, vantage, now).get(row.account, 0)
+        finding = late(vantage, count, looked_at(connection, row.account, vantage))
+    else:
+        vantage = row.cause.removeprefix(SILENT)
+        count = looked_at(connection, row.account, vantage)
+        finding = silent(vantage, count)
     return [Firing(endpoint=0, vantage=vantage, since=row.opened, finding=finding)] if count else []
 
 
 def looked_at(connection: Connection, account: str, vantage: str) -> int:
     """Return how many endpoints of an account are to be looked at from a vantage."""
-    query = (
-        select(func.count())
-        .select_from(schedule.join(endpoints, endpoints.c.id == schedule.c.endpoint))
-        .where(endpoints.c.account == account, schedule.c.vantage == vantage)
-    )
-    return connection.scalar(query) or 0
+    return lateness.looked_at(connection, vantage).get(account, 0)
 
 
 def _standing(

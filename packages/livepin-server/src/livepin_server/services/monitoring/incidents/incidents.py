@@ -23,7 +23,7 @@ from livepin_server.services.publishing.published import require_account
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import beats, findings, incidents, observations, schedule
 
-from . import rows, silence
+from . import lateness, rows, silence
 from .grouping import SILENT, Put, guarded, settle, would_say
 
 LEASE = timedelta(minutes=2)  # of a worker, unless said
@@ -57,9 +57,8 @@ class Incidents:
         self._clock = clock
         self._put = put
         self._audit = Audit(database)
-        self._started = clock()
-        self._silence = max(silence.LEASES * lease, silence.SHORTEST_SILENCE)
-        self._hearing = silence.Hearing()
+        self._silence = max(silence.LEASES * lease, lateness.SHORTEST_SILENCE)
+        self._hearing = silence.Hearing(clock())
         self._righted: datetime | None = None
 
     def all(self, account: str, *, resolved: bool = False, limit: int = 50) -> list[IncidentView]:
@@ -141,9 +140,8 @@ class Incidents:
         def transaction(connection: Connection) -> None:
             rows.one_at_a_time(connection)
             silence.mark(
-                connection, now, started=self._started, silence=self._silence,
-                hearing=self._hearing, put=self._put,
-            )  # fmt: skip
+                connection, now, silence=self._silence, hearing=self._hearing, put=self._put
+            )
             looked = exists().where(
                 and_(
                     schedule.c.endpoint == findings.c.endpoint,
@@ -170,9 +168,7 @@ class Incidents:
         def transaction(connection: Connection) -> int:
             now = self._clock()
             rows.one_at_a_time(connection)
-            found = {
-                each.name: each for each in silence.vantages(connection, now, now, self._hearing)
-            }
+            found = {each.name: each for each in silence.vantages(connection, now, self._hearing)}
             known = found.get(vantage)
             if known is None:
                 raise not_found("vantage", vantage, found)
@@ -187,9 +183,8 @@ class Incidents:
             count = connection.execute(delete(schedule).where(schedule.c.vantage == vantage))
             self._ended(connection, findings.c.vantage == vantage, now)
             silence.mark(
-                connection, now, started=self._started, silence=self._silence,
-                hearing=self._hearing, put=self._put,
-            )  # fmt: skip
+                connection, now, silence=self._silence, hearing=self._hearing, put=self._put
+            )
             entry = entry_of(
                 intent, account=SERVER, action="monitor.forget", now=now, target=vantage,
                 after={"endpoints": count.rowcount},
