@@ -1,7 +1,8 @@
 """What is told of an incident next, and when: by what is wrong now and what was told. Pure.
 
 Whatever the sequence of looks, what is told is bounded by time: an incident that comes back is told
-of by back-off alone, and growth at intervals. That a new domain breaks is told all the same.
+of soon once a day, else by back-off alone, and growth at intervals. That a new domain breaks is
+told all the same.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ BACK_OFF: dict[Severity, tuple[timedelta, ...]] = {
     "info": (),  # it is told once
 }
 CAME_BACK = timedelta(hours=4)  # at most, until it is told of what was told to be over
-GROWTH = timedelta(minutes=10)  # after a notice, until it is told that more joined
+FLAPS = timedelta(days=1)  # in which what comes back a second time is told of by back-off
+GROWTH = timedelta(minutes=10)  # after a notice, until it is told that more joined, or came back
 LATER_GROWTH = timedelta(hours=1)  # from the second time on, and of new domains alone
 QUIET = timedelta(minutes=30)  # after which a domain that breaks again is a new one
 MOST_PATTERNS = 2000  # that are kept apart; with more an incident is one of everything
@@ -34,7 +36,8 @@ class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `told` is the last notice, None until there is one. `tags` and `worst` are of all notices, and
     so are `patterns`, but for those that were quiet for long: `quiet` says since when one is.
-    `hosts` is who was in it. `gone` tells that it ended because nobody looks there now.
+    `hosts` is who was in it. `returned` is when it was last told to be back. `gone` tells that it
+    ended because nobody looks there now.
     """
 
     shown: Notice
@@ -46,6 +49,7 @@ class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
     worst: Severity = "info"
     again: int = 0
     grew: int = 0
+    returned: datetime | None = None
     gone: bool = False
 
 
@@ -113,12 +117,19 @@ def _dues(standing: Standing, told: Notice) -> list[tuple[datetime, Event]]:
         steps = BACK_OFF[standing.severity]
         if steps:
             step = steps[min(said.again, len(steps) - 1)]
-            dues.append((moment + (min(step, CAME_BACK) if came_back else step), "again"))
+            if came_back:
+                step = min(step, CAME_BACK) if _flaps(said, moment) else GROWTH
+            dues.append((moment + step, "again"))
         if not said.grew and not came_back and standing.count > told.endpoints:
             dues.append((moment + GROWTH, "grew"))
     if standing.patterns.difference(said.patterns) and len(said.patterns) < MOST_PATTERNS:
         dues.append((moment + (LATER_GROWTH if said.grew else GROWTH), "grew"))
     return dues
+
+
+def _flaps(said: Said, moment: datetime) -> bool:
+    """Tell whether it was back already a short time before it was told to be over."""
+    return said.returned is not None and moment - said.returned < FLAPS
 
 
 def _first_of(
@@ -151,6 +162,7 @@ def heard(said: Said, firing: Collection[str], now: datetime) -> Said:
 def after(said: Said, notice: Notice, standing: Standing) -> Said:
     """Return what was told once this notice is."""
     ends = notice.event == "resolved"
+    is_back = said.told is not None and said.told.event == "resolved"
     patterns = sorted({*said.patterns, *(() if ends else standing.patterns)})
     return Said(
         shown=notice,
@@ -162,5 +174,6 @@ def after(said: Said, notice: Notice, standing: Standing) -> Said:
         worst=max(said.worst, notice.severity, key=rank),
         again=said.again + (notice.event == "again"),
         grew=said.grew + (notice.event == "grew"),
+        returned=notice.moment if is_back else said.returned,
         gone=said.gone,
     )
