@@ -478,6 +478,7 @@ incidents = Table(
     Column("next_notice", Moment),
     Column("said", Text, nullable=False),  # what was told last, as JSON
     Index("ix_incidents_next_notice", "next_notice"),
+    Index("ix_incidents_cause", "account", "cause", "number"),
 )
 _open = incidents.c.resolved.is_(None)
 Index("uq_incidents_open", incidents.c.account, incidents.c.cause, unique=True,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, delete, exists, select
+from sqlalchemy import Connection, and_, delete, exists, func, select
 from sqlalchemy.engine import Row
 
 from livepin_server.errors import ConflictError, InvalidError
@@ -21,7 +21,14 @@ from livepin_server.services.monitoring.model import IncidentView
 from livepin_server.services.nearest import not_found
 from livepin_server.services.publishing.published import require_account
 from livepin_server.storage.database import Database
-from livepin_server.storage.schema import beats, findings, incidents, observations, schedule
+from livepin_server.storage.schema import (
+    beats,
+    findings,
+    incidents,
+    maintenance,
+    observations,
+    schedule,
+)
 
 from . import lateness, rows, silence
 from .grouping import SILENT, Put, guarded, settle, would_say
@@ -193,6 +200,26 @@ class Incidents:
             return count.rowcount
 
         return self._database.write(transaction)
+
+    def forget_past(self, before: datetime) -> None:
+        """Forget incidents and maintenance windows that were over before a moment.
+
+        The last one of each account stays, so that no number is given out a second time.
+        """
+
+        def transaction(connection: Connection) -> None:
+            rows.one_at_a_time(connection)
+            for table, over in (
+                (incidents, incidents.c.resolved),
+                (maintenance, maintenance.c.ends),
+            ):
+                other = table.alias()
+                last = select(func.max(other.c.number)).where(other.c.account == table.c.account)
+                connection.execute(
+                    delete(table).where(over < before, table.c.number < last.scalar_subquery())
+                )
+
+        self._database.write(transaction)
 
     def _set_right(self, now: datetime) -> None:
         """Have what a clock that was ahead put off be looked at, and told of, now.

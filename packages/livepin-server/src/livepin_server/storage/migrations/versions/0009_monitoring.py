@@ -167,6 +167,7 @@ def _what_is_wrong() -> None:
         sa.PrimaryKeyConstraint("account", "number", name=op.f("pk_incidents")),
     )
     op.create_index("ix_incidents_next_notice", "incidents", ["next_notice"])
+    op.create_index("ix_incidents_cause", "incidents", ["account", "cause", "number"])
     is_open = sa.text("resolved IS NULL")
     op.create_index(
         "uq_incidents_open",
