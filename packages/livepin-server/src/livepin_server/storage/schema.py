@@ -456,6 +456,10 @@ findings = Table(
     Column("good", Integer, nullable=False),  # that it was not, in a row
     Column("incident", BigInteger),
     Column("finding", Text, nullable=False),
+    # Of the finding, for what is asked of many: its kind, its domain, and how severe it is.
+    Column("kind", text(32), nullable=False, server_default=""),
+    Column("domain", text(255), nullable=False, server_default=""),
+    Column("severity", Integer, nullable=False, server_default="0"),
     Index("ix_findings_incident", "account", "incident"),
 )
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from livepin_server.errors import UnavailableError
 from livepin_server.services.model import Intent
+from livepin_server.services.monitoring.incidents import rows
 from livepin_server.services.monitoring.incidents.states import AT_ONCE, PATIENCE
 from livepin_server.services.monitoring.incidents.taking import take
 from livepin_server.services.monitoring.model import Judged
@@ -226,6 +227,37 @@ def test_more_hosts_of_one_domain_are_told_of_once_then_with_reminders(watch, wr
     clock.advance(days=1)
     watch.incidents.remind()
     assert (watch.events[-1], watch.notices[-1].endpoints) == ("again", 21)
+
+
+@BOTH
+def test_what_is_worse_and_which_domain_is_new_is_told_among_more_than_are_read(
+    watch, wrong, clock, monkeypatch
+):
+    monkeypatch.setattr(rows, "MOST_LOADED", 5)
+
+    def down(host, severity):
+        return [wrong(host, kind="at_risk", cause="unreachable:here", severity=severity)]
+
+    watch.look({f"h{n}.example.com": down(f"h{n}.example.com", "warning") for n in range(9)})
+    clock.advance(minutes=1)
+    watch.look({HOST: down(HOST, "critical")})
+    assert watch.events == ["opened", "worse"]
+    assert watch.notices[-1].domain == HOST
+    assert [each.severity for each in watch.incidents.all("acme")] == ["critical"]
+    for _ in range(2):
+        clock.advance(minutes=15)
+        watch.look({HOST: down(HOST, "critical")})
+        watch.incidents.remind()
+    assert watch.events == ["opened", "worse"]
+    clock.advance(minutes=1)
+    watch.incidents.acknowledge("acme", 1, INTENT)
+    watch.look({"z.example.com": down("z.example.com", "info")})
+    clock.advance(minutes=10)
+    watch.incidents.remind()
+    assert watch.events == ["opened", "worse", "grew"]
+    clock.advance(days=1)
+    watch.incidents.remind()
+    assert watch.events == ["opened", "worse", "grew"]  # no domain is new once more
 
 
 # -- what is healthy costs nothing ---------------------------------------------------------------

@@ -207,10 +207,10 @@ def guarded(connection: Connection, what: str, change: Callable[[], Any]) -> boo
 
 
 def _troubles(
-    connection: Connection, row: Row[Any], now: datetime, most: int = rows.MOST_LOADED
+    connection: Connection, row: Row[Any], now: datetime, most: int | None = None
 ) -> list[Firing]:
     if not row.cause.startswith(SILENT):
-        return rows.firing(connection, row.account, row.number, most)
+        return rows.firing(connection, row.account, row.number, most or rows.MOST_LOADED)
     if row.resolved is not None:
         return []
     if row.cause.startswith(LATE):
@@ -252,9 +252,14 @@ def _standing(
     count = len({each.endpoint for each in telling})
     if len(troubles) >= MOST_VIEWED and telling:
         count = max(count, rows.count(connection, row.account, row.number))
-    said = heard(said, {_domain(each) for each in troubles}, now)
+    places = {(each.finding.pattern, each.finding.host) for each in troubles}
+    if len(troubles) >= rows.MOST_LOADED:  # a domain that joined may be among those not loaded
+        places |= rows.places(connection, row.account, row.number)
+    said = heard(said, {pattern or host for pattern, host in places}, now)
     hosts = sorted({each.place for each in troubles})[:MOST_HOSTS]
-    return _stands(row, structs.replace(said, hosts=hosts), telling, count, covered), telling
+    standing = _stands(row, structs.replace(said, hosts=hosts), telling, count, covered)
+    uncovered = {pattern or host for pattern, host in places if not _until(found, pattern, host)}
+    return replace(standing, patterns=frozenset(uncovered)), telling
 
 
 def _stands(
@@ -262,15 +267,9 @@ def _stands(
 ) -> Standing:
     lead = worst_first(telling)[0].finding.severity if telling else row.severity
     return Standing(
-        open=row.resolved is None, severity=lead, count=count,
-        patterns=frozenset(map(_domain, telling)),
-        said=said, acknowledged=row.acknowledged is not None, snoozed=row.snoozed_until,
-        covered=covered,
+        open=row.resolved is None, severity=lead, count=count, patterns=frozenset(), said=said,
+        acknowledged=row.acknowledged is not None, snoozed=row.snoozed_until, covered=covered,
     )  # fmt: skip
-
-
-def _domain(firing: Firing) -> str:
-    return firing.finding.pattern or firing.finding.host
 
 
 def _until(found: Sequence[Window], pattern: str, host: str) -> datetime | None:

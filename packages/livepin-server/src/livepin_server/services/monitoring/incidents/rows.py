@@ -14,15 +14,16 @@ from sqlalchemy.engine import Row
 from sqlalchemy.sql import ColumnElement
 
 from livepin_server.services.monitoring.model import Finding, Judged
-from livepin_server.storage.schema import findings, incidents
+from livepin_server.storage.schema import endpoints, findings, incidents
 
 from .reminding import Said
-from .states import Tracked
+from .states import Tracked, rank
 from .wording import Firing
 
 Place = tuple[int, str]  # an endpoint, and the vantage that looks
 MOST_LOADED = 5000  # findings of an incident that are read; more are counted
 _AT_A_TIME = 500
+_LONGEST_DOMAIN = 255
 _LOCK = 0x6C69_7665_7069_6E01  # one number for all processes and versions; not the writers'
 _T = TypeVar("_T")
 
@@ -68,7 +69,8 @@ def values(judged: Judged, each: Tracked) -> dict[str, Any]:
         "endpoint": judged.endpoint, "vantage": judged.vantage, "key": each.key,
         "account": judged.account, "state": each.state, "since": each.since, "seen": each.seen,
         "times": each.times, "good": each.good, "incident": each.incident,
-        "finding": msgspec.json.encode(each.finding).decode(),
+        "finding": msgspec.json.encode(each.finding).decode(), "kind": each.finding.kind,
+        "domain": each.finding.pattern[:_LONGEST_DOMAIN], "severity": rank(each.finding.severity),
     }  # fmt: skip
 
 
@@ -96,14 +98,18 @@ def join(connection: Connection, number: int | None, keys: Sequence[tuple[int, s
     connection.execute(_JOIN, rows)
 
 
-def firing(
-    connection: Connection, account: str, number: int, most: int = MOST_LOADED
-) -> list[Firing]:
-    """Return what is firing in an incident: all, or as many as may be read, the first first."""
+def firing(connection: Connection, account: str, number: int, most: int) -> list[Firing]:
+    """Return what is firing in an incident: at most so many, the worst first."""
     query = (
         select(findings.c.endpoint, findings.c.vantage, findings.c.since, findings.c.finding)
         .where(*_firing_in(account, number))
-        .order_by(findings.c.since, findings.c.endpoint, findings.c.vantage, findings.c.key)
+        .order_by(
+            findings.c.severity.desc(),
+            findings.c.since,
+            findings.c.endpoint,
+            findings.c.vantage,
+            findings.c.key,
+        )
         .limit(most)
     )
     return [
@@ -113,6 +119,16 @@ def firing(
         )
         for row in connection.execute(query)
     ]  # fmt: skip
+
+
+def places(connection: Connection, account: str, number: int) -> set[tuple[str, str]]:
+    """Return the domains, and hosts of them, of all that is firing in an incident."""
+    query = (
+        select(findings.c.domain, endpoints.c.host)
+        .select_from(findings.join(endpoints, endpoints.c.id == findings.c.endpoint))
+        .where(*_firing_in(account, number))
+    )
+    return {(domain, host) for domain, host in connection.execute(query.distinct())}
 
 
 def is_firing(connection: Connection, account: str, number: int) -> bool:
@@ -235,7 +251,18 @@ _PLACE = (
     findings.c.vantage == bindparam("b_vantage"),
     findings.c.key == bindparam("b_key"),
 )
-_CHANGED = ("state", "since", "seen", "times", "good", "incident", "finding")
+_CHANGED = (
+    "state",
+    "since",
+    "seen",
+    "times",
+    "good",
+    "incident",
+    "finding",
+    "kind",
+    "domain",
+    "severity",
+)
 _UPDATE = update(findings).where(*_PLACE).values({n: bindparam(f"b_{n}") for n in _CHANGED})
 _JOIN = update(findings).where(*_PLACE).values(incident=bindparam("b_incident"))
 _DELETE = delete(findings).where(*_PLACE)
