@@ -33,6 +33,7 @@ from .model import SHORTEST
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _SLACK = timedelta(minutes=1)  # by which the clocks of two machines may differ
+LASTING = ("at_risk", "would_break")  # kinds that hang on pins and time, not on one look
 _FAR = 2**32  # fences that no lost server can have given out since
 
 _GIVEN = {
@@ -72,7 +73,9 @@ _LOADED = {
 
 
 _WRONG = {
-    kind: f"SELECT DISTINCT endpoint, vantage FROM findings WHERE endpoint {ids}"  # noqa: S608
+    kind: f"""SELECT endpoint, vantage, MAX(CASE WHEN state = 'firing'
+            AND kind IN {LASTING} THEN 0 ELSE 1 END) AS seen
+        FROM findings WHERE endpoint {ids} GROUP BY endpoint, vantage"""  # noqa: S608
     for kind, ids in _IN.items()
 }
 _KEEP = {
@@ -121,10 +124,13 @@ def loaded(connection: Connection, ids: Collection[int]) -> Sequence[Row[Any]]:
     return connection.execute(_of(_LOADED, connection), _ids(connection, ids)).all()
 
 
-def wrong(connection: Connection, ids: Collection[int]) -> set[Place]:
-    """Return which of these endpoints have findings, and from which vantage."""
+def wrong(connection: Connection, ids: Collection[int]) -> dict[Place, bool]:
+    """Return which of these endpoints have findings from which vantage, and whether looks show it.
+
+    What hangs on pins and time alone stays for months, and looks at it are as good as any.
+    """
     found = connection.execute(_of(_WRONG, connection), _ids(connection, ids))
-    return {(row.endpoint, row.vantage) for row in found}
+    return {(row.endpoint, row.vantage): bool(row.seen) for row in found}
 
 
 def still(connection: Connection, done: Sequence[Done]) -> set[Place]:

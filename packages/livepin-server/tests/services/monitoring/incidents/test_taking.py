@@ -281,6 +281,24 @@ def test_of_healthy_endpoints_one_question_is_asked_and_nothing_is_written(watch
 
 
 @BOTH
+def test_of_what_hangs_on_pins_alone_nothing_is_written_for_hours(watch, wrong, clock):
+    seen = {HOST: [wrong(kind="at_risk", severity="info")]}
+    watch.look(seen)
+    noted = watch.rows(), watch.rows("incidents")
+    for _ in range(3):
+        clock.advance(minutes=15)
+        watch.look(seen)
+    assert (watch.rows(), watch.rows("incidents")) == noted
+    clock.advance(minutes=15)
+    watch.look(seen)
+    (row,), (incident,) = watch.rows(), watch.rows("incidents")
+    assert row.seen == incident.seen == clock()
+    watch.look({HOST: [wrong(kind="at_risk", severity="info", sentence="and worse soon")]})
+    assert "and worse soon" in watch.rows()[0].finding
+    watch.twice({HOST: []})
+    assert watch.events == ["opened", "resolved"]
+
+
 @pytest.mark.parametrize("kind", [["sha256"], None, {}])
 def test_an_endpoint_that_brings_nonsense_does_not_lose_the_others(watch, wrong, kind):
     watch.watch(HOST, "b.example.com")
