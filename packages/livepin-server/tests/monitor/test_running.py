@@ -182,6 +182,11 @@ def test_notices_are_told_until_the_end_and_what_is_wanted_wakes_who_tells(servi
 def test_the_jobs_do_what_hangs_on_time(services, clock):
     found = {each.name: each for each in jobs(services, clock=clock)}
     assert set(found) == {"remind", "silence", "monitor-history"}
+    services.beats.beat("here", "killed", 1)
+    clock.advance(days=8)
+    services.beats.beat("here", "one", 1)
     for each in found.values():
         each.run()
+    assert [each.worker for each in services.beats.all()] == ["one"]
+    assert found["monitor-history"].first <= timedelta(hours=1).total_seconds()
     assert found["monitor-history"].seconds == timedelta(days=1).total_seconds()

@@ -25,7 +25,9 @@ ENDPOINT = """INSERT INTO endpoints
 PARTS = (
     "INSERT INTO schedule VALUES (1, 'here', 0, 0, 0, NULL, NULL)",
     "INSERT INTO observations VALUES (1, 'here', '{}', 0, 1, NULL, true)",
-    "INSERT INTO findings VALUES (1, 'here', 'k', 'acme', 'firing', 0, 0, 1, 0, NULL, '{}')",
+    """INSERT INTO findings
+    (endpoint, vantage, key, account, state, since, seen, times, good, finding)
+    VALUES (1, 'here', 'k', 'acme', 'firing', 0, 0, 1, 0, '{}')""",
 )
 
 

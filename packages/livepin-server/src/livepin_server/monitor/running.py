@@ -38,8 +38,10 @@ from .sweeping import Sweeping
 _SYNC_EVERY = 60.0  # seconds
 _REMIND_EVERY = 10.0
 _SILENCE_EVERY = 30.0
-_FORGET_EVERY = 24 * 60 * 60.0
+_FORGET_EVERY, _FORGET_FIRST = 24 * 60 * 60.0, 600.0  # a server may be restarted each night
 _CHANGES_KEPT = timedelta(days=800)  # of certificates: two years, and some to compare with
+_INCIDENTS_KEPT = _CHANGES_KEPT
+_WORKERS_KEPT = timedelta(days=7)  # each that starts has a name of its own
 _NOTICES_KEPT = timedelta(days=30)
 _LEAVE = 10.0  # seconds to end what is under way
 _LONGEST = 63  # characters of a worker's name
@@ -176,12 +178,14 @@ def jobs(monitoring: Monitoring, *, clock: Callable[[], datetime]) -> list[Job]:
         now = clock()
         monitoring.watching.forget(now - _CHANGES_KEPT)
         monitoring.outbox.forget(now - _NOTICES_KEPT)
+        monitoring.incidents.forget_past(now - _INCIDENTS_KEPT)
+        monitoring.beats.forget(now - _WORKERS_KEPT)
 
     incidents = monitoring.incidents
     return [
         Job(name="remind", seconds=_REMIND_EVERY, run=incidents.remind),
         Job(name="silence", seconds=_SILENCE_EVERY, run=incidents.silence, first=_SILENCE_EVERY),
-        Job(name="monitor-history", seconds=_FORGET_EVERY, run=forget, first=_FORGET_EVERY),
+        Job(name="monitor-history", seconds=_FORGET_EVERY, run=forget, first=_FORGET_FIRST),
     ]
 
 

@@ -466,6 +466,10 @@ findings = Table(
     Column("good", Integer, nullable=False),  # that it was not, in a row
     Column("incident", BigInteger),
     Column("finding", Text, nullable=False),
+    # Of the finding, for what is asked of many: its kind, its domain, and how severe it is.
+    Column("kind", text(32), nullable=False, server_default=""),
+    Column("domain", text(255), nullable=False, server_default=""),
+    Column("severity", Integer, nullable=False, server_default="0"),
     Index("ix_findings_incident", "account", "incident"),
 )
 
@@ -488,6 +492,7 @@ incidents = Table(
     Column("next_notice", Moment),
     Column("said", Text, nullable=False),  # what was told last, as JSON
     Index("ix_incidents_next_notice", "next_notice"),
+    Index("ix_incidents_cause", "account", "cause", "number"),
 )
 _open = incidents.c.resolved.is_(None)
 Index("uq_incidents_open", incidents.c.account, incidents.c.cause, unique=True,

@@ -151,8 +151,9 @@ def test_another_interval_counts_at_once_whoever_looks_at_the_moment(
     assert again.every == 60
 
 
+@pytest.mark.parametrize("kind", ["pin_mismatch", "untrusted", "at_risk"])
 def test_what_is_wrong_is_looked_at_again_when_something_was_published(
-    endpoints, add_domain, services, clock, new_pin, intent
+    endpoints, add_domain, services, clock, new_pin, intent, kind
 ):
     add_domain("a.example.com")
     endpoints.sync()
@@ -164,7 +165,7 @@ def test_what_is_wrong_is_looked_at_again_when_something_was_published(
         connection.execute(
             insert(findings).values(
                 endpoint=endpoint, vantage="here", key="k", account="acme", state="firing",
-                since=later, seen=later, times=1, good=0, finding="{}",
+                since=later, seen=later, times=1, good=0, finding="{}", kind=kind,
             )
         )  # fmt: skip
 
@@ -172,4 +173,5 @@ def test_what_is_wrong_is_looked_at_again_when_something_was_published(
     services.domains.add_pins("acme", "a.example.com", [new_pin(2)], "main", intent)
     endpoints.sync("acme")
     with services.database.reading() as connection:
-        assert connection.scalar(select(schedule.c.next_due)) == clock()
+        due = connection.scalar(select(schedule.c.next_due))
+    assert due == (later if kind == "at_risk" else clock())  # that has its turn as any other

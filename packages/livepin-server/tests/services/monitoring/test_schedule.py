@@ -184,6 +184,29 @@ def test_fast_confirms_nothing_while_any_vantage_finds_something(
     assert (claimed.known, claimed.wrong) == ([], False)
 
 
+@pytest.mark.parametrize(("kind", "state", "asks"), [
+    ("at_risk", "firing", True), ("would_break", "firing", True), ("at_risk", "suspect", False),
+    ("unreachable", "firing", False), ("pin_mismatch", "firing", False),
+])  # fmt: skip
+def test_what_hangs_on_pins_alone_keeps_nobody_from_fast_and_is_told_to_the_room_beside(
+    hosts, claim, schedule, seen, all_due, services, clock, all_rows, incidents, kind, state, asks
+):
+    hosts()
+    schedule.complete([(claim()[0], seen)])
+    (row,) = all_rows(endpoint_table)
+    found = insert(findings).values(
+        endpoint=row.id, vantage="here", key="k", account="acme", state=state, kind=kind,
+        since=clock(), seen=clock(), times=1, good=0, finding="{}",
+    )  # fmt: skip
+    services.database.write(lambda each: each.execute(found))
+    all_due()
+    (claimed,) = claim()
+    assert (bool(claimed.known), claimed.wrong) == (asks, True)
+    incidents.judged.clear()
+    schedule.complete([(claimed, seen)])  # nothing is found any more: that ends it
+    assert len(incidents.judged) == 1
+
+
 def test_suspects_are_due_at_once(hosts, claim, schedule, seen, incidents, clock, judge, wrong):
     hosts()
     judge.says = lambda *_: [wrong()]

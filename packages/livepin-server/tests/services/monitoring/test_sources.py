@@ -10,8 +10,8 @@ from livepin_server.bus.memory import Announcement, Spent
 from livepin_server.services.monitoring.model import MonitorChange
 from livepin_server.services.monitoring.settings import MonitoringSettings
 from livepin_server.services.monitoring.sources import Sources
-from livepin_server.storage.schema import configs, installations
-from msgspec import structs
+from livepin_server.storage.schema import certificate_changes, configs, installations
+from msgspec import json, structs
 from sqlalchemy import event, insert, update
 
 HOST = "api.example.com"
@@ -220,3 +220,40 @@ def test_it_is_known_when_each_key_was_served_last(
     clock.advance(hours=2)
     assert sources.judging("acme", HOST, 443).served == expected
     sources.note("nobody", {seeing.key(3)}, clock())
+
+
+def test_of_the_history_what_is_new_alone_is_read_again(
+    services, sources, add_domain, seeing, clock
+):
+    def change(number, moment, **members):
+        row = {
+            "account": "acme", "host": HOST, "port": 443, "vantage": "here", "address": "192.0.2.1",
+            "algorithm": "ecdsa", "moment": moment,
+            "change": json.encode(
+                {"left": [seeing.key(number)], "subject": 'CN=\0 \\u0000"\ud7ff', **members}
+            ).decode(),
+        }  # fmt: skip
+        services.database.write(lambda each: each.execute(insert(certificate_changes), row))
+
+    add_domain(HOST, 1)
+    start = clock()
+    change(1, start - dt.timedelta(days=200))
+    change(1, start - dt.timedelta(days=100))
+    services.database.write(  # as of before there was anything to keep
+        lambda each: each.execute(
+            insert(certificate_changes).values(
+                account="acme", host=HOST, port=443, vantage="here", address="", algorithm="rsa",
+                moment=start, change="{}",
+            )
+        )
+    )  # fmt: skip
+    first = {seeing.key(1): start - dt.timedelta(days=100)}
+    assert sources.judging("acme", HOST, 443).served == first
+    change(2, start - dt.timedelta(days=300))  # before: nobody writes there
+    clock.advance(hours=2)
+    change(3, start - dt.timedelta(minutes=5))  # by a clock that is a little behind
+    change(1, clock())
+    expected = {seeing.key(1): clock(), seeing.key(3): start - dt.timedelta(minutes=5)}
+    assert sources.judging("acme", HOST, 443).served == expected
+    clock.advance(days=-1)  # set back: all is read
+    assert seeing.key(2) in sources.judging("acme", HOST, 443).served

@@ -181,6 +181,18 @@ def test_history_is_forgotten_by_age(watching, endpoints, add_domain, look, cloc
         assert connection.scalar(select(func.count()).select_from(certificate_changes)) == 1
 
 
+def test_workers_that_are_no_more_are_forgotten_but_the_last_of_each_vantage(beats, clock):
+    for worker in ("one", "two"):  # each restart has a name of its own
+        beats.beat("here", worker, 1)
+        beats.beat("eu-west", worker, 1)
+        clock.advance(days=1)
+    beats.beat("here", "three", 1)
+    beats.forget(clock())
+    assert [(each.vantage, each.worker) for each in beats.all()] == [
+        ("eu-west", "two"), ("here", "three"),
+    ]  # fmt: skip
+
+
 def test_a_worker_beats_and_falls_silent(beats, clock):
     start = clock()
     beats.beat("here", "one", 3)
@@ -196,5 +208,3 @@ def test_a_worker_beats_and_falls_silent(beats, clock):
     assert [(e.vantage, e.silent, e.started == clock()) for e in beats.all()] == [
         ("eu-west", True, False), ("here", False, True),
     ]  # fmt: skip
-    beats.forget(clock())
-    assert [each.vantage for each in beats.all()] == ["here"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import Moment, beats
@@ -48,8 +48,14 @@ class Beats:
             return beat_views(connection, self._clock())
 
     def forget(self, before: datetime) -> None:
-        """Forget workers that were last heard of before a moment."""
-        self._database.write(lambda each: each.execute(beats.delete().where(beats.c.beat < before)))
+        """Forget workers that were last heard of before a moment.
+
+        The last one of each vantage stays: it says since when nobody looks from there.
+        """
+        other = beats.alias()
+        newest = select(func.max(other.c.beat)).where(other.c.vantage == beats.c.vantage)
+        gone = beats.delete().where(beats.c.beat < before, beats.c.beat < newest.scalar_subquery())
+        self._database.write(lambda each: each.execute(gone))
 
 
 def beat_views(connection: Connection, now: datetime) -> list[BeatView]:

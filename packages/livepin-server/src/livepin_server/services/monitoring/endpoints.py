@@ -28,6 +28,7 @@ from livepin_server.storage.schema import (
 )
 
 from .holding import number_of
+from .leases import LASTING
 from .model import MonitorSettings
 from .settings import HTTPS, place_of
 from .settings import read as read_settings
@@ -248,7 +249,7 @@ def _first(endpoint: int, every: int, now: datetime, vantage: str = "") -> datet
 
 
 def _look_again(connection: Connection, account: str, now: datetime) -> None:
-    """Look at once where something is wrong: what was published may have mended it."""
+    """Look at once where apps may be shut out: what was published may have mended it."""
     connection.execute(
         update(schedule)
         .where(schedule.c.endpoint.in_(_wrong(account)), schedule.c.next_due > now)
@@ -257,7 +258,10 @@ def _look_again(connection: Connection, account: str, now: datetime) -> None:
 
 
 def _wrong(account: str) -> Select[tuple[int]]:
-    return select(findings.c.endpoint).where(findings.c.account == account)
+    """Return what is not as it should be; what only may be so soon has its turn as any other."""
+    return select(findings.c.endpoint).where(
+        findings.c.account == account, findings.c.kind.not_in(LASTING)
+    )
 
 
 def _parts(ids: list[int]) -> Iterator[list[int]]:

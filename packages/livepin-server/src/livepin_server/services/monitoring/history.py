@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, text
 
-from livepin_server.storage.schema import certificate_changes
+from livepin_server.storage.schema import Moment, certificate_changes, micros
 
 from .holding import Changed
 from .model import ChangeView, Claimed
@@ -25,7 +25,16 @@ class _Kept(ChangeView, frozen=True, kw_only=True, omit_defaults=True):
     left: list[str] = []  # noqa: RUF012 - msgspec copies it
 
 
-_left_of = msgspec.json.Decoder(_Kept)
+# PostgreSQL refuses to read NUL, which a stranger can write into the name of a certificate.
+_LEFT = {
+    kind: f"""SELECT each.value AS key, MAX(moment) AS at FROM certificate_changes, {each}
+        WHERE account = :account AND moment >= :since GROUP BY each.value"""  # noqa: S608
+    for kind, each in {
+        "sqlite": "json_each(change, '$.left') AS each",
+        "postgresql": """LATERAL json_array_elements_text(
+            CAST(replace(change, '\\u0000', '\\u0020') AS json)->'left') AS each(value)""",
+    }.items()
+}
 
 
 def row_of(
@@ -67,13 +76,17 @@ def changes(connection: Connection, account: str, pattern: str, limit: int) -> l
     return [_view_of.decode(each) for each in found]
 
 
-def left(connection: Connection, account: str) -> Iterator[tuple[str, datetime]]:
-    """Give each key that was served until a change, and when that was."""
-    query = select(_row.change).where(_row.account == account).order_by(_row.moment)
-    for text in connection.execution_options(yield_per=1000).scalars(query):
-        found = _left_of.decode(text)
-        for key in found.left:
-            yield key, found.moment
+def left(
+    connection: Connection, account: str, since: datetime | None
+) -> Iterator[tuple[str, datetime]]:
+    """Give each key that was served until a change, and when that last was.
+
+    The database reads the changes, which can be millions; with `since` those from then on.
+    """
+    query = text(_LEFT[connection.dialect.name]).columns(at=Moment())
+    given = {"account": account, "since": 0 if since is None else micros(since)}
+    for row in connection.execute(query, given):
+        yield row.key, row.at
 
 
 def forget(connection: Connection, before: datetime) -> int:

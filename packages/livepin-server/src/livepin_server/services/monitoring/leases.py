@@ -12,13 +12,30 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, TextClause, bindparam, or_, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    TextClause,
+    and_,
+    bindparam,
+    cast,
+    literal,
+    or_,
+    select,
+    text,
+    type_coerce,
+    update,
+)
 from sqlalchemy.engine import Row
 
-from livepin_server.storage.schema import Moment, beats, micros, schedule
+from livepin_server.storage.schema import Moment, beats, endpoints, micros, schedule
+
+from .model import SHORTEST
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 REST = timedelta(seconds=5)  # that vantages which wake each other leave to an endpoint
+_SLACK = timedelta(minutes=1)  # by which the clocks of two machines may differ
+LASTING = ("at_risk", "would_break")  # kinds that hang on pins and time, not on one look
 _FAR = 2**32  # fences that no lost server can have given out since
 
 _GIVEN = {
@@ -62,7 +79,9 @@ _LOADED = {
 
 
 _WRONG = {
-    kind: f"SELECT DISTINCT endpoint, vantage FROM findings WHERE endpoint {ids}"  # noqa: S608
+    kind: f"""SELECT endpoint, vantage, MAX(CASE WHEN state = 'firing'
+            AND kind IN {LASTING} THEN 0 ELSE 1 END) AS seen
+        FROM findings WHERE endpoint {ids} GROUP BY endpoint, vantage"""  # noqa: S608
     for kind, ids in _IN.items()
 }
 _KEEP = {
@@ -112,10 +131,13 @@ def loaded(connection: Connection, ids: Collection[int]) -> Sequence[Row[Any]]:
     return connection.execute(query, _ids(connection, ids)).all()
 
 
-def wrong(connection: Connection, ids: Collection[int]) -> set[Place]:
-    """Return which of these endpoints have findings, and from which vantage."""
+def wrong(connection: Connection, ids: Collection[int]) -> dict[Place, bool]:
+    """Return which of these endpoints have findings from which vantage, and whether looks show it.
+
+    What hangs on pins and time alone stays for months, and looks at it are as good as any.
+    """
     found = connection.execute(_of(_WRONG, connection), _ids(connection, ids))
-    return {(row.endpoint, row.vantage) for row in found}
+    return {(row.endpoint, row.vantage): bool(row.seen) for row in found}
 
 
 def still(connection: Connection, done: Sequence[Done]) -> set[Place]:
@@ -162,6 +184,44 @@ def begin_anew(connection: Connection, now: datetime) -> None:
     row = schedule.c
     connection.execute(update(schedule).values(lease_until=_EPOCH, fence=row.fence + _FAR))
     connection.execute(update(beats).values(beat=now))
+
+
+def are_ahead(connection: Connection, vantage: str, clock: datetime, longest: timedelta) -> bool:
+    """Tell whether rows of a vantage are due, or leased, later than anything can be."""
+    for each in _ahead(vantage, clock, longest):
+        if connection.execute(select(schedule.c.endpoint).where(each).limit(1)).first():
+            return True
+    return False
+
+
+def set_right(
+    connection: Connection, vantage: str, clock: datetime, longest: timedelta, now: datetime
+) -> int:
+    """Have what a clock that was ahead put off be due now; return how many rows that were.
+
+    Without it nothing would be looked at until the time that the clock has shown.
+    """
+    due, leased = _ahead(vantage, clock, longest)
+    row = schedule.c
+    free = update(schedule).where(leased).values(lease_until=_EPOCH, fence=row.fence + 1)
+    count = connection.execute(free).rowcount
+    return count + connection.execute(update(schedule).where(due).values(next_due=now)).rowcount
+
+
+def _ahead(vantage: str, clock: datetime, longest: timedelta) -> tuple[Any, Any]:
+    """Return which rows are due, and which are leased, later than anything can be."""
+    row = schedule.c
+    every = select(cast(endpoints.c.every, BigInteger) * literal(1_000_000, BigInteger))
+    latest = (
+        literal(micros(clock + _SLACK), BigInteger)
+        + every.where(endpoints.c.id == row.endpoint).scalar_subquery()
+    )
+    due = and_(
+        row.vantage == vantage,
+        row.next_due > clock + timedelta(seconds=SHORTEST),
+        type_coerce(row.next_due, BigInteger) > latest,
+    )
+    return due, and_(row.vantage == vantage, row.lease_until > clock + longest)
 
 
 def _of(statements: dict[str, str], connection: Connection) -> TextClause:

@@ -283,7 +283,7 @@ def _claimed(
     connection: Connection, vantage: str, fences: dict[int, int], now: datetime
 ) -> list[Claimed]:
     wrong = leases.wrong(connection, fences)
-    troubled = {endpoint for endpoint, _ in wrong}
+    troubled = {endpoint for (endpoint, _), is_seen in wrong.items() if is_seen}
     found: dict[int, dict[str, Row[Any]]] = {}
     for row in leases.loaded(connection, fences):
         found.setdefault(row.id, {})[row.vantage] = row
@@ -304,7 +304,7 @@ def _claimed(
                 vantage=vantage,
                 fence=fences[endpoint],
                 held=held,
-                # While anything is wrong, only `verified` is believed.
+                # While anything is seen to be wrong, only `verified` is believed.
                 known=[] if endpoint in troubled else holding.known(held, now),
                 others=others,
                 wrong=(endpoint, vantage) in wrong,

@@ -7,7 +7,7 @@ What is dear to read is read again only where it can have changed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -44,6 +44,7 @@ from .staged import StagedConfig, staged_configs
 FRESH = timedelta(seconds=60)
 _FRESH_FLEET = timedelta(minutes=10)
 _FRESH_SERVED = timedelta(hours=1)
+_LATE = timedelta(hours=1)  # that a change may be written after its time, by any worker's clock
 _HELD = timedelta(days=30)  # an installation that was seen since then holds what it had
 _Target = tuple[str, bytes]  # an address in the place of the host's, and the digest of a CA
 _BY_NAME: _Target = ("", b"")
@@ -217,7 +218,8 @@ class Sources:
                 fleet, older = now, self._older(connection, account, streams, now)
             since, served = (old.served_read, old.served) if old else (now, {})
             if old is None or not _is_fresh(since, now, _FRESH_SERVED):
-                since, served = now, _served(connection, account)
+                known = (served, since) if since < now else ({}, None)
+                since, served = now, _served(connection, account, *known)
         staged = old.staged if old and is_same else staged_configs(self._database, account, now)
         self._forget_parsed(account, streams, older)
         return _Account(
@@ -421,9 +423,19 @@ class _Sights(Struct, frozen=True):
 _sights_of = msgspec.json.Decoder(_Sights)
 
 
-def _served(connection: Connection, account: str) -> dict[str, datetime]:
-    """Return when each key was served last: until it left, or at the last look."""
-    found = dict(history.left(connection, account))
+def _served(
+    connection: Connection,
+    account: str,
+    before: Mapping[str, datetime],
+    since: datetime | None,
+) -> dict[str, datetime]:
+    """Return when each key was served last: until it left, or at the last look.
+
+    What was read `before`, at the moment `since`, is not read again: history is only added to.
+    """
+    found = dict(before)
+    for left, moment in history.left(connection, account, since and since - _LATE):
+        found[left] = max(moment, found.get(left, moment))
     query = (
         select(observations.c.state, schedule.c.looked)
         .join(endpoints, endpoints.c.id == observations.c.endpoint)

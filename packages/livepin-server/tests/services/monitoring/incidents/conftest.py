@@ -78,14 +78,16 @@ class Watch:
         """What was told of, in order."""
         return [each.event for each in self.notices]
 
-    def watch(self, *hosts: str, every: int = 900, vantage: str = HERE) -> None:
+    def watch(
+        self, *hosts: str, every: int = 900, vantage: str = HERE, account: str = ACCOUNT
+    ) -> None:
         """Have endpoints looked at from a vantage."""
 
         def change(connection: Connection) -> None:
             for host in hosts:
                 if host not in self.ids:
-                    row = {"account": ACCOUNT, "host": host, "port": 443, "domain": host,
-                           "stream": "main", "every": every, "created": self.clock()}  # fmt: skip
+                    row = {"account": account, "host": host, "port": 443, "every": every,
+                           "domain": host, "stream": "main", "created": self.clock()}  # fmt: skip
                     made = insert(schema.endpoints).values(**row).returning(schema.endpoints.c.id)
                     self.ids[host] = connection.scalars(made).one()
                 row = {"endpoint": self.ids[host], "vantage": vantage, "next_due": self.clock(),
@@ -135,6 +137,22 @@ class Watch:
             due = self.clock() + timedelta(minutes=15)
             of_it = schedule.c.vantage == vantage
             connection.execute(schedule.update().where(of_it).values(next_due=due))
+
+        self.database.write(change)
+
+    def heard_at(self, moment: datetime, worker: str = "one", *, late: bool = False) -> None:
+        """Have a worker give a sign of life by its own clock, and nothing more."""
+        beats = schema.beats
+
+        def change(connection: Connection) -> None:
+            connection.execute(beats.delete().where(beats.c.worker == worker))
+            row = {"vantage": HERE, "worker": worker, "started": moment, "beat": moment,
+                   "looks": 1}  # fmt: skip
+            connection.execute(insert(beats).values(**row))
+            if moment <= self.clock() and not late:  # what is overdue is not of interest
+                now = self.clock()
+                overdue = schema.schedule.update().where(schema.schedule.c.next_due < now)
+                connection.execute(overdue.values(next_due=now))
 
         self.database.write(change)
 

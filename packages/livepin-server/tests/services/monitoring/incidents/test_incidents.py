@@ -10,6 +10,7 @@ from livepin_server.services.audit.log import Wanted
 from livepin_server.services.model import Intent
 from livepin_server.services.monitoring.incidents import incidents as module
 from livepin_server.services.monitoring.incidents.incidents import Incidents
+from livepin_server.services.monitoring.model import NewMaintenance
 from livepin_server.storage.schema import incidents as table
 
 HOST = "api.example.com"
@@ -174,3 +175,35 @@ def test_without_a_word_the_real_outbox_is_used(services, clock):
     from livepin_server.services.monitoring.outbox import put
 
     assert Incidents(services.database, clock=clock)._put is put
+
+
+@BOTH
+def test_what_was_over_long_ago_is_forgotten_and_its_number_is_not_given_out_again(
+    watch, wrong, clock
+):
+    causes = ["a", "b", "c"]
+    for cause in causes:
+        watch.twice({HOST: [wrong(cause=cause, key=cause)]})
+        watch.maintenances.add("acme", NewMaintenance(lasts=60), INTENT)
+        clock.advance(minutes=2)
+        watch.twice({HOST: []})
+    watch.look({HOST: []})
+    clock.advance(days=1)
+    watch.incidents.forget_past(clock() - timedelta(days=2))
+    assert [each.number for each in watch.rows("incidents")] == [1, 2, 3]
+    watch.incidents.forget_past(clock())
+    assert [each.number for each in watch.rows("incidents")] == [3]
+    assert [each.number for each in watch.rows("maintenance")] == [3]
+    watch.twice({HOST: [wrong(cause="d", key="d")]})
+    watch.incidents.forget_past(clock() + timedelta(days=1))
+    assert [each.number for each in watch.rows("incidents")] == [4]
+
+
+def test_the_newest_incident_of_a_cause_is_found_by_an_index(watch):
+    with watch.database.reading() as connection:
+        plan = connection.exec_driver_sql(
+            "EXPLAIN QUERY PLAN SELECT * FROM incidents WHERE account = 'acme' AND cause = 'a' "
+            "ORDER BY number DESC LIMIT 1"
+        ).all()
+    assert "ix_incidents_cause" in plan[0][-1]
+    assert len(plan) == 1  # nothing is sorted

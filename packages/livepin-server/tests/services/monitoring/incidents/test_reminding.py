@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from livepin_server.services.monitoring.incidents.reminding import (
     CAME_BACK,
+    FLAPS,
     GROWTH,
     LATER_GROWTH,
     MOST_PATTERNS,
@@ -89,12 +91,26 @@ def test_growth_is_told_once_by_itself_and_new_domains_each_hour_at_most():
     assert decide(new, NOW + DAY) == Decision(event="again")
 
 
-def test_what_came_back_is_told_by_back_off_of_four_hours_at_most():
-    assert decide(standing("resolved"), NOW) == Decision(next=NOW + HOUR)
-    long = standing("resolved", again=9)
+@pytest.mark.parametrize("severity", ["critical", "warning"])
+def test_what_came_back_is_told_soon_for_its_end_was_told(severity):
+    back = standing("resolved", severity=severity, was=severity, again=9)
+    assert decide(back, NOW) == Decision(next=NOW + GROWTH)
+    assert decide(back, NOW + GROWTH) == Decision(event="again")
+    info = standing("resolved", severity="info", was="info")
+    assert decide(info, NOW + DAY) == Decision()
+
+
+def test_what_comes_back_again_within_a_day_is_told_by_back_off_of_four_hours_at_most():
+    def back(since, **members):
+        found = standing("resolved", **members)
+        return replace(found, said=structs.replace(found.said, returned=NOW - since))
+
+    assert decide(back(HOUR), NOW) == Decision(next=NOW + HOUR)
+    long = back(HOUR, again=9)
     assert decide(long, NOW) == Decision(next=NOW + CAME_BACK)
     assert decide(long, NOW + CAME_BACK) == Decision(event="again")
-    assert decide(standing("resolved", count=9), NOW) == Decision(next=NOW + HOUR)
+    assert decide(back(HOUR, count=9), NOW) == Decision(next=NOW + HOUR)
+    assert decide(back(FLAPS, again=9), NOW) == Decision(next=NOW + GROWTH)
 
 
 def test_nothing_is_told_of_what_is_in_maintenance_and_its_end_is_waited_for():
@@ -121,6 +137,9 @@ def test_what_was_told_is_counted(event):
     assert (said.again, said.grew) == (event == "again", event == "grew")
     assert said.patterns == (["a"] if event == "resolved" else ["a", "b"])
     assert (said.tags, said.worst) == (["ops"], "critical")
+    assert said.returned is None
+    back = structs.replace(found.said, told=structs.replace(NOTICE, event="resolved"))
+    assert after(back, NOTICE, found).returned == NOW
 
 
 def test_the_domains_of_an_incident_that_are_kept_apart_are_bounded():

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from livepin_server.errors import UnavailableError
 from livepin_server.services.model import Intent
+from livepin_server.services.monitoring.incidents import rows
 from livepin_server.services.monitoring.incidents.states import AT_ONCE, PATIENCE
 from livepin_server.services.monitoring.incidents.taking import take
 from livepin_server.services.monitoring.model import Judged
@@ -117,19 +118,26 @@ def test_a_flap_opens_one_incident_and_is_no_flood(watch, wrong, clock):
 def test_what_comes_back_within_half_an_hour_is_the_same_incident(watch, wrong, clock):
     watch.twice({HOST: [wrong()]})
     watch.twice({HOST: []})
-    clock.advance(minutes=29)
+    clock.advance(minutes=5)
     watch.twice({HOST: [wrong()]})
     assert watch.events == ["opened", "resolved"]
     (view,) = watch.incidents.all("acme")
     assert (view.number, view.state) == (1, "open")
-    clock.advance(minutes=31)
-    watch.incidents.remind()
+    clock.advance(minutes=5)
+    watch.incidents.remind()  # the last that people read was that it is over
     assert watch.events == ["opened", "resolved", "again"]
+    watch.twice({HOST: []})
+    clock.advance(minutes=29)
+    watch.twice({HOST: [wrong()]})
+    watch.incidents.remind()
+    assert watch.events == ["opened", "resolved", "again", "resolved"]
+    clock.advance(hours=4)
+    watch.incidents.remind()
     watch.twice({HOST: []})
     clock.advance(minutes=30)
     watch.twice({HOST: [wrong()]})
-    assert watch.events == ["opened", "resolved", "again", "resolved", "opened"]
-    assert [each.incident for each in watch.notices] == [1, 1, 1, 1, 2]
+    assert watch.events[4:] == ["again", "resolved", "opened"]
+    assert [each.incident for each in watch.notices] == [1] * 6 + [2]
 
 
 def test_what_comes_back_worse_is_told_at_once(watch, wrong, clock):
@@ -221,6 +229,37 @@ def test_more_hosts_of_one_domain_are_told_of_once_then_with_reminders(watch, wr
     assert (watch.events[-1], watch.notices[-1].endpoints) == ("again", 21)
 
 
+@BOTH
+def test_what_is_worse_and_which_domain_is_new_is_told_among_more_than_are_read(
+    watch, wrong, clock, monkeypatch
+):
+    monkeypatch.setattr(rows, "MOST_LOADED", 5)
+
+    def down(host, severity):
+        return [wrong(host, kind="at_risk", cause="unreachable:here", severity=severity)]
+
+    watch.look({f"h{n}.example.com": down(f"h{n}.example.com", "warning") for n in range(9)})
+    clock.advance(minutes=1)
+    watch.look({HOST: down(HOST, "critical")})
+    assert watch.events == ["opened", "worse"]
+    assert watch.notices[-1].domain == HOST
+    assert [each.severity for each in watch.incidents.all("acme")] == ["critical"]
+    for _ in range(2):
+        clock.advance(minutes=15)
+        watch.look({HOST: down(HOST, "critical")})
+        watch.incidents.remind()
+    assert watch.events == ["opened", "worse"]
+    clock.advance(minutes=1)
+    watch.incidents.acknowledge("acme", 1, INTENT)
+    watch.look({"z.example.com": down("z.example.com", "info")})
+    clock.advance(minutes=10)
+    watch.incidents.remind()
+    assert watch.events == ["opened", "worse", "grew"]
+    clock.advance(days=1)
+    watch.incidents.remind()
+    assert watch.events == ["opened", "worse", "grew"]  # no domain is new once more
+
+
 # -- what is healthy costs nothing ---------------------------------------------------------------
 
 
@@ -242,6 +281,24 @@ def test_of_healthy_endpoints_one_question_is_asked_and_nothing_is_written(watch
 
 
 @BOTH
+def test_of_what_hangs_on_pins_alone_nothing_is_written_for_hours(watch, wrong, clock):
+    seen = {HOST: [wrong(kind="at_risk", severity="info")]}
+    watch.look(seen)
+    noted = watch.rows(), watch.rows("incidents")
+    for _ in range(3):
+        clock.advance(minutes=15)
+        watch.look(seen)
+    assert (watch.rows(), watch.rows("incidents")) == noted
+    clock.advance(minutes=15)
+    watch.look(seen)
+    (row,), (incident,) = watch.rows(), watch.rows("incidents")
+    assert row.seen == incident.seen == clock()
+    watch.look({HOST: [wrong(kind="at_risk", severity="info", sentence="and worse soon")]})
+    assert "and worse soon" in watch.rows()[0].finding
+    watch.twice({HOST: []})
+    assert watch.events == ["opened", "resolved"]
+
+
 @pytest.mark.parametrize("kind", [["sha256"], None, {}])
 def test_an_endpoint_that_brings_nonsense_does_not_lose_the_others(watch, wrong, kind):
     watch.watch(HOST, "b.example.com")
@@ -400,3 +457,38 @@ def test_a_notice_is_in_the_outbox_with_the_incident_or_neither_is(watch, wrong,
     watch.database.write(lambda connection: take(connection, judged, watch.clock()))
     (posted,) = watch.rows("outbox")
     assert (posted.channel, posted.incident, len(watch.rows("incidents"))) == ("ops", 1, 1)
+
+
+def test_a_domain_that_was_well_and_breaks_again_in_an_open_incident_is_told(watch, wrong, clock):
+    def dark(*hosts):
+        return {each: [wrong(each, kind="at_risk", cause="unreachable:here")] for each in hosts}
+
+    watch.look(dark("old.example.com"))
+    watch.incidents.acknowledge("acme", 1, INTENT)
+    for _ in range(3):
+        clock.advance(days=7)
+        told = len(watch.events)
+        watch.look(dark("old.example.com", HOST))
+        watch.incidents.remind()
+        clock.advance(minutes=20)
+        watch.twice({HOST: []})
+        watch.incidents.remind()
+        watch.look(dark(HOST))  # soon: it is the same trouble
+        watch.incidents.remind()
+        clock.advance(hours=2)
+        watch.incidents.remind()
+        assert watch.events[told:] == ["grew"]
+        watch.twice({HOST: []})
+        watch.incidents.remind()
+
+
+def test_a_domain_whose_endpoint_left_for_a_while_is_told_when_it_breaks_again(watch, wrong, clock):
+    watch.twice({"old.example.com": [wrong("old.example.com")], HOST: [wrong()]})
+    watch.incidents.acknowledge("acme", 1, INTENT)
+    ids = [watch.ids[HOST]]
+    watch.database.write(lambda each: watch.incidents.gone(each, ids, clock()))
+    watch.incidents.remind()
+    clock.advance(hours=2)
+    watch.twice({HOST: [wrong()]})
+    watch.incidents.remind()
+    assert watch.events == ["opened", "grew"]

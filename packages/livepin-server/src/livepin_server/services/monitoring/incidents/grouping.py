@@ -16,22 +16,23 @@ from typing import Any, Protocol
 
 from livepin.hostnames import pattern_covers
 from msgspec import structs
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from livepin_server.services.monitoring.model import HERE, Finding, Notice
-from livepin_server.storage.schema import endpoints, maintenance, schedule
+from livepin_server.storage.schema import maintenance
 
-from . import rows
-from .reminding import Decision, Said, Standing, after, decide
+from . import lateness, rows
+from .reminding import QUIET, Decision, Said, Standing, after, decide, heard
 from .states import bounded
 from .wording import Firing, Told, compose, over, worst_first
 
-AGAIN = timedelta(minutes=30)  # after which what comes back is a new incident
+AGAIN = QUIET  # after which what comes back is a new incident
 # What was over that often within a day flaps, and is the same incident for longer.
 FLAPS, FLAPPING, _DAY = 3, timedelta(hours=6), timedelta(days=1)
 SILENT = "monitor_silent:"  # how the cause begins of a vantage from where nobody looks
+LATE = f"{SILENT}late:"  # where somebody does, and does not keep up
 _TRY_AGAIN = timedelta(minutes=1)
 MOST_HOSTS = 100
 MOST_VIEWED = 500  # findings of each that are read to list incidents
@@ -116,7 +117,7 @@ def settle(
     row = rows.numbered(connection, account, number)
     if row is None:
         return
-    troubles = _troubles(connection, row)
+    troubles = _troubles(connection, row, now)
     if not troubles and row.resolved is None:
         rows.change(connection, account, number, resolved=now)
         row = rows.numbered(connection, account, number)
@@ -148,7 +149,7 @@ def would_say(
     connection: Connection, row: Row[Any], now: datetime, most: int = MOST_VIEWED
 ) -> tuple[Notice, list[str]]:
     """Return what would be told of an incident now, and the endpoints in it, some at least."""
-    troubles = _troubles(connection, row, most)
+    troubles = _troubles(connection, row, now, most)
     standing, telling = _standing(connection, row, troubles, now, gone=False)
     shown = _notice(connection, row, standing, telling or troubles, Decision(), now)
     return shown, standing.said.hosts
@@ -181,6 +182,21 @@ def silent(vantage: str, count: int) -> Finding:
     )  # fmt: skip
 
 
+def late(vantage: str, count: int, of: int) -> Finding:
+    """Return what is wrong where somebody looks from a vantage, and too late."""
+    command = "livepin monitor status"
+    return Finding(
+        kind="monitor_silent", code="late", severity="critical" if 2 * count >= of else "warning",
+        key=bounded(f"{LATE}{vantage}"), cause=bounded(f"{LATE}{vantage}"),
+        host=vantage, port=0, command=command,
+        sentence=(
+            f"{count} of {of} endpoints are looked at too late from {vantage}, so what breaks is "
+            "found late there: its workers are alive, and cannot keep up, or cannot keep what they "
+            "see; the log of the server and of its workers says which"
+        ),
+    )  # fmt: skip
+
+
 def guarded(connection: Connection, what: str, change: Callable[[], Any]) -> bool:
     """Make a change that is kept whole or not at all; tell whether it is kept.
 
@@ -198,25 +214,27 @@ def guarded(connection: Connection, what: str, change: Callable[[], Any]) -> boo
     return True
 
 
-def _troubles(connection: Connection, row: Row[Any], most: int = rows.MOST_LOADED) -> list[Firing]:
+def _troubles(
+    connection: Connection, row: Row[Any], now: datetime, most: int | None = None
+) -> list[Firing]:
     if not row.cause.startswith(SILENT):
-        return rows.firing(connection, row.account, row.number, most)
+        return rows.firing(connection, row.account, row.number, most or rows.MOST_LOADED)
     if row.resolved is not None:
         return []
-    vantage = row.cause.removeprefix(SILENT)
-    count = looked_at(connection, row.account, vantage)
-    finding = silent(vantage, count)
+    if row.cause.startswith(LATE):
+        vantage = row.cause.removeprefix(LATE)
+        count = lateness.late(connection, vantage, now).get(row.account, 0)
+        finding = late(vantage, count, looked_at(connection, row.account, vantage))
+    else:
+        vantage = row.cause.removeprefix(SILENT)
+        count = looked_at(connection, row.account, vantage)
+        finding = silent(vantage, count)
     return [Firing(endpoint=0, vantage=vantage, since=row.opened, finding=finding)] if count else []
 
 
 def looked_at(connection: Connection, account: str, vantage: str) -> int:
     """Return how many endpoints of an account are to be looked at from a vantage."""
-    query = (
-        select(func.count())
-        .select_from(schedule.join(endpoints, endpoints.c.id == schedule.c.endpoint))
-        .where(endpoints.c.account == account, schedule.c.vantage == vantage)
-    )
-    return connection.scalar(query) or 0
+    return lateness.looked_at(connection, vantage).get(account, 0)
 
 
 def _standing(
@@ -234,7 +252,7 @@ def _standing(
         patterns = said.patterns or [said.shown.domain]
         ends = [_until(found, each, each) for each in patterns]
         covered = min((e for e in ends if e is not None), default=None) if all(ends) else None
-        said = structs.replace(said, gone=said.gone or gone)
+        said = structs.replace(heard(said, (), now), gone=said.gone or gone)
         return _stands(row, said, [], 0, covered), []
     until = [_until(found, each.finding.pattern, each.finding.host) for each in troubles]
     telling = [each for each, end in zip(troubles, until, strict=True) if end is None]
@@ -242,8 +260,14 @@ def _standing(
     count = len({each.endpoint for each in telling})
     if len(troubles) >= MOST_VIEWED and telling:
         count = max(count, rows.count(connection, row.account, row.number))
+    places = {(each.finding.pattern, each.finding.host) for each in troubles}
+    if len(troubles) >= rows.MOST_LOADED:  # a domain that joined may be among those not loaded
+        places |= rows.places(connection, row.account, row.number)
+    said = heard(said, {pattern or host for pattern, host in places}, now)
     hosts = sorted({each.place for each in troubles})[:MOST_HOSTS]
-    return _stands(row, structs.replace(said, hosts=hosts), telling, count, covered), telling
+    standing = _stands(row, structs.replace(said, hosts=hosts), telling, count, covered)
+    uncovered = {pattern or host for pattern, host in places if not _until(found, pattern, host)}
+    return replace(standing, patterns=frozenset(uncovered)), telling
 
 
 def _stands(
@@ -251,10 +275,8 @@ def _stands(
 ) -> Standing:
     lead = worst_first(telling)[0].finding.severity if telling else row.severity
     return Standing(
-        open=row.resolved is None, severity=lead, count=count,
-        patterns=frozenset(each.finding.pattern or each.finding.host for each in telling),
-        said=said, acknowledged=row.acknowledged is not None, snoozed=row.snoozed_until,
-        covered=covered,
+        open=row.resolved is None, severity=lead, count=count, patterns=frozenset(), said=said,
+        acknowledged=row.acknowledged is not None, snoozed=row.snoozed_until, covered=covered,
     )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, delete, exists, select
+from sqlalchemy import Connection, and_, delete, exists, func, select
 from sqlalchemy.engine import Row
 
 from livepin_server.errors import ConflictError, InvalidError
@@ -15,14 +16,21 @@ from livepin_server.services.audit import Action, entry_of
 from livepin_server.services.audit.entry import SERVER
 from livepin_server.services.audit.log import Audit
 from livepin_server.services.model import Intent
-from livepin_server.services.monitoring import outbox
+from livepin_server.services.monitoring import leases, outbox
 from livepin_server.services.monitoring.model import IncidentView
 from livepin_server.services.nearest import not_found
 from livepin_server.services.publishing.published import require_account
 from livepin_server.storage.database import Database
-from livepin_server.storage.schema import beats, findings, incidents, observations, schedule
+from livepin_server.storage.schema import (
+    beats,
+    findings,
+    incidents,
+    maintenance,
+    observations,
+    schedule,
+)
 
-from . import rows, silence
+from . import lateness, rows, silence
 from .grouping import SILENT, Put, guarded, settle, would_say
 
 LEASE = timedelta(minutes=2)  # of a worker, unless said
@@ -31,6 +39,9 @@ MOST_LISTED = 1000
 _ROUNDS = 20  # of a job; what is left waits for its next time
 _AT_A_TIME = 200
 _TRY_AGAIN = timedelta(minutes=1)
+_RIGHT_EVERY = timedelta(minutes=5)  # so long a clock that jumped may keep looks from being due
+
+logger = logging.getLogger("livepin.monitoring")
 
 State = Literal["open", "acknowledged", "snoozed", "resolved"]
 
@@ -53,8 +64,9 @@ class Incidents:
         self._clock = clock
         self._put = put
         self._audit = Audit(database)
-        self._started = clock()
-        self._silence = max(silence.LEASES * lease, silence.SHORTEST_SILENCE)
+        self._silence = max(silence.LEASES * lease, lateness.SHORTEST_SILENCE)
+        self._hearing = silence.Hearing(clock())
+        self._righted: datetime | None = None
 
     def all(self, account: str, *, resolved: bool = False, limit: int = 50) -> list[IncidentView]:
         """Return incidents that are open, the newest first; with `resolved` those that are over.
@@ -130,11 +142,12 @@ class Incidents:
     def silence(self) -> None:
         """Tell of vantages from where nobody looks, and when somebody does again."""
         now = self._clock()
+        self._set_right(now)
 
         def transaction(connection: Connection) -> None:
             rows.one_at_a_time(connection)
             silence.mark(
-                connection, now, started=self._started, silence=self._silence, put=self._put
+                connection, now, silence=self._silence, hearing=self._hearing, put=self._put
             )
             looked = exists().where(
                 and_(
@@ -162,7 +175,7 @@ class Incidents:
         def transaction(connection: Connection) -> int:
             now = self._clock()
             rows.one_at_a_time(connection)
-            found = {each.name: each for each in silence.vantages(connection, now, now)}
+            found = {each.name: each for each in silence.vantages(connection, now, self._hearing)}
             known = found.get(vantage)
             if known is None:
                 raise not_found("vantage", vantage, found)
@@ -177,7 +190,7 @@ class Incidents:
             count = connection.execute(delete(schedule).where(schedule.c.vantage == vantage))
             self._ended(connection, findings.c.vantage == vantage, now)
             silence.mark(
-                connection, now, started=self._started, silence=self._silence, put=self._put
+                connection, now, silence=self._silence, hearing=self._hearing, put=self._put
             )
             entry = entry_of(
                 intent, account=SERVER, action="monitor.forget", now=now, target=vantage,
@@ -187,6 +200,55 @@ class Incidents:
             return count.rowcount
 
         return self._database.write(transaction)
+
+    def forget_past(self, before: datetime) -> None:
+        """Forget incidents and maintenance windows that were over before a moment.
+
+        The last one of each account stays, so that no number is given out a second time.
+        """
+
+        def transaction(connection: Connection) -> None:
+            rows.one_at_a_time(connection)
+            for table, over in (
+                (incidents, incidents.c.resolved),
+                (maintenance, maintenance.c.ends),
+            ):
+                other = table.alias()
+                last = select(func.max(other.c.number)).where(other.c.account == table.c.account)
+                connection.execute(
+                    delete(table).where(over < before, table.c.number < last.scalar_subquery())
+                )
+
+        self._database.write(transaction)
+
+    def _set_right(self, now: datetime) -> None:
+        """Have what a clock that was ahead put off be looked at, and told of, now.
+
+        In transactions of its own: elsewhere rows of the schedule are locked before incidents.
+        """
+        last = self._righted
+        if last is not None and timedelta() <= now - last < _RIGHT_EVERY:
+            return
+        self._righted = now
+        longest = 2 * self._silence  # than any lease
+        with self._database.reading() as connection:
+            clocks = self._hearing.clocks(connection, now, self._silence)
+            wrong = {
+                vantage: clock for vantage, clock in clocks.items()
+                if leases.are_ahead(connection, vantage, clock, longest)
+            }  # fmt: skip
+            latest = max([now, *clocks.values()]) + silence.AHEAD
+            is_told_ahead = rows.is_ahead(connection, latest)
+        for vantage, clock in wrong.items():
+            count = self._database.write(
+                partial(leases.set_right, vantage=vantage, clock=clock, longest=longest, now=now)
+            )
+            logger.warning(
+                "%s endpoints were due from %s later than they can be: a clock was ahead; they "
+                "are looked at now", count, vantage,
+            )  # fmt: skip
+        if is_told_ahead:
+            self._database.write(partial(rows.set_right, latest=latest, now=now))
 
     def _remind(self, connection: Connection, now: datetime) -> None:
         rows.one_at_a_time(connection)
@@ -209,7 +271,9 @@ class Incidents:
         for account, number in rows.ended(connection, condition):
 
             def one(account: str = account, number: int = number) -> None:
-                if not rows.is_firing(connection, account, number):
+                if rows.is_firing(connection, account, number):
+                    rows.change(connection, account, number, next_notice=now)
+                else:
                     settle(connection, account, number, now, self._put, gone=True)
 
             guarded(connection, f"the incident {number} of {account}", one)

@@ -1,15 +1,17 @@
 """What is told of an incident next, and when: by what is wrong now and what was told. Pure.
 
 Whatever the sequence of looks, what is told is bounded by time: an incident that comes back is told
-of by back-off alone, and growth at intervals. That a new domain breaks is told all the same.
+of soon once a day, else by back-off alone, and growth at intervals. That a new domain breaks is
+told all the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from livepin_server.services.monitoring.model import Event, Notice, Severity
 
@@ -22,26 +24,32 @@ BACK_OFF: dict[Severity, tuple[timedelta, ...]] = {
     "info": (),  # it is told once
 }
 CAME_BACK = timedelta(hours=4)  # at most, until it is told of what was told to be over
-GROWTH = timedelta(minutes=10)  # after a notice, until it is told that more joined
+FLAPS = timedelta(days=1)  # in which what comes back a second time is told of by back-off
+GROWTH = timedelta(minutes=10)  # after a notice, until it is told that more joined, or came back
 LATER_GROWTH = timedelta(hours=1)  # from the second time on, and of new domains alone
+QUIET = timedelta(minutes=30)  # after which a domain that breaks again is a new one
 MOST_PATTERNS = 2000  # that are kept apart; with more an incident is one of everything
 
 
 class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was told of an incident. `shown` is what would be told, told or not.
 
-    `told` is the last notice, None until there is one. `patterns`, `tags` and `worst` are of all
-    notices; `hosts` is who was in it. `gone` tells that it ended because nobody looks there now.
+    `told` is the last notice, None until there is one. `tags` and `worst` are of all notices, and
+    so are `patterns`, but for those that were quiet for long: `quiet` says since when one is.
+    `hosts` is who was in it. `returned` is when it was last told to be back. `gone` tells that it
+    ended because nobody looks there now.
     """
 
     shown: Notice
     told: Notice | None = None
     patterns: list[str] = []
+    quiet: dict[str, datetime] = {}
     tags: list[str] = []
     hosts: list[str] = []
     worst: Severity = "info"
     again: int = 0
     grew: int = 0
+    returned: datetime | None = None
     gone: bool = False
 
 
@@ -109,12 +117,19 @@ def _dues(standing: Standing, told: Notice) -> list[tuple[datetime, Event]]:
         steps = BACK_OFF[standing.severity]
         if steps:
             step = steps[min(said.again, len(steps) - 1)]
-            dues.append((moment + (min(step, CAME_BACK) if came_back else step), "again"))
+            if came_back:
+                step = min(step, CAME_BACK) if _flaps(said, moment) else GROWTH
+            dues.append((moment + step, "again"))
         if not said.grew and not came_back and standing.count > told.endpoints:
             dues.append((moment + GROWTH, "grew"))
     if standing.patterns.difference(said.patterns) and len(said.patterns) < MOST_PATTERNS:
         dues.append((moment + (LATER_GROWTH if said.grew else GROWTH), "grew"))
     return dues
+
+
+def _flaps(said: Said, moment: datetime) -> bool:
+    """Tell whether it was back already a short time before it was told to be over."""
+    return said.returned is not None and moment - said.returned < FLAPS
 
 
 def _first_of(
@@ -130,18 +145,35 @@ def _first_of(
     return Decision(next=min(later, default=None))
 
 
+def heard(said: Said, firing: Collection[str], now: datetime) -> Said:
+    """Return what was told without domains that have been well for long, and note who is well.
+
+    Causes are wide, and an incident can be open for weeks: who breaks again in it is news.
+    """
+    quiet = {each: said.quiet.get(each, now) for each in said.patterns if each not in firing}
+    past = {each for each, since in said.quiet.items() if firing and now - since >= QUIET}
+    return structs.replace(
+        said,
+        patterns=[each for each in said.patterns if each not in past],
+        quiet={each: since for each, since in quiet.items() if each not in past},
+    )
+
+
 def after(said: Said, notice: Notice, standing: Standing) -> Said:
     """Return what was told once this notice is."""
     ends = notice.event == "resolved"
+    is_back = said.told is not None and said.told.event == "resolved"
     patterns = sorted({*said.patterns, *(() if ends else standing.patterns)})
     return Said(
         shown=notice,
         told=notice,
         patterns=patterns[:MOST_PATTERNS],
+        quiet=said.quiet,
         tags=sorted({*said.tags, *notice.tags}),
         hosts=said.hosts,
         worst=max(said.worst, notice.severity, key=rank),
         again=said.again + (notice.event == "again"),
         grew=said.grew + (notice.event == "grew"),
+        returned=notice.moment if is_back else said.returned,
         gone=said.gone,
     )

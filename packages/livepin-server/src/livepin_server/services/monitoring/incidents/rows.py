@@ -8,20 +8,22 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
+from msgspec import structs
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.engine import Row
 from sqlalchemy.sql import ColumnElement
 
 from livepin_server.services.monitoring.model import Finding, Judged
-from livepin_server.storage.schema import findings, incidents
+from livepin_server.storage.schema import endpoints, findings, incidents
 
 from .reminding import Said
-from .states import Tracked
+from .states import Tracked, rank
 from .wording import Firing
 
 Place = tuple[int, str]  # an endpoint, and the vantage that looks
 MOST_LOADED = 5000  # findings of an incident that are read; more are counted
 _AT_A_TIME = 500
+_LONGEST_DOMAIN = 255
 _LOCK = 0x6C69_7665_7069_6E01  # one number for all processes and versions; not the writers'
 _T = TypeVar("_T")
 
@@ -48,10 +50,11 @@ def held(connection: Connection, judged: Sequence[Judged]) -> dict[Place, list[R
     return found
 
 
-def tracked(row: Row[Any]) -> Tracked:
-    """Return what a row of findings tells."""
+def tracked(row: Row[Any], now: datetime) -> Tracked:
+    """Return what a row of findings tells; a clock that was ahead makes nothing begin later."""
+    since, seen = min(row.since, now), min(row.seen, now)
     return Tracked(
-        key=row.key, state=row.state, since=row.since, seen=row.seen, times=row.times,
+        key=row.key, state=row.state, since=since, seen=seen, times=row.times,
         good=row.good, incident=row.incident, finding=_decode(row.finding),
     )  # fmt: skip
 
@@ -66,7 +69,8 @@ def values(judged: Judged, each: Tracked) -> dict[str, Any]:
         "endpoint": judged.endpoint, "vantage": judged.vantage, "key": each.key,
         "account": judged.account, "state": each.state, "since": each.since, "seen": each.seen,
         "times": each.times, "good": each.good, "incident": each.incident,
-        "finding": msgspec.json.encode(each.finding).decode(),
+        "finding": msgspec.json.encode(each.finding).decode(), "kind": each.finding.kind,
+        "domain": each.finding.pattern[:_LONGEST_DOMAIN], "severity": rank(each.finding.severity),
     }  # fmt: skip
 
 
@@ -94,14 +98,18 @@ def join(connection: Connection, number: int | None, keys: Sequence[tuple[int, s
     connection.execute(_JOIN, rows)
 
 
-def firing(
-    connection: Connection, account: str, number: int, most: int = MOST_LOADED
-) -> list[Firing]:
-    """Return what is firing in an incident: all, or as many as may be read, the first first."""
+def firing(connection: Connection, account: str, number: int, most: int) -> list[Firing]:
+    """Return what is firing in an incident: at most so many, the worst first."""
     query = (
         select(findings.c.endpoint, findings.c.vantage, findings.c.since, findings.c.finding)
         .where(*_firing_in(account, number))
-        .order_by(findings.c.since, findings.c.endpoint, findings.c.vantage, findings.c.key)
+        .order_by(
+            findings.c.severity.desc(),
+            findings.c.since,
+            findings.c.endpoint,
+            findings.c.vantage,
+            findings.c.key,
+        )
         .limit(most)
     )
     return [
@@ -111,6 +119,16 @@ def firing(
         )
         for row in connection.execute(query)
     ]  # fmt: skip
+
+
+def places(connection: Connection, account: str, number: int) -> set[tuple[str, str]]:
+    """Return the domains, and hosts of them, of all that is firing in an incident."""
+    query = (
+        select(findings.c.domain, endpoints.c.host)
+        .select_from(findings.join(endpoints, endpoints.c.id == findings.c.endpoint))
+        .where(*_firing_in(account, number))
+    )
+    return {(domain, host) for domain, host in connection.execute(query.distinct())}
 
 
 def is_firing(connection: Connection, account: str, number: int) -> bool:
@@ -167,6 +185,31 @@ def change(connection: Connection, account: str, number: int, **changed: Any) ->
     connection.execute(update(incidents).where(*place).values(**changed))
 
 
+def is_ahead(connection: Connection, latest: datetime) -> bool:
+    """Tell whether incidents were seen, or over, later than it is anywhere."""
+    query = select(incidents.c.number).where(_ahead(latest)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def set_right(connection: Connection, latest: datetime, now: datetime) -> None:
+    """Have what was told by a clock that was ahead count as told now: else nobody is reminded."""
+    one_at_a_time(connection)
+    for row in connection.execute(select(incidents).where(_ahead(latest))).all():
+        before = said(row)
+        told = before.told and structs.replace(before.told, moment=min(before.told.moment, now))
+        changed: dict[str, Any] = {"said": written(structs.replace(before, told=told))}
+        for name in ("opened", "seen", "resolved"):
+            moment = getattr(row, name)
+            changed[name] = moment and min(moment, now)
+        if row.next_notice is not None:
+            changed["next_notice"] = min(row.next_notice, now)
+        change(connection, row.account, row.number, **changed)
+
+
+def _ahead(latest: datetime) -> ColumnElement[bool]:
+    return or_(incidents.c.seen > latest, incidents.c.resolved > latest)
+
+
 def leave(connection: Connection, account: str, number: int) -> None:
     """Have what fires in an incident that is none look for another one, at the next look."""
     connection.execute(update(findings).where(*_firing_in(account, number)).values(incident=None))
@@ -217,7 +260,18 @@ _PLACE = (
     findings.c.vantage == bindparam("b_vantage"),
     findings.c.key == bindparam("b_key"),
 )
-_CHANGED = ("state", "since", "seen", "times", "good", "incident", "finding")
+_CHANGED = (
+    "state",
+    "since",
+    "seen",
+    "times",
+    "good",
+    "incident",
+    "finding",
+    "kind",
+    "domain",
+    "severity",
+)
 _UPDATE = update(findings).where(*_PLACE).values({n: bindparam(f"b_{n}") for n in _CHANGED})
 _JOIN = update(findings).where(*_PLACE).values(incident=bindparam("b_incident"))
 _DELETE = delete(findings).where(*_PLACE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import Row
 
 from livepin_server.services.monitoring import outbox
+from livepin_server.services.monitoring.leases import LASTING
 from livepin_server.services.monitoring.model import Judged, Severity
 
 from . import rows
@@ -24,6 +25,7 @@ from .grouping import Put, enter, guarded, settle
 from .states import Step, Tracked, bounded, rank, step
 
 logger = logging.getLogger("livepin.monitoring")
+_NOTED = timedelta(hours=1)
 _Number = tuple[str, int]  # an account, and the number of an incident
 
 
@@ -53,12 +55,14 @@ def take(
     found = [each for each in judged if each.findings or (each.endpoint, each.vantage) in held]
     if not found:
         return {}
-    rows.one_at_a_time(connection)
     moves = []
     for each in found:
         move = _move(each, held.get((each.endpoint, each.vantage), []), now)
-        if move is not None:
+        if move is not None and (move.step.kept or move.step.over):
             moves.append(move)
+    if not moves:
+        return {}
+    rows.one_at_a_time(connection)
     moves = _written(connection, moves)
     _join(connection, moves, now, put)
     _go_on(connection, moves, now, put)
@@ -72,13 +76,27 @@ def take(
 def _move(judged: Judged, held: Sequence[Row[Any]], now: datetime) -> _Move | None:
     """Return what a look changes, or None if what it brought makes no sense to this version."""
     try:
-        found = step([rows.tracked(each) for each in held], judged, now)
+        before = {each.key: rows.tracked(each, now) for each in held}
+        found = step(list(before.values()), judged, now)
+        kept = [each for each in found.kept if not _is_told(before.get(each.key), each, now)]
+        found = replace(found, kept=kept)
         values = [rows.values(judged, each) for each in found.kept]
     except Exception:  # whatever it is, the other endpoints are not to be lost with it
         logger.exception("what was found at the endpoint %s was not taken", judged.endpoint)
         return None
     known = frozenset(rows.key_of(each) for each in held)
     return _Move(judged=judged, step=found, known=known, values=values)
+
+
+def _is_told(before: Tracked | None, each: Tracked, now: datetime) -> bool:
+    """Tell whether a look brings nothing of what hangs on time alone, and stays for months.
+
+    It is noted once in a while that it is still so, not at each look at each endpoint.
+    """
+    if before is None or each.incident is None or each.finding.kind not in LASTING:
+        return False
+    same = replace(before, seen=each.seen, times=each.times) == each
+    return same and each.state == "firing" and now - before.seen < _NOTED
 
 
 def _written(connection: Connection, moves: Sequence[_Move]) -> list[_Move]:

@@ -136,6 +136,8 @@ def duration(lasted: timedelta) -> str:
 def _what(finding: Finding) -> str:
     if finding.kind == "monitor_silent" and finding.port:
         return "what was seen of it could not be judged"
+    if finding.kind == "monitor_silent" and finding.code == "late":
+        return "looks from there are late"
     return _WRONG[finding.kind]
 
 

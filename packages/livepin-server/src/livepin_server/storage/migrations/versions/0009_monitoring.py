@@ -143,6 +143,9 @@ def _what_is_wrong() -> None:
         sa.Column("good", sa.Integer(), nullable=False),
         sa.Column("incident", sa.BigInteger(), nullable=True),
         words("finding"),
+        sa.Column("kind", text(32), server_default="", nullable=False),
+        sa.Column("domain", text(255), server_default="", nullable=False),
+        sa.Column("severity", sa.Integer(), server_default="0", nullable=False),
         of_endpoint("findings"),
         sa.PrimaryKeyConstraint("endpoint", "vantage", "key", name=op.f("pk_findings")),
     )
@@ -167,6 +170,7 @@ def _what_is_wrong() -> None:
         sa.PrimaryKeyConstraint("account", "number", name=op.f("pk_incidents")),
     )
     op.create_index("ix_incidents_next_notice", "incidents", ["next_notice"])
+    op.create_index("ix_incidents_cause", "incidents", ["account", "cause", "number"])
     is_open = sa.text("resolved IS NULL")
     op.create_index(
         "uq_incidents_open",
