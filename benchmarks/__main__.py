@@ -28,6 +28,7 @@ from . import (
     probing,
     publishers,
     signals,
+    sweeping,
     token_client,
     tokens,
 )
@@ -57,6 +58,7 @@ _PARTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "crowd": ("A thousand apps that meet a changed certificate at once", crowd.run),
     "backup": ("Backup and restore of 10,000 domains", backup.run),
     "judging": ("A million stored observations judged", judging.run),
+    "sweeping": ("A sweep of 100,000 endpoints", sweeping.run),
 }
 _INTRODUCTION = """\
 # What Livepin costs

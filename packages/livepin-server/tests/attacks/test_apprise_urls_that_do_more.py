@@ -31,8 +31,8 @@ def test_a_service_that_does_more_than_take_messages_is_refused(url):
         checked(Apprise(url=url))
 
 
-def sent(url, *, allow_private=False):
-    notifier = AppriseNotifier(patience=60)
+def sent(url, *, allow_private=False, **members):
+    notifier = AppriseNotifier(patience=60, **members)
     asyncio.run(notifier.tell(posted(Apprise(url=url, allow_private=allow_private))))
 
 
@@ -66,6 +66,41 @@ def test_a_redirect_to_the_metadata_service_is_not_followed():
         with pytest.raises(TellError):
             sent(url, allow_private=True)
         thread.join()
+
+
+@pytest.mark.parametrize("name", ["%20verify", "Verify%20"])
+def test_certificates_are_verified_whatever_the_url_asks_for(name):
+    """Who stands between gets the token; in a database, a URL may have passed no check of ours."""
+    with pytest.raises(TellError, match="turn off a guard") as caught:
+        sent(f"slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/?{name}=no")
+    assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "tgram://123456789:abcdefghijklmnopqrstuvwxyzabcdefghi/12315544/?template=",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/?Template%20=",
+    ],
+)
+def test_no_file_of_the_server_is_sent_to_whoever_the_url_names(tmp_path, url):
+    """A template is read with our rights, and posted to a chat of the attacker's."""
+    file = tmp_path / "secret.json"
+    file.write_text('{"text": "s3cr3t", "blocks": []}')
+    with pytest.raises(TellError, match="turn off a guard"):
+        sent(f"{url}{file}", command=[*COMMAND[:-2], "-c", OFFLINE])
+
+
+# A child without a network.
+OFFLINE = """
+import sys
+def hook(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.connect"):
+        raise OSError("no network")
+sys.addaudithook(hook)
+from livepin_server.monitor.notifiers.apprise_child import main
+main()
+"""
 
 
 GUARDED = """

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import datetime, timedelta, timezone
+
 import pytest
+from livepin_server import folder
+from livepin_server.services.monitoring.outbox import put
+from notices import notice
 
 KEY = "R0ut1ngK3yR0ut1ngK3yR0ut1ngK3y12"
+
+
+def test_what_is_no_text_is_refused_as_that(run, data, monkeypatch, tmp_path) -> None:
+    """An encrypted file in place of what is in it; its bytes are in no traceback."""
+    file = tmp_path / "key.gpg"
+    file.write_bytes(b"\x85\x01\x8c\x03s3cr3t")
+    for given in (file, "-"):
+        with file.open(encoding="utf-8") as stdin, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", stdin)
+            done = run("channel", "add", "pagerduty", "ops", "--secret-file", given)
+        assert (done.code, "is not text" in done.err, "s3cr3t" in done.err) == (2, True, False)
 
 
 def test_until_there_is_one_the_command_for_it_is_told(run, data) -> None:
@@ -57,6 +74,32 @@ def test_what_cannot_be_sent_is_said_and_the_test_ends_with_1(run, data) -> None
     assert "1        0     no SMTP server is set" in run("channel", "list").out
     assert run("channel", "dead", "ops").out.startswith("Whatever ops was given is delivered")
     assert run("channel", "retry", "ops").out == "0 notices of ops sent again.\n"
+    assert run("channel", "retry", "ops", "--drop").out == "0 notices of ops dropped.\n"
+
+
+def test_what_is_out_of_date_is_not_sent_and_can_be_dropped(run, data) -> None:
+    run("channel", "add", "email", "ops", "--to", "ops@example.com")
+
+    def clock():
+        return datetime.now(timezone.utc)
+
+    with folder.opened(data, {}, clock=clock) as opened:
+        services = opened.services
+        for event in ("opened", "resolved"):
+            said = notice(event=event)
+            services.database.write(lambda each, said=said: put(each, said, clock()))
+        for trouble in ("no route", None):
+            (one,) = services.outbox.claim(1, lease=timedelta(minutes=1))
+            if trouble:
+                services.outbox.failed(one, trouble, permanent=True)
+            else:
+                services.outbox.delivered(one)
+    assert run("channel", "retry", "ops").out.splitlines() == [
+        "0 notices of ops sent again.", "1 notice out of date, so not sent. To forget all of it:",
+        "  livepin channel retry ops --drop",
+    ]  # fmt: skip
+    assert run("channel", "retry", "ops", "--drop").out == "1 notice of ops dropped.\n"
+    assert run("channel", "list", "--json").json[0]["dead"] == 0
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 from contextlib import nullcontext
+from datetime import datetime, timezone
+from types import SimpleNamespace
 
 import pytest
 from livepin.testing import make_chain
 from livepin_server.cli import monitor
+from livepin_server.cli.monitor_watch import _drawn as drawn
 
 HOST = "localhost"
 PIN = f"sha256/{'A' * 43}="
@@ -50,6 +53,29 @@ def test_a_key_that_is_not_pinned_ends_with_1_and_says_what_mends_it(
     lines = run("monitor", "history", HOST).out.splitlines()[1:]
     assert len(lines) == 2
     assert "  no  " in lines[0]
+
+
+def test_what_mends_an_incident_over_two_domains_is_two_commands(
+    run, watched, authority, ca
+) -> None:
+    other = "www.example.test"
+    run("domain", "add", other, "--ca", ca, "--connect", f"127.0.0.1:{watched.port}")
+    run("monitor", "run")
+    watched.present(make_chain(HOST, other, authority=authority))
+    run("monitor", "run")
+    listed = run("incident", "list", "--json").json
+    (found,) = [each for each in listed if each["kind"] == "pin_mismatch"]
+    commands = found["notice"]["command"].split("\n")
+    assert [each.split()[:4] for each in commands] == [
+        ["livepin", "pin", "add", HOST], ["livepin", "pin", "add", other],
+    ]  # fmt: skip
+    said = "".join(f"\n  {each}" for each in commands) + "\n"
+    for shown in (("monitor", "status"), ("incident", "show", str(found["number"]))):
+        assert said in run(*shown).out
+    seen = {"count": 0, "warnings": [], "endpoints": [], "incidents": [found]}
+    place = SimpleNamespace(account="acme", served="here")
+    lines = [str(each) for each in drawn(place, seen, "", datetime.now(timezone.utc))]
+    assert said.strip("\n").split("\n") == [each for each in lines if "livepin pin add" in each]
 
 
 def test_an_endpoint_that_does_not_answer_ends_with_4(run, watched) -> None:

@@ -6,12 +6,16 @@ import json
 from datetime import timedelta
 
 import pytest
+from livepin_server.bus.memory import MonitorWanted
+from livepin_server.services.monitoring.outbox import put
+from notices import notice
 
 CHANNELS = "/v1/accounts/acme/monitor/channels"
 NOTICES = "/v1/accounts/acme/monitor/notices"
 KEY = "R0ut1ngK3yR0ut1ngK3yR0ut1ngK3y12"
 EMAIL = {"kind": "email", "to": ["ops@example.com"]}
 LEASE = timedelta(minutes=1)
+SENT = {"notices": 1, "skipped": 0, "dropped": 0}
 
 
 @pytest.fixture(scope="module")
@@ -120,19 +124,72 @@ def test_a_test_waits_until_it_is_told_or_given_up(call, channel) -> None:
     assert call("GET", CHANNELS)[0]["dead"] == 1
 
 
+def test_what_is_followed_is_the_test_and_no_notice_that_came_in_between(call, channel) -> None:
+    """An incident opens before the answer: what is told of that is no word on the test."""
+    database, clock = call.services.database, call.services.clock
+
+    def opens(_):
+        database.write(lambda each: put(each, notice(), clock()))
+
+    end = call.services.bus.subscribe(opens, MonitorWanted)
+    try:
+        posted = call("POST", f"{CHANNELS}/ops/test", {})
+    finally:
+        end()
+    assert posted["event"] == "test"
+    assert call("GET", CHANNELS)[0]["waiting"] == 2
+
+
+def test_who_of_a_channel_was_not_told_is_shown(call, channel) -> None:
+    posted = call("POST", f"{CHANNELS}/ops/test", {})
+    (claimed,) = call.services.outbox.claim(9, lease=LEASE)
+    call.services.outbox.delivered(claimed, trouble="it refused bob" * 100)
+    found = call("GET", f"{NOTICES}/{posted['id']}")
+    assert (found["state"], found["trouble"][:14]) == ("delivered", "it refused bob")
+    (view,) = call("GET", CHANNELS)
+    assert (view["trouble"], view["waiting"], view["dead"]) == (found["trouble"], 0, 0)
+    call("POST", f"{CHANNELS}/ops/test", {})
+    (claimed,) = call.services.outbox.claim(9, lease=LEASE)
+    call.services.outbox.delivered(claimed)
+    assert call("GET", CHANNELS)[0]["trouble"] is None
+
+
 def test_what_nobody_got_is_sent_again(call, channel) -> None:
     first = call("POST", f"{CHANNELS}/ops/test", {})
     refuse(call, first)
     second = call("POST", f"{CHANNELS}/ops/test", {})
     refuse(call, second)
-    assert call("POST", f"{CHANNELS}/ops/retry", {"notices": [first["id"]]}) == {"notices": 1}
+    assert call("POST", f"{CHANNELS}/ops/retry", {"notices": [first["id"]] * 2}) == SENT
     assert call("GET", f"{NOTICES}/{first['id']}")["state"] == "waiting"
-    assert call("POST", f"{CHANNELS}/ops/retry", {}) == {"notices": 1}
+    assert call("POST", f"{CHANNELS}/ops/retry", {}) == SENT
     (claimed,) = call.services.outbox.claim(9, lease=LEASE)
     call.services.outbox.delivered(claimed)
     assert call("GET", f"{NOTICES}/{first['id']}")["state"] == "delivered"
     found = call("POST", f"{CHANNELS}/ops/retry", {"notices": [first["id"]]}, 404)
     assert found["hint"] == "livepin channel dead ops"
+
+
+def log(call):
+    """Return what the audit log says of what was sent again, the newest first."""
+    items = call("GET", "/v1/accounts/acme/audit?limit=100&action=channel.retry")["items"]
+    return [each["entry"]["after"] for each in items]
+
+
+def test_where_one_of_several_cannot_be_sent_again_none_is_and_what_is_done_is_on_record(
+    call, channel
+) -> None:
+    before = len(log(call))
+    posted = call("POST", f"{CHANNELS}/ops/test", {})
+    refuse(call, posted)
+    body = {"notices": [posted["id"], 10**9]}
+    for drop in (False, True):
+        call("POST", f"{CHANNELS}/ops/retry", body | {"drop": drop}, 404)
+    assert call("GET", f"{NOTICES}/{posted['id']}")["state"] == "dead"
+    assert len(log(call)) == before
+    found = call("POST", f"{CHANNELS}/ops/retry", {"drop": True})
+    assert found == {"notices": 0, "skipped": 0, "dropped": 1}
+    assert log(call)[0] == {"notices": 0, "dropped": 1}
+    assert call("GET", CHANNELS)[0]["dead"] == 0
 
 
 def test_a_name_that_is_none_gets_the_nearest(call, channel) -> None:

@@ -19,7 +19,10 @@ CA = CHAIN.authority.pem
 
 
 class Mailbox:
-    """What a server was given. `refuse` maps addresses, or "DATA", to the reply in their place."""
+    """What a server was given. `refuse` maps "MAIL", "DATA" or addresses to the reply instead.
+
+    `hold` maps "DATA" or "QUIT" to the seconds until the reply to it.
+    """
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -27,7 +30,18 @@ class Mailbox:
         self.secure: list[bool] = []
         self.logins: list[tuple[bytes, bytes]] = []
         self.refuse: dict[str, str] = {}
+        self.hold: dict[str, float] = {}
         self.port = 0
+
+    async def handle_MAIL(self, server, session, envelope, address, options) -> str:
+        if "MAIL" in self.refuse:
+            return self.refuse["MAIL"]
+        envelope.mail_from = address
+        return "250 OK"
+
+    async def handle_QUIT(self, server, session, envelope) -> str:
+        await asyncio.sleep(self.hold.get("QUIT", 0))
+        return "221 Bye"
 
     async def handle_RCPT(self, server, session, envelope, address, options) -> str:
         if address in self.refuse:
@@ -43,6 +57,7 @@ class Mailbox:
         self.mails.append(found)
         self.envelopes.append(envelope)
         self.secure.append(session.ssl is not None or server.transport.get_extra_info("sslcontext"))
+        await asyncio.sleep(self.hold.get("DATA", 0))
         return "250 OK"
 
     def authenticate(self, server, session, envelope, mechanism, data) -> AuthResult:

@@ -13,6 +13,8 @@ from livepin_server.services.monitoring.outbox import Posted
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)  # where the clock of tests stands
 COMMAND = "livepin pin add api.example.com sha256/7HIpactkIAq2Y49orFOOQKurWxmmSFZhBCoQYcRhJ3Y="
 
+COMMANDS = f"{COMMAND}\nlivepin pin add '*.example.org' sha256/{'A' * 43}= --stream canary"
+
 
 def notice(**members: Any) -> Notice:
     """Return a notice of an incident that was opened a minute ago."""
@@ -26,6 +28,14 @@ def notice(**members: Any) -> Notice:
         "pinned": ["sha256/pinned"],
     }  # fmt: skip
     return Notice(**{**said, **members})
+
+
+HAPPENED: dict[str, Any] = {  # a notice that has neither an incident nor an end
+    "event": "happened", "incident": None, "kind": "installation_refused", "severity": "warning",
+    "title": "an installation of shop was refused", "domain": "", "stream": "", "apps": "shop",
+    "command": "livepin policy explain 1Zk0R4mVtq8XyPjB2nHdLw", "addresses": [],
+    "fingerprints": [], "pinned": [], "subject": "signal-fail-abc", "tags": ["installations"],
+}  # fmt: skip
 
 
 def posted(settings: ChannelSettings, *, key: str = "k1", **members: Any) -> Posted:

@@ -8,9 +8,11 @@ from datetime import timedelta
 
 import pytest
 from livepin_server.errors import CustodyError, UnavailableError
+from livepin_server.monitor import notifying
+from livepin_server.monitor.notifiers import apprise, calling, email
 from livepin_server.monitor.notifiers.email import EmailNotifier
 from livepin_server.monitor.notifiers.telling import TellError
-from livepin_server.monitor.notifying import Notifying
+from livepin_server.monitor.notifying import LEASE, Notifying
 from livepin_server.services.monitoring.channel_kinds import Email, NewChannel, PagerDuty
 from livepin_server.services.monitoring.channels import Channels
 from livepin_server.services.monitoring.outbox import Outbox, put
@@ -241,7 +243,7 @@ def test_who_ends_it_at_once_has_it_told_again(place):
     asyncio.run(one())
     assert place.outcomes == []
     speaker.hang.clear()
-    place.clock.advance(seconds=60)
+    place.clock.advance(seconds=LEASE.total_seconds())
     asyncio.run(place.notifying(speaker).round())
     assert speaker.told == [("a", 7)]
 
@@ -259,11 +261,11 @@ class Broken:
             raise UnavailableError("the database is locked")
         return self._box.claim(most, lease=lease)
 
-    def delivered(self, posted, *, again=None):
+    def delivered(self, posted, *, again=None, trouble=None):
         if self.notes:
             self.notes -= 1
             raise UnavailableError("the database is locked")
-        return self._box.delivered(posted, again=again)
+        return self._box.delivered(posted, again=again, trouble=trouble)
 
 
 def test_a_database_that_is_away_loses_nothing(place, caplog):
@@ -275,7 +277,7 @@ def test_a_database_that_is_away_loses_nothing(place, caplog):
 
     async def rounds():
         found = [await notifying.round(), await notifying.round()]
-        place.clock.advance(seconds=60)
+        place.clock.advance(seconds=LEASE.total_seconds())
         return [*found, await notifying.round(), await notifying.round()]
 
     assert asyncio.run(rounds()) == [0, 1, 1, 0]
@@ -287,7 +289,35 @@ def test_a_database_that_is_away_loses_nothing(place, caplog):
 
 def test_a_lease_is_longer_than_the_patience_for_one(place):
     with pytest.raises(ValueError, match="expected a lease"):
-        place.notifying(Speaker(), patience=60.0)
+        place.notifying(Speaker(), patience=LEASE.total_seconds())
+    for module in (email, calling, apprise):
+        assert getattr(module, "TAKING", 0) + module.PATIENCE < notifying.PATIENCE
+
+
+def test_one_full_mailbox_leaves_the_others_with_one_mail_and_the_channel_with_its_trouble(place):
+    place.add("ops", settings=Email(to=["ops@example.com", "bob@example.com"]))
+    place.post()
+
+    async def one():
+        async with smtp_server() as box:
+            box.refuse = {"bob@example.com": "452 mailbox is full"}
+            server = MailServer(
+                host="localhost", port=box.port, security="starttls", sender="livepin@example.com"
+            )
+            telling = place.notifying(EmailNotifier(server, ca=CA))
+            for _ in range(3):
+                await telling.round()
+                place.clock.advance(hours=1)
+            place.post(event="resolved")
+            await telling.round()
+            return [each["Subject"] for each in box.mails]
+
+    subjects = asyncio.run(one())
+    assert len(subjects) == 2
+    assert "resolved" in subjects[1]
+    (view,) = place.channels.all("acme")
+    assert view.trouble == "the SMTP server refused bob@example.com: 452 mailbox is full"
+    assert (view.waiting, view.dead) == (0, 0)
 
 
 def test_a_mail_is_delivered_after_the_server_was_down_for_an_hour(place):

@@ -130,14 +130,12 @@ def test_a_name_server_that_hangs_does_not_hold_up_the_others(
     assert (first, [each.verified for each in second]) == ([], [True])
 
 
-def test_few_connections_are_open_at_once_however_many_addresses_there_are(
-    endpoint, authority
-) -> None:
+def test_few_connections_are_open_at_once_however_many_addresses_there_are(endpoint) -> None:
     hanging = endpoint(silent)
-    # With a CA of their own: to read the system's for each takes longer than this look.
-    targets = [hanging.target(f"host-{n}.example", ca=authority.pem) for n in range(2 * AT_ONCE)]
-    assert not any(seen_of(targets, seconds=3.0))
-    assert 1 <= hanging.connections <= AT_ONCE
+    targets = [hanging.target(f"host-{n}.example") for n in range(2 * AT_ONCE)]
+    while not hanging.connections:  # a busy machine may have made none within a second
+        assert not any(seen_of(targets, seconds=1.0))
+    assert hanging.connections <= AT_ONCE
 
 
 def test_no_thread_is_left_when_all_was_seen(tls_endpoint, authority, chain) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 MIGRATIONS = Path(livepin_server.__file__).parent / "storage" / "migrations"
 TABLES = (
     "endpoints", "schedule", "observations", "findings", "certificate_changes", "monitor_settings",
-    "beats",
+    "beats", "refusals",
 )  # fmt: skip
 ACCOUNT = "INSERT INTO accounts VALUES ('acme', 0, 0, true, '{}', '{}', 0)"
 ENDPOINT = """INSERT INTO endpoints

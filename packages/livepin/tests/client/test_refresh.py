@@ -186,8 +186,9 @@ def test_an_idle_client_does_not_spin(
     monkeypatch.setattr(
         kind, "open_connections", property(lambda self: looks.append(1) or real(self))
     )
+    start = time.monotonic()
     time.sleep(2.5)  # due after one second, and nobody there
-    assert len(looks) <= 3
+    assert len(looks) <= time.monotonic() - start + 1
 
 
 def test_a_shorter_interval_counts_at_once(delivery, every, app) -> None:

@@ -84,7 +84,7 @@ def try_(
 ) -> None:
     """Send a notice that says it is a test, wait, and show what became of it.
 
-    The exit code is 1 if it could not be delivered, 4 if that is not known yet.
+    The exit code is 1 if it could not be delivered to all, 4 if that is not known yet.
     """
     name_of("a channel", name, such_as="ops")
     with connected(common) as api:
@@ -92,6 +92,8 @@ def try_(
         found = _followed(api, posted, wait)
     if common.json:
         show_json(found)
+    elif found["state"] == "delivered" and found["trouble"]:
+        say(f"{name} has delivered it, but not to all: {found['trouble']}", "yellow")
     elif found["state"] == "delivered":
         say(f"{name} has delivered it. Did it arrive?", "green")
     elif found["state"] == "dead":
@@ -101,7 +103,7 @@ def try_(
         say(f"It is tried again {minute(found['due'])}; see: livepin channel list{common.again}")
     else:
         say(f"{name} has not sent it yet. Does a server run? {_hint(common)}", "yellow")
-    if found["state"] == "dead" or (found["state"] == "waiting" and found["trouble"]):
+    if found["state"] == "dead" or found["trouble"]:
         raise SystemExit(FOUND)
     if found["state"] == "waiting":
         raise SystemExit(UNREACHABLE)
@@ -162,7 +164,8 @@ def dead(
 @app.command(
     help_epilogue="""Examples:
   livepin channel retry ops
-  livepin channel retry ops 17 18"""
+  livepin channel retry ops 17 18
+  livepin channel retry ops --drop --reason 'long over'"""
 )
 def retry(
     name: ChannelName,
@@ -175,18 +178,31 @@ def retry(
             help="Only these: livepin channel dead NAME. Else all.",
         ),
     ],
+    drop: Annotated[
+        bool, Parameter(negative=(), help="Forget them instead: nobody is told of them.")
+    ] = False,
     reason: Reason = "",
     common: Common = _DEFAULTS,
 ) -> None:
-    """Send again what was given up. A channel that was turned off needs a test before."""
+    """Send again what was given up. A channel that was turned off needs a test before.
+
+    What is out of date is not sent, since nothing would end it again: the channel
+    was told more of the incident, or that is over.
+    """
     name_of("a channel", name, such_as="ops")
-    body = {"notices": list(notices), "reason": reason}
+    body = {"notices": list(notices), "drop": drop, "reason": reason}
     with connected(common) as api:
         done = api.call("POST", f"{api.base}/monitor/channels/{name}/retry", body)
     if common.json:
         show_json(done)
+        return
+    if drop:
+        say(f"{counted(done['dropped'], 'notice')} of {name} dropped.", "green")
     else:
         say(f"{counted(done['notices'], 'notice')} of {name} sent again.", "green")
+    if done["skipped"]:
+        say(f"{counted(done['skipped'], 'notice')} out of date, so not sent. To forget all of it:")
+        say(f"  livepin channel retry {name} --drop{common.again}")
 
 
 def _followed(api: Api, posted: dict[str, Any], wait: int) -> dict[str, Any]:

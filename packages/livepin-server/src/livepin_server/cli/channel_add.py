@@ -241,7 +241,10 @@ def _secret(what: str, file: Path | None, *, asked: bool) -> str | None:
 def _of_file(file: Path | None, what: str) -> str:
     assert file is not None
     if str(file) == "-":
-        return _line(sys.stdin.read(_MOST_SECRET + 1), what)
+        try:
+            return _line(sys.stdin.read(_MOST_SECRET + 1), what)
+        except UnicodeDecodeError:
+            raise CommandError(f"{what}: what came on standard input is not text") from None
     return _line(read_text(file), what)
 
 

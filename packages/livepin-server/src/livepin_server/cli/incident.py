@@ -81,9 +81,11 @@ def show(number: Which, /, *, common: Common = _DEFAULTS) -> None:
         say(f"  {line}")
     for label, text in _members(found):
         say(f"  {label:12} {text}")
-    if notice.get("command"):
+    commands = monitored.commands(found)
+    if commands:
         say("To mend it:")
-        say(f"  {notice['command']}")
+    for line in commands:
+        say(line)
     if found["state"] == "open":
         say(f"To take care of it: livepin incident ack {found['number']}{common.again}")
 

@@ -314,8 +314,8 @@ def _show(found: dict[str, Any], *, everything: bool) -> None:
         say(sentence, "yellow")
     for each in found["incidents"]:
         say(monitored.incident(each), monitored.severity_style(each))
-        if each["notice"].get("command"):
-            say(f"  {each['notice']['command']}")
+        for line in monitored.commands(each):
+            say(line)
 
 
 def _sentences(

@@ -87,9 +87,7 @@ def _drawn(api: Api, found: dict[str, Any], trouble: str, now: datetime) -> list
     lines += [Text(plain(f"warning: {text}"), "yellow") for text in found["warnings"]]
     for each in found["incidents"]:
         lines.append(Text(plain(monitored.incident(each)), monitored.severity_style(each)))
-        command = each["notice"].get("command")
-        if command:
-            lines.append(Text(plain(f"  {command}")))
+        lines += [Text(plain(line)) for line in monitored.commands(each)]
     endpoints = monitored.worst_first(found["endpoints"])
     rows = [monitored.row(each, now) for each in endpoints]
     lines.append(Text())

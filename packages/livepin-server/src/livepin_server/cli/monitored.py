@@ -55,6 +55,12 @@ def worst_first(endpoints: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     )  # fmt: skip
 
 
+def commands(each: dict[str, Any]) -> list[str]:
+    """Return the commands that mend an incident: each is a line, and runs as it stands."""
+    text: str = each["notice"].get("command", "")
+    return [f"  {line}" for line in text.split("\n")] if text else []
+
+
 def incident(each: dict[str, Any]) -> str:
     """Return an incident in a line."""
     told = "" if each["state"] == "open" else f" ({standing(each)})"

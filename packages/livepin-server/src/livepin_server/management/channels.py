@@ -12,17 +12,15 @@ from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from livepin_server.errors import NotFoundError
-from livepin_server.services.audit import entry_of
 from livepin_server.services.composition import Services
 from livepin_server.services.model import Principal
-from livepin_server.services.monitoring.channel_kinds import AddedChannel
+from livepin_server.services.monitoring.channel_kinds import AddedChannel, Retried
 from livepin_server.services.monitoring.model import ChannelView
 from livepin_server.services.monitoring.notices import Notices, NoticeView
 
 from .asking import Reason, intent
-from .monitoring import DOES, MONITOR, MOST, NEEDS, SEES, Limit, number_of, wanted
-from .shapes import AddChannel, Retried, RetryNotices, Why
+from .monitoring import DOES, MONITOR, NEEDS, SEES, Limit, number_of, wanted
+from .shapes import AddChannel, RetryNotices, Why
 
 _Request = Request[Principal, Any, Any]
 _ALL = MONITOR + "/channels"
@@ -67,9 +65,9 @@ def test_channel(
     data: JSONBody[Why],
 ) -> NoticeView:
     """Have a channel tell of nothing but a test. What becomes of it, the notice says."""
-    services.channels.test(account, name, intent(request, data.reason))
+    number = services.channels.test(account, name, intent(request, data.reason))
     wanted(services, account)
-    return Notices(services.database).last(account, name)
+    return Notices(services.database).show(account, number)
 
 
 @get(MONITOR + "/notices/{notice:str}", **SEES)
@@ -99,24 +97,14 @@ def retry_notices(
     name: FromPath[str],
     data: JSONBody[RetryNotices],
 ) -> Retried:
-    """Send notices again that nobody got. A channel that was turned off needs a test first."""
-    dead = [each.id for each in Notices(services.database).dead(account, name, MOST)]
-    for number in data.notices:
-        if number not in dead:
-            raise NotFoundError(
-                f"{name} has no notice {number} that nobody got",
-                hint=f"livepin channel dead {name}",
-            )
-    chosen = data.notices or dead
-    for number in chosen:
-        services.outbox.again(account, number)
-    entry = entry_of(
-        intent(request, data.reason), account=account, action="channel.retry",
-        now=services.clock(), target=name, after={"notices": len(chosen)},
-    )  # fmt: skip
-    services.audit.record(entry)
+    """Send notices again that nobody got, or drop them. A channel that is off needs a test first.
+
+    What is out of date is not sent: its channel was told more of the incident, or that is over.
+    """
+    why = intent(request, data.reason)
+    done = services.channels.retry(account, name, data.notices, why, drop=data.drop)
     wanted(services, account)
-    return Retried(notices=len(chosen))
+    return done
 
 
 HANDLERS = [

@@ -472,13 +472,11 @@ class AddChannel(NewChannel, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class RetryNotices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which notices that nobody got are to be sent again, all of them if none is named; and why."""
+    """Which notices that nobody got are to be sent again, all of them if none is named; and why.
+
+    With `drop` they are forgotten instead.
+    """
 
     notices: Annotated[list[Annotated[int, Meta(ge=1, lt=2**53)]], Meta(max_length=1000)] = []
+    drop: bool = False
     reason: Text = ""
-
-
-class Retried(Struct, frozen=True, kw_only=True):
-    """How many notices are sent again."""
-
-    notices: int

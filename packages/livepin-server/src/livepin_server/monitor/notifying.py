@@ -21,8 +21,8 @@ from livepin_server.services.monitoring.outbox import Posted
 from .notifiers.telling import Notifier, TellError
 
 AT_ONCE = 8
-PATIENCE = 20.0  # seconds for one
-LEASE = timedelta(seconds=60)  # longer than that, and to note it
+PATIENCE = 150.0  # seconds for one: a mail server may take that long (`email`), others end before
+LEASE = timedelta(seconds=180)  # longer than that, and to note it
 _EVERY = 1.0  # seconds
 
 Outcome = Literal["delivered", "failed", "dead"]
@@ -37,7 +37,9 @@ class Posting(Protocol):
     def claim(self, most: int, *, lease: timedelta) -> list[Posted]:
         """Return what is to be told."""
 
-    def delivered(self, posted: Posted, *, again: timedelta | None = None) -> bool:
+    def delivered(
+        self, posted: Posted, *, again: timedelta | None = None, trouble: str | None = None
+    ) -> bool:
         """Note that it was."""
 
     def failed(
@@ -151,28 +153,29 @@ class Notifying:
 
     async def _one(self, posted: Posted) -> None:
         """Tell one notice, and note what came of it."""
-        error = await self._trouble(posted)
+        trouble = await self._trouble(posted)
         try:
-            outcome = await asyncio.to_thread(self._note, posted, error)
+            outcome = await asyncio.to_thread(self._note, posted, trouble)
         except ServiceError as exc:
             # It is told again once its lease has ended.
             logger.error("what became of notice %d cannot be noted: %s", posted.id, exc)
             return
-        if error is not None:
+        if trouble is not None:
+            how = "not told" if isinstance(trouble, TellError) else "told, but not all of it"
             logger.warning(
-                "the channel %s of %s was not told: %s", posted.channel, posted.account, error
+                "the channel %s of %s was %s: %s", posted.channel, posted.account, how, trouble
             )
         self._told(posted.kind, outcome, self._clock() - posted.created)
 
-    async def _trouble(self, posted: Posted) -> TellError | None:
-        """Tell a notice; return why it was not told, if so."""
+    async def _trouble(self, posted: Posted) -> TellError | str | None:
+        """Tell a notice; return why it was not told, or who of the channel was not, if so."""
         notifier = self._notifiers.get(posted.kind)
         if notifier is None:
             return TellError(f"nothing here tells channels of the kind {posted.kind}")
         try:
             async with asyncio.timeout(self._patience):
                 opened = await asyncio.to_thread(self._channels.opened, posted)
-                await notifier.tell(opened)
+                return await notifier.tell(opened)
         except TellError as exc:
             return exc
         except TimeoutError:
@@ -182,17 +185,17 @@ class Notifying:
         except Exception as exc:  # noqa: BLE001 - whatever a library raises, others are told
             # Its kind alone: an error of a library may quote what was sent.
             return TellError(f"it failed: {type(exc).__name__}")
-        return None
 
-    def _note(self, posted: Posted, error: TellError | None) -> Outcome:
-        if error is None:
-            self._outbox.delivered(posted, again=self._notifiers[posted.kind].again)
+    def _note(self, posted: Posted, trouble: TellError | str | None) -> Outcome:
+        if not isinstance(trouble, TellError):
+            again = self._notifiers[posted.kind].again
+            self._outbox.delivered(posted, again=again, trouble=trouble)
             return "delivered"
         dead = self._outbox.failed(
             posted,
-            str(error),
-            permanent=error.permanent,
-            retry_after=error.retry_after,
-            disable=error.disable,
+            str(trouble),
+            permanent=trouble.permanent,
+            retry_after=trouble.retry_after,
+            disable=trouble.disable,
         )
         return "dead" if dead else "failed"

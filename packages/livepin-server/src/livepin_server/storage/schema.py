@@ -285,6 +285,16 @@ Index("ix_installations_not_passing", installations.c.account, installations.c.l
       sqlite_where=installations.c.verdict != "pass",
       postgresql_where=installations.c.verdict != "pass")  # fmt: skip
 
+# Of which refusals channels were told last, and how many followed: by app, rule and verdict.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("account", ForeignKey("accounts.name"), primary_key=True),
+    Column("digest", text(22), primary_key=True),
+    Column("told", Moment, nullable=False),
+    Column("more", BigInteger, nullable=False),
+)
+
 # What evidence claimed, once for all installations that claim the same.
 claims = Table(
     "claims",

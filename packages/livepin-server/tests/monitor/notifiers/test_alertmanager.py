@@ -11,7 +11,7 @@ from livepin_server.listener import available_port
 from livepin_server.monitor.notifiers.alertmanager import AlertmanagerNotifier, alerts_of
 from livepin_server.monitor.notifiers.calling import Calling
 from livepin_server.services.monitoring.channel_kinds import Alertmanager
-from notices import COMMAND, NOW, posted
+from notices import COMMAND, COMMANDS, HAPPENED, NOW, posted
 
 from .conftest import CA
 
@@ -91,6 +91,13 @@ def test_an_alert_lasts_longer_than_it_takes_to_repeat_it():
     assert alerts["warning"]["endsAt"] == NOW.isoformat()
 
 
+def test_commands_for_two_domains_are_two_lines():
+    (alert, *_) = alerts_of(posted(PLAIN, command=COMMANDS), NOW)
+    assert alert["annotations"]["command"] == COMMANDS
+    (alert, *_) = alerts_of(posted(PLAIN, command="\n".join([COMMAND] * 100)), NOW)
+    assert set(alert["annotations"]["command"].split("\n")) == {COMMAND}  # none is cut in two
+
+
 def test_a_test_is_an_alert_of_its_own_that_ends_soon():
     (alert,) = alerts_of(posted(PLAIN, event="test", incident=None, severity="info"), NOW)
     assert alert["labels"]["alertname"] == "LivepinTest"
@@ -111,3 +118,13 @@ def test_who_asks_for_a_login_gets_it(receiver, calling, clock, tell):
     assert logins == [None, "Basic dTpwOnc=", "Bearer tok"]
     assert receiver.got[0][0] == "/hook/api/v2/alerts"
     assert "domain" not in receiver.got[0][2][0]["labels"]
+
+
+def test_what_only_happened_ends_by_itself_after_it_was_sent_and_before_the_next():
+    (alert,) = alerts_of(posted(PLAIN, **HAPPENED), NOW)
+    assert alert["labels"] == {
+        "alertname": "Livepin", "account": "acme", "subject": "signal-fail-abc",
+        "kind": "installation_refused", "severity": "warning",
+    }  # fmt: skip
+    assert alert["endsAt"] == (NOW + timedelta(minutes=15)).isoformat()
+    assert alert["annotations"]["command"] == HAPPENED["command"]

@@ -12,7 +12,7 @@ from livepin_server.monitor.notifiers.apprise import AppriseNotifier, is_install
 from livepin_server.monitor.notifiers.apprise_child import Message, send
 from livepin_server.monitor.notifiers.telling import TellError
 from livepin_server.services.monitoring.channel_kinds import Apprise
-from notices import COMMAND, posted
+from notices import COMMANDS, posted
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,13 +45,13 @@ def mattermost(chat, **members):
     return Apprise(url=url, **{"allow_private": True, **members})
 
 
-def test_a_message_arrives_with_the_command_on_a_line_by_itself(chat, tell):
-    tell(AppriseNotifier(patience=60), posted(mattermost(chat), lines=["more"]))
+def test_a_message_arrives_with_each_command_on_a_line_by_itself(chat, tell):
+    tell(AppriseNotifier(patience=60), posted(mattermost(chat), lines=["more"], command=COMMANDS))
     ((path, body),) = chat.got
     assert path == "/hooks/abcdefghijklmnopqrstuvwxyz"
     text = json.dumps(body)
     assert "apps cannot connect to api.example.com" in text
-    assert f"\\n{COMMAND}\\n" in text
+    assert json.dumps(f"\n{COMMANDS}\n")[1:-1] in text
 
 
 def test_a_service_that_does_not_take_it_is_asked_again(chat, tell):

@@ -11,6 +11,7 @@ import pytest
 from livepin.testing import RecordingServer, make_chain
 from livepin_server.monitor.notifiers.calling import Call, Calling, resolved
 from livepin_server.monitor.notifiers.telling import TellError
+from livepin_server.services.monitoring.targets import require_url
 
 from .conftest import CA, CHAIN
 
@@ -32,11 +33,22 @@ def test_a_request_that_is_taken_arrives_as_it_was_given(receiver, post):
     assert repr(Call(url="u", body=b"", headers={"authorization": "secret"})) == "Call(...)"
 
 
+def test_a_scheme_in_capitals_is_the_same_one(receiver, post):
+    """A channel with it is accepted, so it is told, and by its own anchors."""
+    url = receiver.url.replace("https", "HTTPS")
+    assert require_url(url, allow_private=True).startswith("https://")
+    post(url=url)
+    assert len(receiver.got) == 1
+    with pytest.raises(TellError, match="its certificate is not verified"):
+        post(url=url, ca=None)
+
+
 @pytest.mark.parametrize(
     ("status", "permanent", "disable"),
     [
         (200, None, None), (204, None, None), (301, False, False), (307, False, False),
-        (400, True, False), (401, True, False), (404, True, False), (408, False, False),
+        (400, True, False), (401, False, False), (403, False, False), (404, False, False),
+        (405, False, False), (408, False, False), (413, True, False), (422, True, False),
         (410, True, True), (429, False, False), (500, False, False), (503, False, False),
     ],
 )  # fmt: skip

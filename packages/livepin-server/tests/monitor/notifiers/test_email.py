@@ -20,14 +20,16 @@ def server(port, security="starttls", **members):
     return MailServer(security=security, **{**said, **members})
 
 
-def send(security, *, box=None, login=False, mail=None, ca=CA, refuse=(), **members):
+def send(
+    security, *, box=None, login=False, mail=None, ca=CA, refuse=(), hold=(), using=None, **members
+):
     """Send a mail to a server that begins and ends with it; return what it was given."""
 
     async def one():
         async with smtp_server(security, login=login) as box:
-            box.refuse = dict(refuse)
-            notifier = EmailNotifier(server(box.port, security, **members), ca=ca)
-            await notifier.tell(mail or posted(MAIL))
+            box.refuse, box.hold = dict(refuse), dict(hold)
+            notifier = EmailNotifier(server(box.port, security, **members), ca=ca, **(using or {}))
+            box.trouble = await notifier.tell(mail or posted(MAIL))
             return box
 
     return asyncio.run(one())
@@ -59,22 +61,51 @@ def test_a_wrong_password_is_told_without_it_and_tried_again():
 @pytest.mark.parametrize(
     ("refuse", "permanent"),
     [
-        ({"ops@example.com": "550 no such user"}, None),
-        ({"ops@example.com": "450 greylisted"}, False),
         ({"ops@example.com": "550 no", "dev@example.com": "550 no"}, True),
         ({"ops@example.com": "550 no", "dev@example.com": "451 later"}, False),
         ({"DATA": "554 looks like spam"}, True),
         ({"DATA": "452 mailbox is full"}, False),
+        # Those are about the server: it is set up anew, and then all that waits is told.
+        ({"MAIL": "550 who are you"}, False),
+        ({"MAIL": "530 5.7.0 log in first"}, False),
+        (dict.fromkeys(MAIL.to, "550 5.7.1 relaying denied"), False),
+        (dict.fromkeys(MAIL.to, "530 log in first"), False),
     ],
 )
 def test_a_reply_says_whether_the_mail_may_be_taken_later(refuse, permanent):
-    if permanent is None:  # one of both was told
-        assert send("starttls", refuse=refuse).envelopes[0].rcpt_tos == ["dev@example.com"]
-        return
-    with pytest.raises(TellError, match=r"the SMTP server.*[45]5[0-9] ") as caught:
+    with pytest.raises(TellError, match=r"the SMTP server.*[45][35][0-9] ") as caught:
         send("starttls", refuse=refuse)
     assert caught.value.permanent == permanent
     assert "example.com" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reply", ["452 mailbox is full", "550 no such user"])
+def test_one_full_mailbox_has_nobody_else_told_again_and_is_said(reply):
+    """It would be 150 mails to each of the others, in three days."""
+    box = send("starttls", refuse={"ops@example.com": reply})
+    assert box.envelopes[0].rcpt_tos == ["dev@example.com"]
+    assert box.trouble == f"the SMTP server refused ops@example.com: {reply}"
+    assert send("starttls").trouble is None
+
+
+def test_of_many_who_are_refused_some_are_named():
+    to = [f"{n}@example.com" for n in range(6)]
+    refuse = dict.fromkeys(to[1:], "550 no")
+    trouble = send("cleartext", mail=posted(Email(to=to)), refuse=refuse).trouble
+    assert "refused 1@example.com, 2@example.com, 3@example.com and 2 more: 550 no" in trouble
+
+
+def test_a_server_that_looks_through_a_mail_first_is_waited_for():
+    """To give up means that it is taken all the same, and sent anew each half an hour."""
+    box = send("cleartext", hold={"DATA": 2.2}, using={"patience": 2.0})
+    assert len(box.mails) == 1
+    with pytest.raises(TellError, match="the SMTP server: Timed out") as caught:
+        send("cleartext", hold={"DATA": 60.0}, using={"taking": 0.3})
+    assert not caught.value.permanent
+
+
+def test_what_was_taken_is_told_however_the_server_says_good_bye():
+    assert len(send("cleartext", hold={"QUIT": 60.0}).mails) == 1
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
 
@@ -9,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from livepin_server.monitor.notifiers.letter import letter
-from livepin_server.monitor.notifiers.telling import lasting, plain
+from livepin_server.monitor.notifiers.telling import lasting, mending, plain
 from livepin_server.services.monitoring.channel_kinds import Email
-from notices import COMMAND, posted
+from notices import COMMAND, COMMANDS, HAPPENED, notice, posted
 
 MAIL = Email(to=["ops@example.com"])
 
@@ -64,6 +65,22 @@ def test_a_long_command_can_be_copied_as_it_stands():
     assert command in text(write(command=command)).splitlines()
 
 
+def test_commands_for_two_domains_are_two_lines_each_as_it_stands():
+    mail = write(command=COMMANDS)
+    assert f"\nTo mend it:\n\n{COMMANDS}\n\n" in text(mail)
+    pre = re.search("<pre[^>]*>(.*)</pre>", text(mail, "html"), re.S)
+    assert html.unescape(pre[1]) == COMMANDS
+
+
+def test_of_commands_that_do_not_fit_whole_ones_are_left():
+    said = notice(command=COMMANDS)
+    first, second = COMMANDS.split("\n")
+    assert mending(said) == mending(said, most=len(COMMANDS)) == [first, second]
+    assert mending(said, most=len(COMMANDS) - 1) == mending(said, most=len(first)) == [first]
+    assert mending(notice(command=f"{first}\nrm -rf /\n{second}")) == [first, second]
+    assert mending(said, most=len(first) - 1) == mending(notice(command="")) == []
+
+
 def test_very_many_lines_are_counted():
     assert "and 50 more" in text(write(lines=["x"] * 150))
 
@@ -109,3 +126,11 @@ def test_what_does_something_in_a_terminal_or_header_is_replaced(each):
 )  # fmt: skip
 def test_a_duration_is_told_in_words(seconds, words):
     assert lasting(seconds) == words
+
+
+def test_what_only_happened_says_what_its_command_is_for_and_joins_what_is_alike():
+    mail = write(**HAPPENED)
+    assert mail["Subject"] == "[Livepin] warning: an installation of shop was refused"
+    assert mail["References"] == "<signal-fail-abc.acme.livepin@example.com>"
+    assert f"\nTo see why:\n\n{HAPPENED['command']}\n" in text(mail)
+    assert "To see why:</p>" in text(mail, "html")

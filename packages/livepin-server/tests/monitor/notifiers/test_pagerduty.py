@@ -11,7 +11,7 @@ from livepin_server.monitor.notifiers.pagerduty import (
 )
 from livepin_server.monitor.notifiers.telling import TellError
 from livepin_server.services.monitoring.channel_kinds import PagerDuty
-from notices import COMMAND, posted
+from notices import COMMAND, COMMANDS, HAPPENED, posted
 
 from .conftest import CA
 
@@ -36,6 +36,14 @@ def test_an_incident_is_triggered_and_resolved_by_one_key(receiver, notifier, te
     assert payload["source"] == "api.example.com"
     assert payload["timestamp"] == "2026-11-23T11:59:00+00:00"
     assert payload["custom_details"]["to mend it"] == COMMAND
+
+
+def test_commands_for_two_domains_are_two_lines():
+    for command in (COMMANDS, "\n".join([COMMAND] * 100)):
+        details = event_of(posted(KEY, command=command))["payload"]["custom_details"]
+        said = details["to mend it"].split("\n")
+        assert said == command.split("\n")[: len(said)]  # none is cut in two
+        assert len(said) >= 2
 
 
 @pytest.mark.parametrize("severity", ["info", "warning", "critical"])
@@ -63,3 +71,11 @@ def test_a_key_that_they_do_not_know_is_permanent_and_a_limit_is_not(receiver, n
 
 def test_the_host_is_fixed_unless_a_test_says_another():
     assert URL == "https://events.pagerduty.com/v2/enqueue"
+
+
+def test_what_only_happened_is_triggered_by_the_key_of_its_subject():
+    """A second one joins the first there, and wakes nobody once more."""
+    first, second = (event_of(posted(KEY, key=key, **HAPPENED)) for key in ("k1", "k2"))
+    assert first["dedup_key"] == second["dedup_key"] == "livepin-acme-signal-fail-abc"
+    assert (first["event_action"], first["payload"]["severity"]) == ("trigger", "warning")
+    assert first["payload"]["custom_details"]["to see why"] == HAPPENED["command"]

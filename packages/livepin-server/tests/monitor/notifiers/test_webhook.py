@@ -11,7 +11,7 @@ import pytest
 from livepin_server.monitor.notifiers.telling import TellError
 from livepin_server.monitor.notifiers.webhook import WebhookNotifier, body_of
 from livepin_server.services.monitoring.channel_kinds import Email, Webhook
-from notices import COMMAND, notice, posted
+from notices import COMMAND, HAPPENED, notice, posted
 
 from .conftest import CA
 
@@ -67,3 +67,9 @@ def test_a_refusal_is_given_on(receiver, notifier, tell):
 def test_settings_of_another_kind_are_refused(notifier, tell):
     with pytest.raises(TellError, match="of another kind"):
         tell(notifier, posted(Email(to=["a@example.com"])))
+
+
+def test_what_only_happened_is_an_event_of_its_kind():
+    found = json.loads(body_of(notice(**HAPPENED)))
+    assert found["type"] == "event.installation_refused"
+    assert (found["data"]["incident"], found["data"]["subject"]) == (None, "signal-fail-abc")

@@ -27,6 +27,7 @@ RIGHT = [
     Alertmanager(url="https://alerts.example.com/base/"),
     Alertmanager(url="https://alerts.example.com", user="u", password="p w".replace(" ", ":")),
     Apprise(url="tgram://token/chat"),
+    Apprise(url="tgram://template/verify?format=text&verify_by=x&text=verify"),
     Apprise(url="mmost://10.0.0.1/token", allow_private=True),
 ]
 WRONG = [
@@ -56,7 +57,15 @@ WRONG = [
     (Apprise(url="slack://"), "expected a URL of apprise"),
     (Apprise(url="slack://a\nb"), "expected a URL of apprise"),
     (Apprise(url="mmost://chat.example.com/token"), "speaks in cleartext"),
-    (Apprise(url="slack://a/b/c?Verify=no"), "expected certificates to be verified"),
+    *(
+        (Apprise(url=f"slack://a/b/c{each}"), "expected certificates to be verified")
+        for each in (
+            "?Verify=no", "/?%20verify=no", "?a=b&+verify=no", "?a=b;verify=no", "?-verify=no",
+            "?%2520verify=no", "?%76erify=no", "?verify%20=no", "?x?verify=no", "?%3averify=no",
+            "?template=/etc/passwd", "?TEMPLATE=https://evil.example/", "?%09template=x",
+            "%3Ftemplate=x", "?verify", "?template&x=y",
+        )
+    ),
 ]  # fmt: skip
 
 

@@ -113,8 +113,10 @@ def test_what_is_not_there_is_named_with_the_nearest(channels, intent):
 
 def test_a_channel_that_is_removed_takes_what_waits_for_it_along(services, channels, box, intent):
     channels.add("acme", new("email"), intent)
-    assert channels.test("acme", "ops", intent).waiting == 1
+    number = channels.test("acme", "ops", intent)
+    assert channels.all("acme")[0].waiting == 1
     (posted,) = box.claim(1, lease=LEASE)
+    assert posted.id == number
     assert channels.remove("acme", "ops", intent).waiting == 1
     assert channels.all("acme") == []
     with pytest.raises(NotFoundError):

@@ -70,7 +70,7 @@ def take(connection, judged, now):
             connection.execute(insert(findings).values(endpoint=each.endpoint, vantage="here",
                 key=found.key, account=each.account, state="firing", since=now, seen=now, times=1,
                 good=0, finding=json.encode(found).decode()))
-    return {(each.endpoint, each.vantage) for each in judged}
+    return {(each.endpoint, each.vantage): dt.timedelta() for each in judged}
 
 schedule = Schedule(database, Sources(database, clock=clock), clock=clock, judge=judge, take=take)
 while True:

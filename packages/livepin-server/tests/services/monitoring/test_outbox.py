@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from livepin_server.errors import ConflictError, NotFoundError
 from livepin_server.services.monitoring import outbox as module
-from livepin_server.services.monitoring.channel_kinds import Email, NewChannel
+from livepin_server.services.monitoring.channel_kinds import Email, NewChannel, Retried
 from livepin_server.services.monitoring.channels import Channels
 from livepin_server.services.monitoring.outbox import Outbox, put
 from livepin_server.storage.schema import incidents, outbox
@@ -32,6 +32,16 @@ def channels(services, clock):
 def add(channels, intent):
     def one(name="ops", **members):
         channels.add("acme", NewChannel(name=name, settings=MAIL, **members), intent)
+
+    return one
+
+
+@pytest.fixture
+def retry(channels, intent):
+    """Have notices of the channel ops be told anew, all that were given up if none is named."""
+
+    def one(*numbers, **members):
+        return channels.retry("acme", "ops", numbers, intent, **members)
 
     return one
 
@@ -155,27 +165,25 @@ def test_after_three_days_a_notice_is_given_up_where_people_see_it(add, post, bo
     assert (view.dead, view.waiting, view.trouble) == (1, 0, dead.trouble)
 
 
-def test_a_permanent_failure_is_dead_at_once_and_can_be_told_anew(add, post, box, channels, clock):
+def test_a_permanent_failure_is_dead_at_once_and_can_be_told_anew(add, post, box, retry, clock):
     add()
     post()
     (one,) = box.claim(9, lease=LEASE)
     assert box.failed(one, "answered 404", permanent=True)
     (dead,) = box.dead("acme")
     clock.advance(days=5)
-    box.again("acme", dead.id)
+    assert retry(dead.id, dead.id) == Retried(notices=1)
     assert box.dead("acme") == []
     (same,) = box.claim(9, lease=LEASE)
     assert (same.key, same.attempt) == (one.key, 1)
     assert not box.failed(same, "no route")  # its time begins anew
-    with pytest.raises(ConflictError, match="was not given up"):
-        box.again("acme", dead.id)
-    for account, number in (("acme", 999), ("other", dead.id)):
-        with pytest.raises(NotFoundError):
-            box.again(account, number)
+    for number in (dead.id, 999):  # the first is not given up
+        with pytest.raises(NotFoundError, match=f"ops has no notice {number} that nobody got"):
+            retry(number)
 
 
 def test_a_channel_that_wants_no_more_is_disabled_until_it_is_tested(
-    add, post, box, channels, intent
+    add, post, box, channels, retry, intent
 ):
     add()
     post()
@@ -190,7 +198,7 @@ def test_a_channel_that_wants_no_more_is_disabled_until_it_is_tested(
     assert box.dead("acme")[0].trouble == "the channel is disabled"
     assert box.claim(9, lease=LEASE) == []
     with pytest.raises(ConflictError, match="is disabled"):
-        box.again("acme", box.dead("acme")[0].id)
+        retry(box.dead("acme")[0].id)
     channels.test("acme", "ops", intent)
     assert channels.nobody("acme") is None
     assert events(box.claim(9, lease=LEASE)) == [("ops", "test")]
@@ -239,6 +247,94 @@ def test_only_as_many_are_claimed_as_were_asked_for(add, post, box):
     assert box.claim(0, lease=LEASE) == []
 
 
+def opened(services, clock, *, over=False):
+    """Note the incident that notices are of."""
+    row = {
+        "account": "acme", "number": 7, "cause": "c", "kind": "pin_mismatch", "notices": 1,
+        "severity": "critical", "opened": clock(), "seen": clock(), "said": "{}",
+        "resolved": clock() if over else None,
+    }  # fmt: skip
+    services.database.write(lambda each: each.execute(insert(incidents).values(**row)))
+
+
+def told(box, trouble=None):
+    """Tell what is to be told, or fail for good."""
+    (one,) = box.claim(9, lease=LEASE)
+    if trouble is None:
+        box.delivered(one)
+    else:
+        box.failed(one, trouble, permanent=True)
+    return one.id
+
+
+def test_an_incident_that_is_over_is_not_opened_again_by_sending_old_notices(
+    services, add, post, box, retry, clock
+):
+    """PagerDuty would page somebody, and nothing would ever resolve that."""
+    add()
+    opened(services, clock, over=True)
+    post(event="opened")
+    post(event="resolved")
+    old = told(box, "no route")
+    told(box)
+    assert retry() == Retried(notices=0, skipped=1)
+    with pytest.raises(ConflictError, match=f"the notice {old} is out of date") as caught:
+        retry(old)
+    assert caught.value.hint == f"livepin channel retry ops {old} --drop"
+    assert box.claim(9, lease=LEASE) == []
+    assert [each.id for each in box.dead("acme")] == [old]
+
+
+def test_of_an_incident_that_was_over_before_anybody_was_told_the_end_is(
+    services, add, post, box, retry, clock
+):
+    add()
+    opened(services, clock, over=True)
+    post(event="opened")
+    post(event="resolved")
+    told(box, "no route")
+    end = told(box, "no route")
+    assert retry() == Retried(notices=1, skipped=1)
+    assert told(box) == end
+
+
+def test_an_incident_that_goes_on_is_not_ended_by_sending_old_notices(
+    services, add, post, box, retry, clock
+):
+    add()
+    opened(services, clock)
+    post(event="resolved")
+    post(event="opened")
+    told(box, "no route")
+    begin = told(box, "no route")
+    assert retry() == Retried(notices=1, skipped=1)
+    assert told(box) == begin
+
+
+def test_what_was_told_more_of_since_is_out_of_date(services, add, post, box, retry, clock):
+    add()
+    opened(services, clock)
+    for _ in range(2):
+        post(event="again")
+    told(box, "no route")
+    (one,) = box.claim(9, lease=LEASE)
+    box.delivered(one, again=AGAIN)
+    assert retry() == Retried(notices=0, skipped=1)
+
+
+def test_what_nobody_got_can_be_dropped(add, post, box, channels, retry):
+    add()
+    for incident in (7, 8, 9):
+        post(incident=incident)
+    first, _, _ = (told(box, "no route") for _ in range(3))
+    assert retry(first, first, drop=True) == Retried(notices=0, dropped=1)
+    with pytest.raises(NotFoundError):
+        retry(first, drop=True)
+    assert retry(drop=True) == Retried(notices=0, dropped=2)
+    assert (box.dead("acme"), channels.all("acme")[0].dead) == ([], 0)
+    assert box.claim(9, lease=LEASE) == []
+
+
 # -- what is told over and over again ------------------------------------------------------------
 
 AGAIN = timedelta(minutes=2)
@@ -283,12 +379,7 @@ def test_what_has_no_end_notice_ends_with_its_incident(services, add, post, box,
     post()
     (one,) = box.claim(9, lease=LEASE)
     box.delivered(one, again=AGAIN)
-    row = {
-        "account": "acme", "number": 7, "cause": "c", "kind": "pin_mismatch", "notices": 1,
-        "severity": "critical", "opened": clock(), "seen": clock(), "resolved": clock(),
-        "said": "{}",
-    }  # fmt: skip
-    services.database.write(lambda each: each.execute(insert(incidents).values(**row)))
+    opened(services, clock, over=True)
     clock.advance(minutes=2)
     (one,) = box.claim(9, lease=LEASE)
     box.delivered(one, again=AGAIN)

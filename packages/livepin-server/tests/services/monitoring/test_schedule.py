@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 from livepin_server.errors import NotFoundError, UnavailableError
 from livepin_server.services.monitoring.model import ChangeView
-from livepin_server.services.monitoring.schedule import slot_of
+from livepin_server.services.monitoring.schedule import ELSEWHERE, slot_of
 from livepin_server.storage.schema import certificate_changes, findings, observations
 from livepin_server.storage.schema import endpoints as endpoint_table
 from livepin_server.storage.schema import schedule as schedule_table
@@ -304,6 +304,35 @@ def test_others_are_what_other_vantages_hold(hosts, claim, schedule, seen, endpo
     (far,) = claim(vantage="eu-west")
     assert far.held.sights == []
     assert [each.address for each in far.others["here"].sights] == ["192.0.2.1"]
+
+
+def test_what_others_hold_is_as_new_as_their_last_look(
+    hosts, claim, schedule, seen, endpoints, all_due, clock
+):
+    """A look that finds all as it was is written to the schedule alone."""
+    hosts()
+    endpoints.ensure_vantage("eu-west")
+    for _ in range(2):
+        schedule.complete([(claim()[0], seen)])
+        looked = clock()
+        all_due()
+    (far,) = claim(vantage="eu-west")
+    assert [each.verified for each in far.others["here"].sights] == [looked]
+
+
+def test_what_is_suspect_from_one_vantage_the_others_look_at_before_it_is_told(
+    hosts, claim, schedule, seen, endpoints, clock, incidents
+):
+    hosts()
+    endpoints.ensure_vantage("eu-west")
+    clock.advance(minutes=1)
+    schedule.complete([(claim()[0], seen)])
+    (far,) = claim(vantage="eu-west")
+    assert claim() == []
+    incidents.again = {(far.endpoint, "eu-west"): dt.timedelta()}
+    assert schedule.complete([(structs.replace(far, wrong=True), seen)]) == 1
+    assert [each.endpoint for each in claim()] == [far.endpoint]
+    assert schedule.next_due("eu-west") == clock() + ELSEWHERE
 
 
 def test_what_is_given_back_is_due_as_it_was(hosts, claim, schedule):

@@ -17,11 +17,14 @@ from livepin_server.services.monitoring.model import SEVERITIES
 from livepin_server.services.monitoring.outbox import Posted
 
 from .calling import Call, Calling
-from .telling import details, further, headline, plain, settings_of
+from .telling import details, further, headline, mending, plain, settings_of
 
 AGAIN = timedelta(minutes=2)
 LASTS = timedelta(hours=1)  # an alert, if nobody repeats it: longer than a restart of this server
 _TEST = timedelta(minutes=5)
+# Longer than it waits for more of a group (`group_interval`, 5 minutes): else it is never sent.
+_HAPPENED = timedelta(minutes=15)
+_ONCE = {"test": _TEST, "happened": _HAPPENED}
 _PATH = "/api/v2/alerts"
 _LONGEST = 4000  # characters of an annotation
 
@@ -56,14 +59,14 @@ def alerts_of(posted: Posted, now: datetime) -> list[dict[str, object]]:
     """Return the alert of a notice, and the ends of those of other severities.
 
     The labels are what it is known by, and severity is one, by which people route: an incident
-    that got worse is another alert, and the one of before ends.
+    that got worse is another alert, and the one of before ends. What has no end is let end soon.
     """
     notice = posted.notice
-    lasts = _TEST if notice.event == "test" else LASTS
+    lasts = _ONCE.get(notice.event, LASTS)
     ends = dict.fromkeys(SEVERITIES, now)
     if notice.event != "resolved":
         ends[notice.severity] = now + lasts
-    if notice.event == "test":
+    if notice.event in _ONCE:
         ends = {notice.severity: ends[notice.severity]}
     starts = min(notice.since, now)
     return [
@@ -81,10 +84,15 @@ def _labels(posted: Posted) -> dict[str, str]:
     notice = posted.notice
     if notice.event == "test":
         return {"alertname": "LivepinTest", "account": posted.account, "test": posted.key}
+    of = (
+        {"subject": notice.subject}
+        if notice.event == "happened"
+        else {"incident": str(notice.incident)}
+    )
     return {
         "alertname": "Livepin",
         "account": posted.account,
-        "incident": str(notice.incident),
+        **of,
         "kind": notice.kind,
     } | ({"domain": plain(notice.domain)} if notice.domain else {})
 
@@ -94,7 +102,7 @@ def _annotations(posted: Posted) -> dict[str, str]:
     found = {
         "summary": headline(notice),
         "description": plain(notice.sentence),
-        "command": plain(notice.command),
+        "command": "\n".join(mending(notice, most=_LONGEST)),
         "more": "\n".join(further(notice)),
     }
     found |= {name: value for name, value in details(notice) if name not in ("incident",)}

@@ -17,7 +17,7 @@ from livepin_server.services.monitoring.channel_kinds import Apprise
 from livepin_server.services.monitoring.outbox import Posted
 
 from .apprise_child import Answer, Message
-from .telling import TellError, details, further, headline, plain, settings_of
+from .telling import TellError, details, further, headline, mending, plain, settings_of
 
 PATIENCE = 18.0  # seconds, of which the start takes one
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "VIRTUAL_ENV")
@@ -87,8 +87,9 @@ def is_installed() -> bool:
 def _lines(posted: Posted) -> list[str]:
     notice = posted.notice
     found = [plain(notice.sentence)]
-    if notice.command:
-        found += ["", plain(notice.command)]
+    commands = mending(notice)
+    if commands:
+        found += ["", *commands]
     found += ["", *(f"{name}: {value}" for name, value in details(notice))]
     return [*found, *further(notice)]
 

@@ -89,6 +89,9 @@ def send(message: Message) -> Answer:
     sending = apprise.Apprise(asset=asset)
     if not sending.add(message.url):
         return Answer(trouble="apprise cannot read the URL", permanent=True)
+    # How apprise itself has read the URL decides.
+    if any(not each.verify_certificate or getattr(each, "template", None) for each in sending):
+        return Answer(trouble="the URL would turn off a guard, or have a file read", permanent=True)
     try:
         sent = sending.notify(
             title=message.title, body=message.body, notify_type=message.type, body_format="text"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpcore
 
@@ -29,7 +30,7 @@ _PIECE = 5.0  # seconds for each step
 _MOST_ADDRESSES = 8  # of a host
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _GONE = 410
-_LATER = (408, 429)
+_ABOUT_IT = (400, 413, 422)  # about this very body; the others pass, while a receiver is deployed
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
@@ -92,7 +93,7 @@ class Calling:
         self._judge(status, retry_after)
 
     async def _post(self, call: Call) -> tuple[int, str | None]:
-        secure = call.url.startswith("https://")
+        secure = urlsplit(call.url).scheme == "https"  # in small letters, as `require_url` has it
         guarded = _Guarded(self._resolve, allow_private=call.allow_private, cleartext=not secure)
         context = ssl.create_default_context(cadata=call.ca) if secure else None
         headers = {"content-type": "application/json", "user-agent": "livepin", **call.headers}
@@ -118,7 +119,7 @@ class Calling:
             raise TellError("answered 410: it wants no more", permanent=True, disable=True)
         if 300 <= status < 400:
             raise TellError(f"answered {status}, a redirect, which is not followed")
-        permanent = 400 <= status < 500 and status not in _LATER
+        permanent = status in _ABOUT_IT
         seconds = None if permanent else self._seconds(retry_after)
         raise TellError(f"answered {status}", permanent=permanent, retry_after=seconds)
 

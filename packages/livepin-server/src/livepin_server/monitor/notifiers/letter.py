@@ -11,10 +11,9 @@ from email.utils import format_datetime
 from livepin_server.services.monitoring.model import Notice
 from livepin_server.services.monitoring.outbox import Posted
 
-from .telling import details, further, headline, plain
+from .telling import details, further, headline, mending, plain, purpose
 
 _SUBJECT = 180  # characters
-_MEND = "To mend it:"
 _MARKS = {"info": "#1f6feb", "warning": "#9a6700", "critical": "#b42318"}
 _GOOD = "#1a7f37"
 
@@ -36,6 +35,8 @@ def letter(posted: Posted, *, sender: str, to: Sequence[str]) -> EmailMessage:
     if notice.incident is not None:
         # What mail programs show as one conversation.
         mail["References"] = f"<incident-{notice.incident}.{posted.account}.livepin@{domain}>"
+    elif notice.subject:
+        mail["References"] = f"<{notice.subject}.{posted.account}.livepin@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834, 5: nobody's machine answers
     mail["X-Auto-Response-Suppress"] = "All"
     mail.set_content(_text(notice), cte="quoted-printable")
@@ -50,9 +51,10 @@ def _subject(notice: Notice) -> str:
 
 def _text(notice: Notice) -> str:
     lines = [plain(notice.sentence)]
-    if notice.command:
-        # By itself, at the start of a line, so that it can be copied as it stands.
-        lines += ["", _MEND, "", plain(notice.command)]
+    commands = mending(notice)
+    if commands:
+        # Each by itself, at the start of a line, so that it can be copied as it stands.
+        lines += ["", _heading(notice), "", *commands]
     lines += ["", *(f"{name}: {value}" for name, value in details(notice))]
     if notice.lines:
         lines += ["", *further(notice)]
@@ -65,11 +67,12 @@ def _html(notice: Notice) -> str:
         f'<h2 style="margin:0 0 12px;font-size:18px;color:{colour}">{_safe(headline(notice))}</h2>',
         f'<p style="margin:0 0 16px">{_safe(notice.sentence)}</p>',
     ]
-    if notice.command:
+    commands = "\n".join(map(_safe, mending(notice)))
+    if commands:
         parts.append(
-            f'<p style="margin:0 0 4px">{_MEND}</p>'
+            f'<p style="margin:0 0 4px">{_heading(notice)}</p>'
             '<pre style="margin:0 0 16px;padding:10px;background:#f2f2f2;white-space:pre-wrap;'
-            f'overflow-wrap:anywhere;font-size:13px">{_safe(notice.command)}</pre>'
+            f'overflow-wrap:anywhere;font-size:13px">{commands}</pre>'
         )
     parts.append('<table style="border-collapse:collapse;font-size:14px">')
     parts += [
@@ -86,6 +89,10 @@ def _html(notice: Notice) -> str:
         '\n<body style="margin:0;padding:20px;max-width:720px;font-family:sans-serif;'
         f'font-size:15px;line-height:1.45;color:#222">\n{body}\n</body></html>\n'
     )
+
+
+def _heading(notice: Notice) -> str:
+    return f"{purpose(notice).capitalize()}:"
 
 
 def _safe(text: str) -> str:

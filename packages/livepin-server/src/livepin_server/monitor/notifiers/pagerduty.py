@@ -9,7 +9,7 @@ from livepin_server.services.monitoring.model import Notice
 from livepin_server.services.monitoring.outbox import Posted
 
 from .calling import Call, Calling
-from .telling import details, further, headline, plain, settings_of
+from .telling import details, further, headline, mending, plain, purpose, settings_of
 
 URL = "https://events.pagerduty.com/v2/enqueue"
 _SUMMARY = 1024  # characters (Events API v2)
@@ -70,12 +70,18 @@ def event_of(posted: Posted) -> dict[str, object]:
 
 
 def dedup_key(posted: Posted) -> str:
-    """Return the key of an incident, of at most 255 characters; a test has one of its own."""
-    incident = posted.notice.incident
-    return f"livepin-{posted.account}-{posted.key if incident is None else incident}"
+    """Return the key of an incident, of at most 255 characters; a test has one of its own.
+
+    What only happened has that of its subject: while nobody has resolved it there, it wakes nobody
+    once more. Nothing here ever resolves it.
+    """
+    notice = posted.notice
+    of_incident = None if notice.incident is None else str(notice.incident)
+    return f"livepin-{posted.account}-{of_incident or notice.subject or posted.key}"
 
 
 def _custom(notice: Notice) -> dict[str, str]:
-    found = {"what": plain(notice.sentence), "to mend it": plain(notice.command)}
+    commands = "\n".join(mending(notice, most=_DETAIL))
+    found = {"what": plain(notice.sentence), purpose(notice): commands}
     found |= dict(details(notice)) | {"more": "\n".join(further(notice))}
     return {name: value[:_DETAIL] for name, value in found.items() if value}

@@ -15,7 +15,7 @@ _T = TypeVar("_T", bound=ChannelSettings)
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # categories of what does something, or hides
 _SAID = {
     "opened": "", "grew": "more of it: ", "again": "still: ", "worse": "worse: ",
-    "resolved": "resolved: ", "test": "",
+    "resolved": "resolved: ", "test": "", "happened": "",
 }  # fmt: skip
 _MOST_LINES = 100
 
@@ -48,8 +48,8 @@ class Notifier(Protocol):
     def again(self) -> timedelta | None:
         """None where once is enough."""
 
-    async def tell(self, posted: Posted) -> None:
-        """Tell a notice to its channel.
+    async def tell(self, posted: Posted) -> str | None:
+        """Tell a notice to its channel; return who of it was not told, where others were.
 
         Raises:
             TellError: it was not told, as far as is known.
@@ -93,6 +93,20 @@ def headline(notice: Notice) -> str:
     return f"{_SAID[notice.event]}{named}"
 
 
+def mending(notice: Notice, *, most: int | None = None) -> list[str]:
+    """Return the commands that mend it, each of which runs as it stands.
+
+    A line that does not begin as our commands do is none, whoever brought it there. With `most`, as
+    many as have that many characters together: half a command does something else.
+    """
+    whole: list[str] = []
+    for each in map(plain, notice.command.split("\n")):
+        if most is not None and sum(len(one) + 1 for one in whole) + len(each) > most:
+            break
+        whole += [each] if each.startswith("livepin ") else []
+    return whole
+
+
 def details(notice: Notice) -> list[tuple[str, str]]:
     """Return what more there is to say, each with its name."""
     since = f"{notice.since:%Y-%m-%d %H:%M} UTC"
@@ -112,6 +126,11 @@ def details(notice: Notice) -> list[tuple[str, str]]:
         ("endpoints", str(notice.endpoints) if notice.endpoints > 1 else ""),
     ]
     return [(name, plain(value)) for name, value in found if value]
+
+
+def purpose(notice: Notice) -> str:
+    """Return what the command of a notice is for."""
+    return "to see why" if notice.event == "happened" else "to mend it"
 
 
 def further(notice: Notice) -> list[str]:

@@ -1,7 +1,8 @@
 """Webhooks: a notice as JSON, signed as standardwebhooks has it.
 
 The body is `{"type": "incident.opened", "version": 1, "timestamp": ..., "data": NOTICE}`; `type`
-ends with the event of the notice. `webhook-id` is the same for all attempts at one notice.
+ends with the event of the notice; of what only happened it is `event.KIND`. `webhook-id` is the
+same for all attempts at one notice.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ class WebhookNotifier:
 
 def body_of(notice: Notice) -> bytes:
     """Return the body of a notice; its time is that of the event, not of the attempt."""
+    types = {"test": "test", "happened": f"event.{notice.kind}"}
     return msgspec.json.encode(
         {
-            "type": "test" if notice.event == "test" else f"incident.{notice.event}",
+            "type": types.get(notice.event, f"incident.{notice.event}"),
             "version": VERSION,
             "timestamp": notice.moment,
             "data": notice,

@@ -24,6 +24,9 @@ from livepin_server.storage.database import Database
 from livepin_server.storage.schema import installations
 from livepin_server.telemetry.attention import Note
 
+from . import refusals
+from .refusals import Refused
+
 logger = logging.getLogger("livepin.tokens")
 
 MOST_TOLD = 60  # entries of an account in a minute: anybody can make installations that fail
@@ -44,7 +47,7 @@ class Judged(NamedTuple):
 
 
 class Verdicts:
-    """Notices verdicts that changed, and writes them to the audit log."""
+    """Notices verdicts that changed: writes them to the audit log, and has channels told."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime]) -> None:
         self._database = database
@@ -87,6 +90,7 @@ class Verdicts:
         if len(changed) > room:
             self._tell_many(connection, account, changed[room:])
         self._told[account] += len(changed)
+        refusals.tell(connection, account, _refused(changed), self._clock())
 
     def _tell_one(self, connection: Connection, each: Judged, before: str | None) -> None:
         appraisal = each.appraisal
@@ -126,6 +130,14 @@ class Verdicts:
                 after={"more": dict(number)},
             ),
         )
+
+
+def _refused(changed: Iterable[Judged]) -> list[Refused]:
+    return [
+        Refused(each.id, each.app, each.appraisal.rule, each.appraisal.verdict)
+        for each in changed
+        if each.appraisal.verdict != "pass"
+    ]
 
 
 def _in_words(account: str, verdict: str, number: int) -> str:

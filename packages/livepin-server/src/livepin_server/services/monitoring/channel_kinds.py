@@ -13,7 +13,7 @@ import secrets
 import ssl
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 import msgspec
 from msgspec import Meta, Struct, structs
@@ -42,6 +42,11 @@ SCHEMAS = {
 }  # fmt: skip
 # Of these, the ones that speak in cleartext: to what is on this host or network alone.
 CLEARTEXT = {"gotify", "matrix", "mmost", "ntfy", "rocket", "signal"}
+
+# What turns off verification, or has a file of the server read and sent. apprise takes such a name
+# with what is around it, and more than once encoded; what it made of it, its child looks at too.
+_GUARDS = re.compile(r"[?&;]\W*(verify|template)\s*([=&;]|$)", re.IGNORECASE)
+_MOST_ENCODED = 3
 
 Url = Annotated[str, Meta(max_length=targets.LONGEST_URL)]
 Pem = Annotated[str, Meta(max_length=64 * 1024)]
@@ -134,6 +139,14 @@ class DeadNotice(Struct, frozen=True, kw_only=True):
     dead: datetime
     attempts: int
     trouble: str
+
+
+class Retried(Struct, frozen=True, kw_only=True):
+    """How many notices are sent again, how many are not, as out of date, or were dropped."""
+
+    notices: int
+    skipped: int = 0
+    dropped: int = 0
 
 
 def checked(settings: ChannelSettings) -> tuple[ChannelSettings, str]:
@@ -250,6 +263,17 @@ def _apprise(settings: Apprise) -> str:
             f"{schema}:// speaks in cleartext",
             hint=f"take {schema}s://; or for what is on this network: --allow-private",
         )
-    if any(name.lower() == "verify" for name, _ in parse_qsl(rest.partition("?")[2])):
-        raise InvalidError("expected certificates to be verified, found verify= in the URL")
+    if _turns_guards_off(rest):
+        raise InvalidError(
+            "expected certificates to be verified and no file of the server to be read, found "
+            "verify or template in the URL"
+        )
     return f"{schema}://"
+
+
+def _turns_guards_off(rest: str) -> bool:
+    for _ in range(_MOST_ENCODED):
+        if _GUARDS.search(rest):
+            return True
+        rest = unquote_plus(rest)
+    return _GUARDS.search(rest) is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,9 +28,9 @@ from livepin_server.storage.database import Database
 from livepin_server.storage.schema import channels, outbox
 
 from . import channel_kinds
-from .channel_kinds import AddedChannel, NewChannel, Webhook
+from .channel_kinds import AddedChannel, NewChannel, Retried, Webhook
 from .model import ChannelView, Notice
-from .outbox import Posted, put_for
+from .outbox import Posted, drop_dead, put_for, tell_anew
 
 MOST_CHANNELS = 50  # of an account
 
@@ -106,23 +106,50 @@ class Channels:
         secret = settings.secret if made and isinstance(settings, Webhook) else None
         return AddedChannel(channel=view, secret=secret)
 
-    def test(self, account: str, name: str, intent: Intent) -> ChannelView:
-        """Have a channel be told a notice that says it is a test; one that was disabled is not.
+    def test(self, account: str, name: str, intent: Intent) -> int:
+        """Have a channel be told that this is a test; return the number of that notice.
+
+        One that was disabled is not any more.
 
         Raises:
             NotFoundError: no such channel.
         """
 
-        def transaction(connection: Connection) -> ChannelView:
+        def transaction(connection: Connection) -> int:
             now = self._clock()
             require_account(connection, account)
             row = _require(connection, account, name)
             one = (channels.c.account == account, channels.c.name == name)
             connection.execute(update(channels).where(*one).values(disabled=None, trouble=None))
             row = _require(connection, account, name)
-            put_for(connection, row, _test_notice(account, name, intent, now), now)
+            number = put_for(connection, row, _test_notice(account, name, intent, now), now)
+            assert number is not None  # its key is new, and the channel not disabled
             self._tell(connection, "channel.test", row, intent, now)
-            return _view(connection, row)
+            return number
+
+        return self._database.write(transaction)
+
+    def retry(
+        self, account: str, name: str, numbers: Sequence[int], intent: Intent, *, drop: bool = False
+    ) -> Retried:
+        """Have what nobody got be told anew, or dropped: all of it where no numbers are given.
+
+        Raises:
+            NotFoundError: no such channel, or no such notice that was given up. ConflictError: a
+                notice is out of date, or the channel is disabled.
+        """
+
+        def transaction(connection: Connection) -> Retried:
+            now = self._clock()
+            require_account(connection, account)
+            row = _require(connection, account, name)
+            if drop:
+                done = drop_dead(connection, row, numbers)
+            else:
+                done = tell_anew(connection, row, numbers, now)
+            after = {"notices": done.notices, "dropped": done.dropped}
+            self._tell(connection, "channel.retry", row, intent, now, after=after)
+            return done
 
         return self._database.write(transaction)
 

@@ -49,8 +49,10 @@ _IN = {
 }
 _LOADED = {
     kind: f"""SELECT endpoints.id, account, host, port, connect, ca, every,
-        observations.vantage, state, pins_match
+        observations.vantage, state, pins_match, schedule.looked
         FROM endpoints LEFT JOIN observations ON observations.endpoint = endpoints.id
+        LEFT JOIN schedule ON schedule.endpoint = observations.endpoint
+            AND schedule.vantage = observations.vantage
         WHERE endpoints.id {ids}"""  # noqa: S608 - all parts are from here
     for kind, ids in _IN.items()
 }
@@ -70,6 +72,14 @@ _STILL = {
     kind: f"""SELECT schedule.endpoint, schedule.vantage FROM schedule JOIN {given} AS given
         ON {_OURS} {lock}"""  # noqa: S608 - all parts are from here
     for (kind, given), lock in zip(_GIVEN.items(), ("", "FOR UPDATE OF schedule"), strict=True)
+}
+# Rows that somebody is claiming or keeping just now are passed over: nobody waits for nobody.
+_ELSEWHERE = {
+    kind: f"""UPDATE schedule SET next_due = :now FROM (SELECT endpoint, vantage FROM schedule
+        WHERE endpoint {ids} AND vantage <> :vantage AND next_due > :now {lock}) AS other
+        WHERE schedule.endpoint = other.endpoint
+            AND schedule.vantage = other.vantage"""  # noqa: S608 - all parts are from here
+    for (kind, ids), lock in zip(_IN.items(), ("", "FOR UPDATE SKIP LOCKED"), strict=True)
 }
 _RETURN = {
     kind: f"""UPDATE schedule SET lease_until = 0 FROM {given} AS given WHERE {_OURS}"""  # noqa: S608
@@ -103,7 +113,8 @@ def claim(
 
 def loaded(connection: Connection, ids: Collection[int]) -> Sequence[Row[Any]]:
     """Return endpoints with what each vantage holds of them: a row for each vantage, or one."""
-    return connection.execute(_of(_LOADED, connection), _ids(connection, ids)).all()
+    query = _of(_LOADED, connection).columns(looked=Moment())
+    return connection.execute(query, _ids(connection, ids)).all()
 
 
 def wrong(connection: Connection, ids: Collection[int]) -> set[Place]:
@@ -123,6 +134,15 @@ def keep(connection: Connection, done: Sequence[Done], *, now: datetime) -> set[
     query = _of(_KEEP, connection).bindparams(bindparam("now", type_=Moment()))
     found = connection.execute(query, {"rows": _rows(done), "now": now})
     return {(row.endpoint, row.vantage) for row in found}
+
+
+def look_elsewhere(
+    connection: Connection, ids: Collection[int], vantage: str, *, now: datetime
+) -> None:
+    """Have the other vantages look at these endpoints at once."""
+    query = _of(_ELSEWHERE, connection).bindparams(bindparam("now", type_=Moment()))
+    given = {**_ids(connection, ids), "vantage": vantage, "now": now}
+    connection.execute(query, given)
 
 
 def give_back(connection: Connection, done: Sequence[Done]) -> None:

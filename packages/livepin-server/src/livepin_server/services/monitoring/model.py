@@ -29,7 +29,9 @@ Kind = Literal[
     "interception_suspected",  # vantage points, or a second look, disagree
     "would_break",  # by what is staged, or by what a part of the fleet still holds
     "monitor_silent",  # nobody looks
+    "installation_refused",  # by the appraisal policy; no finding, and no incident
 ]
+REFUSED: Kind = "installation_refused"
 
 
 # -- settings ------------------------------------------------------------------------------------
@@ -214,12 +216,14 @@ class Judged(Struct, frozen=True, kw_only=True):
 
 # -- incidents and who is told -------------------------------------------------------------------
 
-Event = Literal["opened", "grew", "again", "worse", "resolved", "test"]
+Event = Literal["opened", "grew", "again", "worse", "resolved", "test", "happened"]
 ChannelKind = Literal["email", "webhook", "pagerduty", "alertmanager", "apprise"]
 
 
 class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a channel tells: one event of an incident. All that people read is in it.
+
+    What `happened` has no incident and no end; what is alike has the same `subject`.
 
     `lines` are further sentences, such as of the other endpoints; `endpoints` how many share the
     cause. `duration` is in seconds, of an incident that is over.
@@ -245,6 +249,7 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     endpoints: int = 1
     duration: int | None = None
     tags: list[str] = []
+    subject: str = ""
 
 
 class IncidentView(Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from .model import Event, Notice
 class NoticeView(Struct, frozen=True, kw_only=True):
     """A notice for one channel: it waits for its next attempt, was delivered, or is dead.
 
-    `trouble` is why the last attempt failed.
+    `trouble` is why the last attempt failed; of one that was delivered, who was not told.
     """
 
     id: int
@@ -52,22 +52,10 @@ class Notices:
         """
         with self._database.reading() as connection:
             require_account(connection, account)
-            row = _first(connection, account, outbox.c.id == number)
+            one = outbox.c.account == account, outbox.c.id == number
+            row = connection.execute(select(outbox).where(*one)).first()
         if row is None:
             raise NotFoundError(f"there is no notice {number}")
-        return _view(row)
-
-    def last(self, account: str, channel: str) -> NoticeView:
-        """Return the notice that a channel was given last.
-
-        Raises:
-            NotFoundError: there is no such channel, or it was given none.
-        """
-        with self._database.reading() as connection:
-            require_channel(connection, account, channel)
-            row = _first(connection, account, outbox.c.channel == channel)
-        if row is None:
-            raise NotFoundError(f"the channel {channel} was given nothing yet")
         return _view(row)
 
     def dead(self, account: str, channel: str, limit: int) -> list[NoticeView]:
@@ -94,11 +82,6 @@ def require_channel(connection: Connection, account: str, name: str) -> None:
     known: Sequence[str] = connection.scalars(of_account).all()
     if name not in known:
         raise not_found("channel", name, known)
-
-
-def _first(connection: Connection, account: str, which: Any) -> Row[Any] | None:
-    query = select(outbox).where(outbox.c.account == account, which)
-    return connection.execute(query.order_by(outbox.c.id.desc()).limit(1)).first()
 
 
 def _view(row: Row[Any]) -> NoticeView:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -24,7 +24,7 @@ from livepin_server.errors import ConflictError, NotFoundError
 from livepin_server.storage.database import Database
 from livepin_server.storage.schema import channels, incidents, outbox
 
-from .channel_kinds import ChannelSettings, DeadNotice
+from .channel_kinds import ChannelSettings, DeadNotice, Retried
 from .model import SEVERITIES, ChannelKind, Notice
 
 FIRST, LONGEST = timedelta(seconds=30), timedelta(minutes=30)  # between two attempts
@@ -67,7 +67,8 @@ def put(connection: Connection, notice: Notice, now: datetime, *, key: str | Non
         select(channels).where(channels.c.account == notice.account).order_by(channels.c.name)
     ).all()
     wanted = [row for row in found if _is_wanted(row, notice)]
-    return sum(put_for(connection, row, notice, now, key=key) for row in wanted)
+    numbers = [put_for(connection, row, notice, now, key=key) for row in wanted]
+    return sum(each is not None for each in numbers)
 
 
 def put_for(
@@ -77,8 +78,8 @@ def put_for(
     now: datetime,
     *,
     key: str | None = None,
-) -> bool:
-    """Put a notice for one channel, whatever it wants; tell whether it will be told."""
+) -> int | None:
+    """Put a notice for one channel, whatever it wants; return its number if it will be told."""
     if key is None:
         key = secrets.token_urlsafe(16)
     elif not _KEY.fullmatch(key):
@@ -86,7 +87,7 @@ def put_for(
     of_channel = _of_channel(channel.account, channel.name)
     there = select(outbox.c.id).where(*of_channel, outbox.c.key == key).limit(1)
     if connection.execute(there).first() is not None:
-        return False
+        return None
     if notice.incident is not None:
         # What was told over and over again is replaced by this. One that is told just now keeps
         # its lease, and this one waits for its end.
@@ -103,8 +104,54 @@ def put_for(
         "lease_until": _FREE, "fence": 0, "attempts": 0, "dead": now if disabled else None,
         "trouble": "the channel is disabled" if disabled else None,
     }  # fmt: skip
-    connection.execute(insert(outbox).values(**values))
-    return not disabled
+    number: int = connection.execute(
+        insert(outbox).values(**values).returning(outbox.c.id)
+    ).scalar_one()
+    return None if disabled else number
+
+
+def tell_anew(
+    connection: Connection, channel: Row[Any], numbers: Collection[int], now: datetime
+) -> Retried:
+    """Have notices that were given up be told anew, with the keys that they had; all without names.
+
+    What is out of date is skipped, and refused where it is named: it would open an incident again
+    that is over, for ever, since nothing comes after it.
+
+    Raises:
+        NotFoundError: no such notice that was given up. ConflictError: it is out of date, or the
+            channel is disabled.
+    """
+    rows = _given_up(connection, channel, numbers)
+    if channel.disabled is not None:
+        raise ConflictError(
+            f"the channel {channel.name} is disabled", hint=f"livepin channel test {channel.name}"
+        )
+    old = [row.id for row in rows if _is_out_of_date(connection, row)]
+    if old and numbers:
+        raise ConflictError(
+            f"the notice {old[0]} is out of date: {channel.name} was told more of its incident "
+            "since, or that has changed",
+            hint=f"livepin channel retry {channel.name} {old[0]} --drop",
+        )
+    again = [row.id for row in rows if row.id not in old]
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.id.in_(again))
+        .values(dead=None, trouble=None, told=None, created=now, due=now, attempts=0)
+    )
+    return Retried(notices=len(again), skipped=len(old))
+
+
+def drop_dead(connection: Connection, channel: Row[Any], numbers: Collection[int]) -> Retried:
+    """Forget notices that were given up, which nobody is told; all without names.
+
+    Raises:
+        NotFoundError: no such notice that was given up.
+    """
+    rows = _given_up(connection, channel, numbers)
+    connection.execute(delete(outbox).where(outbox.c.id.in_([row.id for row in rows])))
+    return Retried(notices=0, dropped=len(rows))
 
 
 class Outbox:
@@ -135,13 +182,16 @@ class Outbox:
                 return []  # nothing is written each second that there is nothing to do
         return self._database.write(lambda each: self._claim(each, now, most, lease))
 
-    def delivered(self, posted: Posted, *, again: timedelta | None = None) -> bool:
+    def delivered(
+        self, posted: Posted, *, again: timedelta | None = None, trouble: str | None = None
+    ) -> bool:
         """Note that a notice was told; tell whether it was still claimed by this.
 
+        `trouble` says who of the channel was not told; it is shown until the next one is told.
         With `again` it is told once more after that time, and so on until there is a newer one of
         its incident, or that is resolved.
         """
-        return self._database.write(lambda each: self._delivered(each, posted, again))
+        return self._database.write(lambda each: self._delivered(each, posted, again, trouble))
 
     def failed(
         self,
@@ -173,15 +223,6 @@ class Outbox:
         with self._database.reading() as connection:
             return [_dead(row) for row in connection.execute(query)]
 
-    def again(self, account: str, number: int) -> None:
-        """Have a notice that was given up be told anew, with the key that it had.
-
-        Raises:
-            NotFoundError: no such notice. ConflictError: it is not given up, or its channel is
-                disabled.
-        """
-        self._database.write(lambda each: self._again(each, account, number))
-
     def forget(self, before: datetime) -> int:
         """Forget what was told, or given up, before a moment; return how many."""
         gone = or_(outbox.c.delivered < before, outbox.c.dead < before)
@@ -208,16 +249,23 @@ class Outbox:
         )
         return [_posted(row) for row in connection.execute(query)]
 
-    def _delivered(self, connection: Connection, posted: Posted, again: timedelta | None) -> bool:
+    def _delivered(
+        self,
+        connection: Connection,
+        posted: Posted,
+        again: timedelta | None,
+        trouble: str | None,
+    ) -> bool:
         now = self._clock()
+        trouble = None if trouble is None else trouble[:_TROUBLE]
         row = _release(connection, posted)
         if row is None:
             return False
         of_channel = (channels.c.account == posted.account, channels.c.name == posted.channel)
-        connection.execute(update(channels).where(*of_channel).values(trouble=None))
-        values: dict[str, Any] = {"delivered": now, "trouble": None}
+        connection.execute(update(channels).where(*of_channel).values(trouble=trouble))
+        values: dict[str, Any] = {"delivered": now, "trouble": trouble}
         if again is not None and _goes_on(connection, posted):
-            values = {"due": now + again, "told": now, "attempts": 0, "trouble": None}
+            values = {"due": now + again, "told": now, "attempts": 0, "trouble": trouble}
         connection.execute(update(outbox).where(outbox.c.id == posted.id).values(**values))
         return True
 
@@ -257,25 +305,6 @@ class Outbox:
         pause = min(doubled, LONGEST) * (1 - _JITTER * self._jitter())
         asked = timedelta(seconds=min(max(retry_after or 0.0, 0.0), _LATEST.total_seconds()))
         return max(pause, asked)
-
-    def _again(self, connection: Connection, account: str, number: int) -> None:
-        one = (outbox.c.account == account, outbox.c.id == number)
-        query = select(outbox, channels.c.disabled).join(channels, _is_its_channel).where(*one)
-        row = connection.execute(query).first()
-        if row is None:
-            raise NotFoundError(f"there is no notice {number}", hint="livepin channel dead")
-        if row.dead is None:
-            raise ConflictError(f"the notice {number} was not given up")
-        if row.disabled is not None:
-            raise ConflictError(
-                f"the channel {row.channel} is disabled", hint=f"livepin channel test {row.channel}"
-            )
-        now = self._clock()
-        connection.execute(
-            update(outbox)
-            .where(*one)
-            .values(dead=None, trouble=None, told=None, created=now, due=now, attempts=0)
-        )
 
 
 def _is_wanted(channel: Row[Any], notice: Notice) -> bool:
@@ -340,6 +369,41 @@ def _goes_on(connection: Connection, posted: Posted) -> bool:
         incidents.c.resolved.is_not(None),
     )
     return not any(connection.execute(each.limit(1)).first() for each in (newer, over))
+
+
+def _given_up(
+    connection: Connection, channel: Row[Any], numbers: Collection[int]
+) -> list[Row[Any]]:
+    of_channel = _of_channel(channel.account, channel.name)
+    query = select(outbox).where(*of_channel, outbox.c.dead.is_not(None))
+    if numbers:
+        query = query.where(outbox.c.id.in_(numbers))
+    rows = list(connection.execute(query.order_by(outbox.c.id.desc()).limit(_MOST_DEAD)))
+    missing = set(numbers) - {row.id for row in rows}
+    if missing:
+        raise NotFoundError(
+            f"{channel.name} has no notice {min(missing)} that nobody got",
+            hint=f"livepin channel dead {channel.name}",
+        )
+    return rows
+
+
+def _is_out_of_date(connection: Connection, row: Row[Any]) -> bool:
+    """Tell whether a notice says what is not so any more, or was followed by what was told."""
+    if row.incident is None:
+        return False
+    newer = select(outbox.c.id).where(
+        *_of_channel(row.account, row.channel),
+        outbox.c.incident == row.incident,
+        outbox.c.id > row.id,
+        or_(outbox.c.delivered.is_not(None), outbox.c.told.is_not(None)),
+    )
+    if connection.execute(newer.limit(1)).first():
+        return True
+    of = (incidents.c.account == row.account, incidents.c.number == row.incident)
+    found = connection.execute(select(incidents.c.resolved).where(*of)).first()
+    ends = msgspec.json.decode(row.body, type=Notice).event == "resolved"
+    return found is not None and (found.resolved is not None) != ends
 
 
 def _posted(row: Row[Any]) -> Posted:

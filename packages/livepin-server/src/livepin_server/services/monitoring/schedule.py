@@ -41,6 +41,9 @@ from .model import Claimed, Finding, Held, Judged, Judging
 from .sources import Sources
 
 AT_ONCE = timedelta(seconds=1)  # after which a suspect is looked at again, at the soonest
+# What one vantage suspects, others are asked about before it is told: wrong pins, or somebody in
+# between. They look within seconds; who does not is not waited for.
+ELSEWHERE = timedelta(seconds=20)
 _MANY = 500  # rows at a time
 
 Judge = Callable[[Claimed, Held, Judging, datetime], list[Finding]]
@@ -60,6 +63,7 @@ _KEEP_HELD = text(
         pins_match = excluded.pins_match"""
 ).bindparams(bindparam("changed", type_=Moment()), bindparam("expires", type_=Moment()))
 _NOTHING = Held()
+_SUSPECT = timedelta()  # after which a suspect is to be looked at again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,12 +247,28 @@ class Schedule:
         judged = [_with_before(connection, each) if each.trouble else each.judged for each in kept]
         again = self._take(connection, judged, now)
         done = [
-            replace(each.done, due=now + max(again[each.place], AT_ONCE))
+            replace(each.done, due=now + max(again[each.place], _least(each)))
             if each.place in again
             else each.done
             for each in kept
         ]
+        _look_elsewhere(connection, [e for e in kept if again.get(e.place) == _SUSPECT], now)
         return len(leases.keep(connection, done, now=now))
+
+
+def _least(looked: _Looked) -> timedelta:
+    """Return how long it takes at least until a place is looked at again."""
+    return ELSEWHERE if looked.claimed.others else AT_ONCE
+
+
+def _look_elsewhere(connection: Connection, suspects: list[_Looked], now: datetime) -> None:
+    """Ask other vantages about what is suspect from one."""
+    by: dict[str, list[int]] = {}
+    for each in suspects:
+        if each.claimed.others:
+            by.setdefault(each.done.vantage, []).append(each.done.endpoint)
+    for vantage, ids in by.items():
+        leases.look_elsewhere(connection, ids, vantage, now=now)
 
 
 def slot_of(claimed: Claimed, now: datetime) -> datetime:
@@ -271,7 +291,7 @@ def _claimed(
     for endpoint, by in found.items():
         row, ours = next(iter(by.values())), by.get(vantage)
         held = _NOTHING if ours is None else _held(ours.state)
-        others = {name: _held(e.state) for name, e in by.items() if name and name != vantage}
+        others = {name: _seen_at(e) for name, e in by.items() if name and name != vantage}
         claims.append(
             Claimed(
                 endpoint=endpoint,
@@ -288,11 +308,27 @@ def _claimed(
                 known=[] if endpoint in troubled else holding.known(held, now),
                 others=others,
                 wrong=(endpoint, vantage) in wrong,
-                pins_match=None if ours is None or ours.pins_match is None else bool(ours[-1]),
+                pins_match=None
+                if ours is None or ours.pins_match is None
+                else bool(ours.pins_match),
                 at=now,
             )
         )
     return claims
+
+
+def _seen_at(row: Row[Any]) -> Held:
+    """Return what another vantage holds, with the moment of its last look.
+
+    A look that finds all as it was is written to the schedule alone.
+    """
+    held = _held(row.state)
+    if row.looked is None:
+        return held
+    sights = [
+        structs.replace(each, verified=max(each.verified, row.looked)) for each in held.sights
+    ]
+    return structs.replace(held, sights=sights)
 
 
 def _held(state: str) -> Held:

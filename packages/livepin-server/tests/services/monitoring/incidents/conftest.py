@@ -84,8 +84,8 @@ class Watch:
         def change(connection: Connection) -> None:
             for host in hosts:
                 if host not in self.ids:
-                    row = {"account": ACCOUNT, "host": host, "port": 443, "every": every,
-                           "created": self.clock()}  # fmt: skip
+                    row = {"account": ACCOUNT, "host": host, "port": 443, "domain": host,
+                           "stream": "main", "every": every, "created": self.clock()}  # fmt: skip
                     made = insert(schema.endpoints).values(**row).returning(schema.endpoints.c.id)
                     self.ids[host] = connection.scalars(made).one()
                 row = {"endpoint": self.ids[host], "vantage": vantage, "next_due": self.clock(),

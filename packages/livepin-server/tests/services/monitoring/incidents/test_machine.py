@@ -59,8 +59,9 @@ class InMemory:
                 )
             )
             for number, host in enumerate(HOSTS, start=1):
-                place = {"id": number, "account": "acme", "host": host, "port": 443, "every": 900}
-                connection.execute(insert(schema.endpoints).values(**place, created=clock()))
+                place = {"account": "acme", "host": host, "port": 443, "every": 900}
+                row = {"id": number, **place, "domain": host, "stream": "main", "created": clock()}
+                connection.execute(insert(schema.endpoints).values(**row))
                 connection.execute(insert(schema.schedule).values(endpoint=number, **due))
 
     @contextmanager

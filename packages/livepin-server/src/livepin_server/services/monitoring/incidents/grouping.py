@@ -29,6 +29,8 @@ from .states import bounded
 from .wording import Firing, Told, compose, over, worst_first
 
 AGAIN = timedelta(minutes=30)  # after which what comes back is a new incident
+# What was over that often within a day flaps, and is the same incident for longer.
+FLAPS, FLAPPING, _DAY = 3, timedelta(hours=6), timedelta(days=1)
 SILENT = "monitor_silent:"  # how the cause begins of a vantage from where nobody looks
 _TRY_AGAIN = timedelta(minutes=1)
 MOST_HOSTS = 100
@@ -70,7 +72,7 @@ def enter(
     row = rows.newest_of(connection, account, cause)
     if row is not None and row.resolved is None:
         return row.number, False
-    if row is not None and now - row.resolved < AGAIN:
+    if row is not None and now - row.resolved < _apart(connection, account, cause, now):
         rows.change(
             connection, account, row.number, resolved=None, acknowledged=None,
             acknowledged_by=None, seen=now, next_notice=now,
@@ -90,6 +92,12 @@ def enter(
         },
     )  # fmt: skip
     return number, True
+
+
+def _apart(connection: Connection, account: str, cause: str, now: datetime) -> timedelta:
+    """Return how long after its end an incident of a cause is opened again, if that comes back."""
+    often = rows.resolved_since(connection, account, cause, now - _DAY) >= FLAPS
+    return FLAPPING if often else AGAIN
 
 
 def settle(

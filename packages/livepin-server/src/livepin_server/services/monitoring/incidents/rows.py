@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -141,6 +142,15 @@ def newest_of(connection: Connection, account: str, cause: str) -> Row[Any] | No
     )
     found: Row[Any] | None = connection.execute(query).first()
     return found
+
+
+def resolved_since(connection: Connection, account: str, cause: str, moment: datetime) -> int:
+    """Return how many incidents of a cause have been over since then."""
+    row = incidents.c
+    query = select(func.count()).select_from(incidents).where(
+        row.account == account, row.cause == cause, row.resolved > moment
+    )  # fmt: skip
+    return connection.scalar(query) or 0
 
 
 def add(connection: Connection, row: dict[str, Any]) -> int:

@@ -29,11 +29,12 @@ _WRONG: dict[Kind, str] = {  # the worst first
     "monitor_silent": "nobody looks from there",
     "would_break": "another config would shut apps out",
     "at_risk": "apps may soon be shut out",
+    "installation_refused": "an installation was refused",
 }
 _WORST = tuple(_WRONG)
 _BEFORE: dict[Event, str] = {
     "opened": "", "grew": "more of it: ", "again": "still: ", "worse": "worse: ",
-    "resolved": "over: ", "test": "test: ",
+    "resolved": "over: ", "test": "test: ", "happened": "",
 }  # fmt: skip
 
 

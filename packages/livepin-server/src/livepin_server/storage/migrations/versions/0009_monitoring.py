@@ -193,6 +193,15 @@ def _what_is_wrong() -> None:
 
 def _who_is_told() -> None:
     op.create_table(
+        "refusals",
+        sa.Column("account", text(63), nullable=False),
+        sa.Column("digest", text(22), nullable=False),
+        moment("told"),
+        sa.Column("more", sa.BigInteger(), nullable=False),
+        of_account("refusals"),
+        sa.PrimaryKeyConstraint("account", "digest", name=op.f("pk_refusals")),
+    )
+    op.create_table(
         "channels",
         sa.Column("account", text(63), nullable=False),
         sa.Column("name", text(63), nullable=False),
@@ -236,6 +245,7 @@ def _who_is_told() -> None:
 
 def downgrade() -> None:
     for each in (
+        "refusals",
         "outbox",
         "channels",
         "maintenance",
