@@ -130,7 +130,9 @@ def test_a_name_server_that_hangs_does_not_hold_up_the_others(
     assert (first, [each.verified for each in second]) == ([], [True])
 
 
-def test_few_connections_are_open_at_once_however_many_addresses_there_are(endpoint) -> None:
+def test_few_connections_are_open_at_once_however_many_addresses_there_are(
+    endpoint, authority
+) -> None:
     hanging = endpoint(silent)
     # With a CA of their own: to read the system's for each takes longer than this look.
     targets = [hanging.target(f"host-{n}.example", ca=authority.pem) for n in range(2 * AT_ONCE)]
