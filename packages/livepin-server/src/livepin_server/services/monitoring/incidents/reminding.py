@@ -148,8 +148,11 @@ def _first_of(
 def heard(said: Said, firing: Collection[str], now: datetime) -> Said:
     """Return what was told without domains that have been well for long, and note who is well.
 
-    Causes are wide, and an incident can be open for weeks: who breaks again in it is news.
+    Causes are wide, and an incident can be open for weeks: who breaks again in it is news. What
+    comes back after all of it was over is not: what flaps would flood.
     """
+    if said.told is not None and said.told.event == "resolved":
+        return said
     quiet = {each: said.quiet.get(each, now) for each in said.patterns if each not in firing}
     past = {each for each, since in said.quiet.items() if firing and now - since >= QUIET}
     return structs.replace(
