@@ -29,6 +29,7 @@ VALUES = {
     "account": "acme", "pattern": "x.example", "digest": "A" * 43, "version": "1",
     "name": "payments", "stream": "main", "number": "open", "key_id": "nobody",
     "installation": "A" * 22,
+    "incident": "1",
 }  # fmt: skip
 
 texts = st.text(max_size=30) | st.sampled_from(
