@@ -22,7 +22,7 @@ from rich.console import Console
 def test_every_promise_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--exit"]) == 0
     shown = capfd.readouterr().out
-    for step in "abcdefgh":
+    for step in "abcdefghijk":
         assert f"({step})" in shown
     who = "a script" if shutil.which("curl") is None else "curl"
     assert f"    app 200; {who} 401; yesterday's token 401; blocked 401\n" in shown
@@ -75,7 +75,7 @@ def test_a_step_that_fails_is_shown_as_failed_and_does_not_stop_the_others() -> 
     text = io.StringIO()
     story = Story(cast("Stage", BrokenStage()), Console(file=text))
     story.play()
-    assert [each.step for each in story.shown] == list("abbcdefghij")
+    assert [each.step for each in story.shown] == list("abbcdefghijk")
     assert not any(each.held for each in story.shown)
 
 

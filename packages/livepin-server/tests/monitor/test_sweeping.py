@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -268,6 +269,51 @@ def test_it_sleeps_until_something_is_due(sweeping, due, running, until, clock):
     due.waiting = [7]
     sweeping.wake()
     until(lambda: due.kept == [[107]])
+
+
+@pytest.fixture
+def gathering(due, prober, beats, clock):
+    """Give a function that runs the loop with a pause after small batches, and more due after one.
+
+    It returns how long the next batch was waited for.
+    """
+
+    def run(gather):
+        complete, claim, moments = due.complete, due.claim, []
+
+        def completing(done):
+            kept = complete(done)
+            if not due.waiting and not moments:
+                due.waiting = [500]
+                moments.append(time.monotonic())
+            return kept
+
+        def claiming(vantage, most, *, lease):
+            if moments:
+                moments.append(time.monotonic())
+                sweeping.stop()
+            return claim(vantage, most, lease=lease)
+
+        due.complete, due.claim = completing, claiming
+        sweeping = Sweeping(
+            due, beats, prober, vantage="here", worker="w", clock=clock, idle=PATIENT, gather=gather
+        )
+        thread = threading.Thread(target=sweeping.run)
+        thread.start()
+        thread.join(PATIENT)
+        sweeping.stop()
+        return moments[1] - moments[0]
+
+    return run
+
+
+def test_after_a_small_batch_others_are_waited_for(gathering):
+    assert gathering(0.2) >= 0.2
+
+
+def test_after_a_large_batch_nothing_is_waited_for(gathering, due):
+    due.waiting = list(range(101))
+    assert gathering(3600) < PATIENT
 
 
 def test_what_another_process_makes_due_is_found_without_a_word(sweeping, due, running, until):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class Story:
             ("h", "a backend takes the app, and nobody else", self._tokens),
             ("i", "a tampered app gets nothing from the backend", self._tampered),
             ("j", "a pentester's device is unpinned, and no other", self._pentest),
+            ("k", "a certificate that nobody pinned: people are told, and how", self._watched),
         ]
         for name, promise, step in steps:
             self._console.print(Text(f"\n({name}) {promise}", style="bold"))
@@ -75,8 +77,8 @@ class Story:
         stage.start_server()
         for host, port in ((HOST, stage.api.port), (OTHER, stage.other.port)):
             self._say(f"livepin domain add {host}: the key that this API serves now is pinned")
-            ca = str(stage.folder / "demo-ca.pem")
-            stage.livepin("domain", "add", host, "--port", str(port), "--ca", ca)
+            ca, connect = str(stage.folder / "demo-ca.pem"), f"127.0.0.1:{port}"
+            stage.livepin("domain", "add", host, "--connect", connect, "--ca", ca)
         stage.livepin("bootstrap", "--dev", "--out", str(stage.folder / "bootstrap.json"))
         self._say("an app starts with that bootstrap, and calls both APIs, five times a second")
         stage.start_app()
@@ -295,6 +297,26 @@ class Story:
         stage.other_line.point(stage.other.port)
         self._until(lambda line: self._is_other(line) and line["ok"], 30)
         return f"its requests pass the tool; of another device 0 of {len(others)} do; then it ended"
+
+    def _watched(self) -> str:
+        stage = self._stage
+        stage.livepin(
+            "channel", "add", "webhook", "ops", "--url", stage.duty.url,
+            "--ca", str(stage.folder / "demo-ca.pem"), "--allow-private",
+        )  # fmt: skip
+        stage.api.present(stage.next_chain())
+        self._say("the API's certificate has changed; livepin monitor run: do not wait for a turn")
+        started = time.monotonic()
+        stage.livepin("monitor", "run", HOST, found=True)
+        told = stage.duty.told("incident.opened", timeout=_PATIENCE)
+        seconds = time.monotonic() - started
+        assert told["domain"] == HOST, f"told of {told['domain']}"
+        self._say(f"who has to know reads: {told['sentence']}")
+        self._say(f"and runs: {told['command']}")
+        self._drain()
+        stage.livepin(*shlex.split(told["command"])[1:])
+        self._until(lambda line: line["ok"] and line["url"] == stage.url, 30)
+        return f"told in {seconds:.1f} s; the command that it names lets the app in again"
 
     def _drained(self, number: int) -> list[dict[str, Any]]:
         """Return so many lines, the first of a request that was not under way before."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from livepin.middleware.check import TokenCheck
-from livepin.testing import Chain, RecordingServer, make_authority, make_chain
+from livepin.testing import Chain, HTTPAnswer, RecordingServer, make_authority, make_chain
 from livepin.tokens import HEADER
 
 from livepin_server.listener import available_port
@@ -33,6 +33,7 @@ HOST = "localhost"
 OTHER = "127.0.0.1"
 _LIVEPIN = [sys.executable, "-m", "livepin"]
 _START_TIME = 60.0  # seconds, on a busy machine
+_FOUND = 1  # the exit code of a command that was done, and has found something
 
 
 class StageError(Exception):
@@ -133,6 +134,39 @@ class Recovery:
         self._server.server_close()
 
 
+class Duty:
+    """Who has to know: a program that takes webhooks."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._told: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._server = RecordingServer(chain, post=self._take)
+        self.url = f"https://{HOST}:{self._server.port}/"
+
+    def _take(self, _path: str, _headers: dict[str, str], body: bytes) -> HTTPAnswer:
+        self._told.put(json.loads(body))
+        return 200, {}, b""
+
+    def told(self, kind: str, *, timeout: float) -> dict[str, Any]:
+        """Return the first notice of a kind that comes.
+
+        Raises:
+            StageError: none has come in time.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                found = self._told.get(timeout=max(deadline - time.monotonic(), 0))
+            except queue.Empty as exc:
+                raise StageError(f"nobody was told in {timeout:.0f} s: {kind}") from exc
+            if found["type"] == kind:
+                notice: dict[str, Any] = found["data"]
+                return notice
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.close()
+
+
 class Stage:
     """Everything that runs during the demonstration."""
 
@@ -149,6 +183,7 @@ class Stage:
         self.attacker = RecordingServer(make_chain(HOST, authority=self.rogue))
         self.tool = RecordingServer(make_chain(OTHER, authority=self.rogue))
         self.recovery = Recovery()
+        self.duty = Duty(make_chain(HOST, authority=self.authority))
         self.api_line, self.other_line = Switch(self.api.port), Switch(self.other.port)
         self.delivery_port, self.management_port = (
             available_port("127.0.0.1", 0) for _ in range(2)
@@ -253,8 +288,10 @@ class Stage:
             self._server.wait(timeout=30)
             self._server = None
 
-    def livepin(self, *arguments: str, environment: dict[str, str] | None = None) -> Any:
-        """Run an operator's command; return its JSON."""
+    def livepin(
+        self, *arguments: str, environment: dict[str, str] | None = None, found: bool = False
+    ) -> Any:
+        """Run an operator's command, which may say that it has found something; return its JSON."""
         data = [] if arguments[0] == "init" else ["--data", str(self.data)]
         done = subprocess.run(
             [*_LIVEPIN, *arguments, *data, "--json"],
@@ -264,7 +301,7 @@ class Stage:
             timeout=_START_TIME,
             check=False,
         )
-        if done.returncode != 0:
+        if done.returncode != 0 and not (found and done.returncode == _FOUND):
             raise StageError(f"livepin {' '.join(arguments)}: {done.stderr.decode().strip()}")
         return json.loads(done.stdout) if done.stdout.strip() else None
 
@@ -306,7 +343,7 @@ class Stage:
         self.stop_server()
         for each in (self.api_line, self.other_line, self.delivery_line, self.recovery):
             each.close()
-        for server in (self.api, self.other, self.attacker, self.tool):
+        for server in (self.api, self.other, self.attacker, self.tool, self.duty):
             server.close()
         self._log.close()
         self._folder.cleanup()

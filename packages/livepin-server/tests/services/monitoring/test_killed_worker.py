@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -136,8 +137,8 @@ def check_no_two_looked_at_once(workers):
             open_ones[endpoint, rest[0]] = float(rest[1])
         elif kind == "ends":
             intervals[endpoint].append((open_ones.pop((endpoint, rest[0])), float(rest[1])))
-    for (endpoint, pid), began in open_ones.items():
-        intervals[endpoint].append((began, workers.killed[int(pid)]))
+    for (endpoint, pid), began in open_ones.items():  # one that lives still looks
+        intervals[endpoint].append((began, workers.killed.get(int(pid), math.inf)))
     for found in intervals.values():
         found.sort()
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(found))

@@ -222,6 +222,18 @@ def test_it_is_known_when_each_key_was_served_last(
     sources.note("nobody", {seeing.key(3)}, clock())
 
 
+def test_what_is_served_now_is_known_at_once_without_a_copy_of_all(
+    sources, add_domain, seeing, clock
+):
+    add_domain(HOST, 1)
+    served = sources.judging("acme", HOST, 443).served
+    sources.note("acme", {seeing.key(3)}, clock())
+    assert sources.judging("acme", HOST, 443).served is served
+    assert served == {seeing.key(3): clock()}
+    sources.forget("acme")  # read again in the hour, it is still known
+    assert sources.judging("acme", HOST, 443).served == {seeing.key(3): clock()}
+
+
 def test_of_the_history_what_is_new_alone_is_read_again(
     services, sources, add_domain, seeing, clock
 ):
