@@ -59,6 +59,9 @@ NOBODY = (
     "livepin channel add email ops --to ops@example.com\n"
 )
 
+# The command after which somebody will be.
+TOLD = ("channel", "add", "email", "ops", "--to", "ops@example.com")
+
 
 def no_backup(host: str) -> str:
     """Return what a command says of a host whose next key is not pinned."""

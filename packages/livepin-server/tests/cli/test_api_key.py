@@ -16,6 +16,8 @@ import httpx
 import pytest
 from livepin_server.cli.profiles import Profiles
 
+from .conftest import TOLD
+
 PIN = "sha256/" + "A" * 43 + "="
 NEXT = "sha256/" + "B" * 42 + "A="
 TEXT = re.compile(r"lpk_[a-z0-9]{12}_[A-Za-z0-9_-]{43}\n")
@@ -216,6 +218,7 @@ def test_keys_are_listed_with_what_they_may(run, data) -> None:
 
 
 def test_the_status_warns_of_a_key_that_ends_soon(run, data) -> None:
+    run(*TOLD)
     assert run("status").code == 0
     run("api-key", "create", "ci", "--role", "operator", "--expires", "1d")
     done = run("status")

@@ -76,7 +76,7 @@ def test_a_key_comes_from_standard_input(shell, served, operator_key, tmp_path) 
     )
     assert '"role": "admin"' in done.stdout
     assert operator_key not in done.stdout
-    assert shell("status", "--profile", "p").code == 0
+    assert shell("domain", "list", "--profile", "p").code == 0
 
 
 def test_a_key_is_asked_for_and_not_shown(terminal, served, operator_key) -> None:

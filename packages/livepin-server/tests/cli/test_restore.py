@@ -16,7 +16,7 @@ from livepin_server.backups import making
 from livepin_server.custody import age
 from livepin_server.custody.age import Seal
 
-from .conftest import DELIVERY, PASSPHRASE, Run
+from .conftest import DELIVERY, PASSPHRASE, TOLD, Run
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def test_the_restored_server_starts_publishes_and_is_well(run, backed_up, start,
     server = start(tmp_path / "new")
     log = run("config", "log", "--data", tmp_path / "new", "--json").json
     assert [each["version"] for each in log][:2] == [account["above"] + 1, 2]
+    run(*TOLD, "--data", tmp_path / "new")
     assert run("status", "--data", tmp_path / "new").code == 0
     assert server.end() == 0
     assert not (tmp_path / "new" / "restored.json").exists()

@@ -13,6 +13,8 @@ from livepin_server.cli.api import Common, connected
 from livepin_server.custody.public_file import write_public
 from livepin_server.custody.root_file import read_root_key
 
+from .conftest import TOLD
+
 PASSPHRASE = "correct horse battery staple"
 URL = "https://pins.example.com:8443"
 
@@ -210,6 +212,7 @@ def test_a_proposal_of_another_account_is_not_published_here(run, data, root_key
 
 def test_it_is_done_in_one_go_where_the_key_is_at_hand(run, data, root_key, shown) -> None:
     before = shown()
+    run(*TOLD)
     done = run("root", "rotate", "--key", root_key, "--replace-online", "--yes")
     assert (done.code, done.err) == (0, "")
     assert "  follows   root 1, which this key has signed" in done.out
@@ -268,6 +271,7 @@ def test_a_root_key_on_the_server_signs_there(run, online, shown) -> None:
 
 
 def test_a_root_key_leaves_the_server(run, online, shown) -> None:
+    run(*TOLD, "--data", online)
     done = run("root", "rotate", "--root-key", "acme.key", "--yes", "--data", online)
     assert done.code == 0
     _, key = read_root_key(Path("acme.key"), passphrase=PASSPHRASE)
