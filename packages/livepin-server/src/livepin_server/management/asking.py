@@ -7,11 +7,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 from litestar import Request, Response
 from litestar.params import HeaderParameter, Parameter
 
 from livepin_server.errors import InvalidError
-from livepin_server.services.model import How, Intent, Principal, Staged
+from livepin_server.services.model import How, Intent, Moment, Principal, Staged
 
 _ETAG = re.compile(r'"([0-9]{1,16})"\Z')
 _P = TypeVar("_P")
@@ -19,6 +20,7 @@ _A = TypeVar("_A")
 
 Stream = Annotated[str, Parameter(max_length=63)]
 Reason = Annotated[str, Parameter(max_length=500)]
+Since = Annotated[str | None, Parameter(max_length=40, description="A time with its zone.")]
 AsStaged = Annotated[bool, Parameter(description="As it will be once the open stage is published.")]
 
 
@@ -53,6 +55,21 @@ def how(
         raise InvalidError(f"If-Match: expected an ETag, found {expected!r}")
     number = None if match is None else int(match[1])
     return How(stage=stage, at=at, force=force, confirmed=confirmed, expected=number)
+
+
+def since_of(text: str | None) -> datetime | None:
+    """Return the time that a query names.
+
+    Raises:
+        InvalidError: it is none, or has no zone.
+    """
+    try:
+        return msgspec.convert(text, type=Moment | None)
+    except msgspec.ValidationError as exc:
+        raise InvalidError(
+            f"since: expected a time with its zone, found {text!r}",
+            hint="such as 2027-01-31T12:00:00Z",
+        ) from exc
 
 
 def intent(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
-import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, Parameter
 
-from livepin_server.errors import InvalidError
 from livepin_server.services.audit import SERVER
 from livepin_server.services.audit.log import LogPage, Signed, Wanted
 from livepin_server.services.composition import Services
-from livepin_server.services.model import Area, Moment, Role
+from livepin_server.services.model import Area, Role
+
+from .asking import Since, since_of
 
 _OF_ACCOUNT = "/v1/accounts/{account:str}/audit"
 _OF_SERVER = "/v1/audit"
@@ -25,7 +24,6 @@ _Before = Annotated[int | None, Parameter(ge=1, le=2**53 - 1)]
 _Limit = Annotated[int, Parameter(ge=1, le=1000)]
 _Action = Annotated[str, Parameter(max_length=64)]
 _Author = Annotated[str | None, Parameter(max_length=200)]
-_Since = Annotated[str | None, Parameter(max_length=40)]
 
 
 @get(_OF_ACCOUNT, role=Role.VIEWER, area=Area.AUDIT, sync_to_thread=True)
@@ -36,10 +34,10 @@ def list_entries(
     before: _Before = None,
     action: _Action = "",
     author: _Author = None,
-    since: _Since = None,
+    since: Since = None,
 ) -> LogPage:
     """Return entries of an account's audit log, the newest first; `action` is how it begins."""
-    wanted = Wanted(action=action, author=author, since=_moment(since))
+    wanted = Wanted(action=action, author=author, since=since_of(since))
     return services.audit.log(account, wanted, limit=limit, before=before)
 
 
@@ -54,11 +52,11 @@ def export_entries(
     services: NamedDependency[Services],
     account: FromPath[str],
     after: _Number = 0,
-    since: _Since = None,
+    since: Since = None,
 ) -> Response[bytes]:
     """Return the entries after a number as JSON lines, exactly as they are kept."""
     return Response(
-        services.audit.export(account, after=after, since=_moment(since)), media_type=_LINES
+        services.audit.export(account, after=after, since=since_of(since)), media_type=_LINES
     )
 
 
@@ -77,10 +75,10 @@ def list_server_entries(
     before: _Before = None,
     action: _Action = "",
     author: _Author = None,
-    since: _Since = None,
+    since: Since = None,
 ) -> LogPage:
     """Return entries of the server's own audit log, the newest first."""
-    wanted = Wanted(action=action, author=author, since=_moment(since))
+    wanted = Wanted(action=action, author=author, since=since_of(since))
     return services.audit.log(SERVER, wanted, limit=limit, before=before)
 
 
@@ -93,22 +91,12 @@ def list_server_entries(
     sync_to_thread=True,
 )
 def export_server_entries(
-    services: NamedDependency[Services], after: _Number = 0, since: _Since = None
+    services: NamedDependency[Services], after: _Number = 0, since: Since = None
 ) -> Response[bytes]:
     """Return the entries of the server's own log after a number as JSON lines."""
     return Response(
-        services.audit.export(SERVER, after=after, since=_moment(since)), media_type=_LINES
+        services.audit.export(SERVER, after=after, since=since_of(since)), media_type=_LINES
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        return msgspec.convert(text, type=Moment | None)
-    except msgspec.ValidationError as exc:
-        raise InvalidError(
-            f"since: expected a time with its zone, found {text!r}",
-            hint="such as 2027-01-31T12:00:00Z",
-        ) from exc
 
 
 HANDLERS = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -22,7 +21,7 @@ from livepin_server.services.monitoring.model import (
     MonitorStatus,
 )
 
-from .asking import Reason, intent
+from .asking import Reason, Since, intent, since_of
 from .shapes import ChangeMonitoring, LookNow, Looks
 
 MONITOR = "/v1/accounts/{account:str}/monitor"
@@ -45,18 +44,13 @@ def show_monitor(
         str | None, Parameter(max_length=1100, description="One domain, as it was added.")
     ] = None,
     limit: Limit = MOST,
-    since: Annotated[
-        datetime | None,
-        Parameter(description="Count what was not looked at since then; a time with its zone."),
-    ] = None,
+    since: Since = None,
 ) -> MonitorStatus:
-    """Return how endpoints are, what is wrong, and whether anybody looks and is told."""
-    if since is not None and since.tzinfo is None:
-        raise InvalidError(
-            f"since: expected a time with its zone, found {since.isoformat()}",
-            hint="such as 2027-01-31T12:00:00Z",
-        )
-    found = services.watching.status(account, pattern, since=since)
+    """Return how endpoints are, what is wrong, and whether anybody looks and is told.
+
+    What was not looked at `since` then is counted.
+    """
+    found = services.watching.status(account, pattern, since=since_of(since))
     return msgspec.structs.replace(
         found,
         endpoints=found.endpoints[:limit],

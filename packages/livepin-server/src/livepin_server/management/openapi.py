@@ -108,11 +108,20 @@ def _components(shape: Any) -> dict[str, Any]:
 
 
 def _close(schemas: dict[str, Any], handler: HTTPRouteHandler) -> None:
-    """Say of what stands in a body that no other members are taken."""
+    """Say of what stands in a body that no other members are taken, and which items of a list."""
     body = handler.parsed_fn_signature.parameters.get("data")
     for name, shape in _components(body.raw).items() if body else ():
         if "additionalProperties" in shape:
             schemas[name]["additionalProperties"] = shape["additionalProperties"]
+        for member, said in shape.get("properties", {}).items():
+            for items in _items(said):
+                _items(schemas[name]["properties"][member])[0].update(items)
+
+
+def _items(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is said of the items of a list, or of what may be one."""
+    kinds = [said, *said.get("anyOf", ()), *said.get("oneOf", ())]
+    return [each["items"] for each in kinds if "items" in each]
 
 
 def _describe(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:

@@ -94,35 +94,36 @@ def make_hello(
     chance = draw(64)
     random, session = chance[:32], chance[32:]
     name = _server_name(host)
-    key_share = numbers(X25519) + vector(2, share.public)
-    extensions = (name, _FIXED[algorithm], _extension(KEY_SHARE, vector(2, key_share)))
-    body = (
-        numbers(TLS12),
-        random,
-        vector(1, session),
-        _SUITES[algorithm],
-        b"\x01\x00",  # no compression
-        vector(2, *extensions),
-    )
-    message = b"\x01" + vector(3, *body)
+    extensions = vector(2, name, _EXTENSIONS[algorithm], share.public)
+    start, middle = _VERSION, _SUITES[algorithm]
+    message = b"\x01" + vector(3, start, random, vector(1, session), middle, extensions)
     record = b"\x16\x03\x01" + vector(2, message)
     return Hello(algorithm, random, session, share, bool(name), message, record)
 
 
 def _server_name(host: str) -> bytes:
     """Return the extension; addresses have none (RFC 6066, section 3)."""
+    if _is_address(host):
+        return b""
+    return _extension(SERVER_NAME, vector(2, b"\x00", vector(2, host.encode("ascii"))))
+
+
+def _is_address(host: str) -> bool:
+    if ":" not in host and not host[-1:].isdigit():  # no need to try: that takes longer
+        return False
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return _extension(SERVER_NAME, vector(2, b"\x00", vector(2, host.encode("ascii"))))
-    return b""
+        return False
+    return True
 
 
 def _extension(kind: int, body: bytes) -> bytes:
     return numbers(kind) + vector(2, body)
 
 
-def _fixed(algorithm: Algorithm) -> bytes:
+def _extensions(algorithm: Algorithm) -> bytes:
+    """Return the extensions after the name; the public key is all that follows."""
     schemes = OFFERED_SCHEMES[algorithm]
     return b"".join(
         (
@@ -134,13 +135,17 @@ def _fixed(algorithm: Algorithm) -> bytes:
             # Of the signatures in a chain: an ECDSA key may be certified by an RSA one.
             _extension(_SIGNATURE_ALGORITHMS_CERT, vector(2, numbers(*ALL_SCHEMES))),
             _extension(SUPPORTED_VERSIONS, vector(1, numbers(TLS13, TLS12))),
+            _extension(KEY_SHARE, vector(2, numbers(X25519), vector(2, _NO_KEY)))[: -len(_NO_KEY)],
         )
     )
 
 
 def _suites(algorithm: Algorithm) -> bytes:
-    return vector(2, numbers(*SUITES_13, *SUITES_12[algorithm], *_REFUSED_12[algorithm]))
+    """Return the cipher suites, and that there is no compression."""
+    found = numbers(*SUITES_13, *SUITES_12[algorithm], *_REFUSED_12[algorithm])
+    return vector(2, found) + b"\x01\x00"
 
 
-_FIXED: dict[Algorithm, bytes] = {"ecdsa": _fixed("ecdsa"), "rsa": _fixed("rsa")}
-_SUITES: dict[Algorithm, bytes] = {"ecdsa": _suites("ecdsa"), "rsa": _suites("rsa")}
+_VERSION, _NO_KEY = numbers(TLS12), bytes(32)
+_EXTENSIONS: dict[Algorithm, bytes] = {each: _extensions(each) for each in SUITES_12}
+_SUITES: dict[Algorithm, bytes] = {each: _suites(each) for each in SUITES_12}

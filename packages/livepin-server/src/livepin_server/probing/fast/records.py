@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 from .keys import Opening
 from .wire import OddError
 
 MOST_BYTES = 128 * 1024  # from a server; OpenSSL itself takes chains of at most 100 KiB
 MOST_RECORDS = 64
 _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA = 20, 21, 22, 23
-_HEADER = 5
+_HEADER, _OF_HEADER = 5, struct.Struct(">BBBH")  # type, version, length
 _LONGEST = 1 << 14
 _LONGEST_SEALED = _LONGEST + 256
 _HANDSHAKE_FAILURE = b"\x02\x28"  # fatal
@@ -62,49 +64,49 @@ class Records:
                 return None
 
     def _whole_message(self) -> bytes | None:
-        if len(self._message) < _MESSAGE_HEADER:
+        message = self._message
+        if len(message) < _MESSAGE_HEADER:
             return None
-        end = _MESSAGE_HEADER + int.from_bytes(self._message[1:_MESSAGE_HEADER], "big")
+        end = _MESSAGE_HEADER + int.from_bytes(message[1:_MESSAGE_HEADER], "big")
         if end > MOST_BYTES:
             raise OddError(f"expected a message of at most {MOST_BYTES} bytes, found {end}")
-        if len(self._message) < end:
+        if len(message) < end:
             return None
-        found = bytes(self._message[:end])
-        del self._message[:end]
+        found = bytes(message[:end])
+        del message[:end]
         return found
 
     def _next_record(self) -> bool:
         if len(self._bytes) < _HEADER:
             return False
-        header = bytes(self._bytes[:_HEADER])
-        kind, length = header[0], int.from_bytes(header[3:], "big")
-        self._check_header(header, length)
+        kind, major, minor, length = _OF_HEADER.unpack_from(self._bytes)
+        self._check_header(kind, major, minor, length)
         end = _HEADER + length
         if len(self._bytes) < end:
             return False
         self._count += 1
         if self._count > MOST_RECORDS:
             raise OddError(f"expected at most {MOST_RECORDS} records")
-        body = bytes(self._bytes[_HEADER:end])
+        record = bytes(self._bytes[:end])
         del self._bytes[:end]
+        body = record[_HEADER:]
         if self._opening is None:
             self._take(kind, body)
-        elif (kind, body, len(self._message)) != (_CHANGE_CIPHER_SPEC, b"\x01", 0):
+        elif kind != _CHANGE_CIPHER_SPEC or body != b"\x01" or self._message:
             # That one says nothing: it is sent for what stands between (RFC 8446, appendix D.4).
-            self._take(*self._opened(self._opening, header, body))
+            self._take(*self._opened(self._opening, kind, record[:_HEADER], body))
         return True
 
-    def _check_header(self, header: bytes, length: int) -> None:
+    def _check_header(self, kind: int, major: int, minor: int, length: int) -> None:
         """Expect the version that servers write; alerts may come before one is agreed on."""
-        minor = header[2]
-        if header[1] != 3 or not (minor == 3 or (header[0] == _ALERT and 1 <= minor <= 3)):
-            raise OddError(f"expected a record of TLS, found {header.hex()}")
+        if major != 3 or not (minor == 3 or (kind == _ALERT and 1 <= minor <= 3)):
+            raise OddError(f"expected a record of TLS, found {kind} and version {major}.{minor}")
         if length > (_LONGEST if self._opening is None else _LONGEST_SEALED):
             raise OddError(f"expected a shorter record, found {length} bytes")
 
-    def _opened(self, opening: Opening, header: bytes, body: bytes) -> tuple[int, bytes]:
-        if header[0] != _APPLICATION_DATA:
-            raise OddError(f"expected a sealed record, found type {header[0]}")
+    def _opened(self, opening: Opening, kind: int, header: bytes, body: bytes) -> tuple[int, bytes]:
+        if kind != _APPLICATION_DATA:
+            raise OddError(f"expected a sealed record, found type {kind}")
         inner = opening.open(header, body)
         if len(inner) > _LONGEST + 1:
             raise OddError(f"expected a shorter record, found {len(inner)} bytes")

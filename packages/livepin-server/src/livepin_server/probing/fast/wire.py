@@ -15,20 +15,20 @@ class Reader:
     All methods raise OddError where the message is shorter, or longer, than it says.
     """
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_at", "_data", "_size")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._size = len(data)
         self._at = 0
 
     def take(self, size: int) -> bytes:
         """Return the next bytes."""
-        end = self._at + size
-        if end > len(self._data):
-            raise OddError(f"expected {size} bytes more, found {len(self._data) - self._at}")
-        found = self._data[self._at : end]
+        start, end = self._at, self._at + size
+        if end > self._size:
+            raise OddError(f"expected {size} bytes more, found {self._size - start}")
         self._at = end
-        return found
+        return self._data[start:end]
 
     def number(self, size: int) -> int:
         """Return the next number, of so many bytes."""
@@ -36,12 +36,12 @@ class Reader:
 
     def vector(self, size: int) -> bytes:
         """Return the next vector, whose length stands before it in so many bytes."""
-        return self.take(self.number(size))
+        return self.take(int.from_bytes(self.take(size), "big"))
 
     @property
     def more(self) -> bool:
         """Whether anything is left."""
-        return self._at < len(self._data)
+        return self._at < self._size
 
     @property
     def position(self) -> int:
@@ -50,8 +50,8 @@ class Reader:
 
     def end(self) -> None:
         """Expect the end of the message."""
-        if self.more:
-            raise OddError(f"expected the end, found {len(self._data) - self._at} bytes more")
+        if self._at < self._size:
+            raise OddError(f"expected the end, found {self._size - self._at} bytes more")
 
     def extensions(self) -> Mapping[int, bytes]:
         """Return the extensions that follow, each type once (RFC 8446, section 4.2)."""
