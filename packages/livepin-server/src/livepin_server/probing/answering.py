@@ -44,18 +44,17 @@ def answer(algorithm: Algorithm, asked: BinaryIO, told: BinaryIO) -> None:
 
     def tell(look: Look) -> None:
         told.write(msgspec.json.encode(look) + b"\n")
-        told.flush()
 
     def beat() -> None:
         told.write(b"\n")
-        told.flush()
 
     for line in asked:
         batch = msgspec.json.decode(line, type=Batch)
         allow(batch.at_once + _SPARE)
         resolving.patience = batch.patience
         loop = Loop(algorithm, at_once=batch.at_once, patience=batch.patience, resolving=resolving)
-        if loop.run(batch.questions, seconds=batch.seconds, tell=tell, beat=beat):
+        seconds = batch.seconds
+        if loop.run(batch.questions, seconds=seconds, tell=tell, beat=beat, flush=told.flush):
             told.write(OVER)
             told.flush()
         loop.close()

@@ -116,9 +116,11 @@ class Loop:
         seconds: float,
         tell: Callable[[Look], None],
         beat: Callable[[], None] = lambda: None,
+        flush: Callable[[], None] = lambda: None,
     ) -> int:
         """Tell one look for each question, in any order, within `seconds`; `beat` meanwhile.
 
+        `flush` is called before it waits for others, so that what was told goes out together.
         Returns how many were not answered, as there was no time for them.
         """
         self._tell = tell
@@ -134,8 +136,10 @@ class Loop:
                 beat()
                 told = now
             self._start(now)
+            flush()
             self._wait(min(end, told + _BEAT))
             self._expire()
+        flush()
         return self._end()
 
     def _wait(self, until: float) -> None:
@@ -313,9 +317,6 @@ class Loop:
 
     def _send(self, talk: _Talk) -> None:
         assert talk.sock is not None
-        refused = talk.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if refused:
-            raise OSError(refused, os.strerror(refused))
         talk.pending = talk.pending[talk.sock.send(talk.pending) :]
         if not talk.pending:
             self._selector.modify(talk.sock, selectors.EVENT_READ, talk)
