@@ -121,7 +121,7 @@ def test_a_failure_is_tried_again_with_longer_and_longer_pauses(add, post, box, 
         (one,) = box.claim(9, lease=LEASE)
         assert not box.failed(one, "no route")
         before = clock.now
-        while not box.claim(0, lease=LEASE) and not due(box):
+        while not due(box):
             clock.advance(seconds=15)
         pauses.append((clock.now - before).total_seconds())
     assert pauses == [30, 60, 120, 240, 480, 960, 1800, 1800, 1800]
@@ -155,10 +155,10 @@ def test_after_three_days_a_notice_is_given_up_where_people_see_it(add, post, bo
         for one in box.claim(9, lease=LEASE):
             tries += 1
             box.failed(one, "no route " * 100)
-        clock.advance(minutes=10)
+        clock.advance(minutes=30)
     (dead,) = box.dead("acme")
     assert timedelta(days=3) <= dead.dead - dead.created <= timedelta(days=3, hours=1)
-    assert 100 < tries == dead.attempts < 200
+    assert 100 < tries == dead.attempts < 160
     assert (dead.channel, dead.event, dead.title) == ("ops", "opened", notice().title)
     assert len(dead.trouble) == 300
     (view,) = channels.all("acme")

@@ -7,8 +7,9 @@ import datetime as dt
 import pytest
 from livepin_server.errors import NotFoundError, UnavailableError
 from livepin_server.services.model import NewStream
-from livepin_server.services.monitoring.model import ChangeView
+from livepin_server.services.monitoring.model import ChangeView, MonitorChange
 from livepin_server.services.monitoring.schedule import slot_of
+from livepin_server.services.monitoring.settings import MonitoringSettings
 from livepin_server.storage.schema import certificate_changes, findings, observations
 from livepin_server.storage.schema import endpoints as endpoint_table
 from livepin_server.storage.schema import schedule as schedule_table
@@ -114,8 +115,12 @@ def test_what_was_seen_is_held_and_due_at_its_slot(
     assert [each.digest for each in again.known] == [f"{1:064x}"]
 
 
-def test_slots_are_spread_and_stay(hosts, claim, clock):
-    hosts(40)
+def test_slots_are_spread_and_stay(services, add_domain, endpoints, all_due, claim, clock, intent):
+    add_domain("*.example.com")
+    settings = MonitoringSettings(services.database, clock=clock, changed=endpoints.sync)
+    change = MonitorChange(hosts=[f"{number}.example.com" for number in range(40)])
+    settings.change("acme", "*.example.com", change, intent)
+    all_due()
     claims = claim()
     slots = {each.host: slot_of(each, clock()) for each in claims}
     assert len({int((s - clock()).total_seconds() // 60) for s in slots.values()}) > 8
