@@ -30,7 +30,7 @@ _PARTS: dict[str, Callable[[int, float], Part]] = {
     "publishers": tests.counted("publishers"),
     "clocks": tests.counted("clocks"),
     "evidence": tests.counted("evidence"),
-    "judging": tests.counted("judging"),
+    "monitoring": tests.counted("monitoring"),
     "chaos": tests.chaos,
 }
 

@@ -64,11 +64,13 @@ Token requests by a good key and challenge, whose evidence, of each format, was 
 was signed. Each is answered or refused, and a genuine device passes afterwards; on SQLite and on
 PostgreSQL.
 """,
-    "judging": """\
-## Endpoints with nothing wrong
+    "monitoring": """\
+## Monitoring
 
-A million looks at healthy endpoints, as varied as those in the field, go through the judge of
-monitoring. None is said to have wrong pins, a chain that is not trusted, or anybody in between.
+SIGKILL of what looks, and of what tells, at moments that chance chooses. No endpoint is looked
+at twice at once, no finding is lost or kept twice, every notice is told. A million looks at healthy
+endpoints, as varied as those in the field, go through the judge: none is said to have wrong pins, a
+chain that is not trusted, or anybody in between.
 """,
     "chaos": """\
 ## An app in chaos

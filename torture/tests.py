@@ -21,15 +21,17 @@ _COUNTED = {
         _SERVER / "nodes/test_killed_rekey.py",
         _SERVER / "nodes/test_killed_backup.py",
         _SERVER / "nodes/test_lost_database.py",
-        _SERVER / "services/monitoring/test_killed_worker.py",
-        _SERVER / "monitor/test_killed_notifier.py",
         _SDK / "attacks/test_killed_while_storing.py",
     ],
     "disks": [_SERVER / "storage/test_power_cut.py", _SERVER / "nodes/test_failing_disk.py"],
     "publishers": [_SERVER / "nodes/test_many_publishers.py"],
     "clocks": [_SERVER / "services/publishing/test_wrong_clock.py"],
     "evidence": [_SERVER / "services/appraisal/test_verifying.py"],
-    "judging": [_SERVER / "services/monitoring/judging/test_endpoint.py"],
+    "monitoring": [
+        _SERVER / "services/monitoring/test_killed_worker.py",
+        _SERVER / "monitor/test_killed_notifier.py",
+        _SERVER / "services/monitoring/judging/test_endpoint.py",
+    ],
     "api": [_SERVER / "management/test_fuzzed.py"],
 }
 _TIMES = 50  # that each test of a part does what it counts

@@ -100,10 +100,11 @@ def post(opened, incident):
 
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("place", ["data_folder", "postgres_folder"])
 def test_every_notice_is_told_whenever_its_notifier_is_killed(
-    data_folder, torture, open_folder, intent
+    place, request, torture, open_folder, intent
 ):
-    data = data_folder
+    data = request.getfixturevalue(place)
     receivers = Receivers()
     expected = 0
     with contextlib.closing(receivers.server):

@@ -113,6 +113,20 @@ def test_nobody_else_gets_what_is_claimed_until_the_lease_ends(add, post, box, c
     assert box.claim(9, lease=LEASE) == []
 
 
+def test_a_clock_that_was_ahead_holds_back_nothing(add, post, box, clock):
+    add()
+    clock.advance(days=300)
+    post()
+    (one,) = box.claim(9, lease=LEASE)
+    assert not box.failed(one, "no route")
+    clock.advance(days=-300)
+    (one,) = box.claim(9, lease=LEASE)
+    assert box.claim(9, lease=LEASE) == []
+    clock.advance(days=-300)
+    (again,) = box.claim(9, lease=LEASE)
+    assert (again.id, again.attempt) == (one.id, 3)
+
+
 def test_a_failure_is_tried_again_with_longer_and_longer_pauses(add, post, box, clock):
     add()
     post()

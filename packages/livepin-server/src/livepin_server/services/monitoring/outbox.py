@@ -30,6 +30,7 @@ from .model import SEVERITIES, ChannelKind, Notice
 FIRST, LONGEST = timedelta(seconds=30), timedelta(minutes=30)  # between two attempts
 PATIENCE = timedelta(days=3)  # after which a notice is given up
 _LATEST = timedelta(hours=1)  # for which a receiver may ask not to be told
+_FAR = 2 * _LATEST  # nobody puts a row off for longer, or claims it: the clock was ahead then
 _JITTER = 0.2  # of a pause, so that not all come back at once
 _MOST_DEAD = 1000  # that are listed
 _TROUBLE = 300  # characters
@@ -332,7 +333,7 @@ def _heads(now: datetime) -> Any:
     """
     other = outbox.alias("other")
     busy = or_(
-        other.c.lease_until > now,
+        ~_is_over(other.c.lease_until, now),
         and_(_is_waiting(other), other.c.incident == outbox.c.incident, other.c.id < outbox.c.id),
     )
     same = (other.c.account == outbox.c.account, other.c.channel == outbox.c.channel)
@@ -340,11 +341,15 @@ def _heads(now: datetime) -> Any:
     return (
         select(first)
         .join(channels, _is_its_channel)
-        .where(_is_waiting(outbox), outbox.c.due <= now, channels.c.disabled.is_(None))
+        .where(_is_waiting(outbox), _is_over(outbox.c.due, now), channels.c.disabled.is_(None))
         .where(~select(other.c.id).where(*same, busy).exists())
         .group_by(outbox.c.account, outbox.c.channel)
         .order_by(first)
     )
+
+
+def _is_over(until: ColumnElement[datetime], now: datetime) -> ColumnElement[bool]:
+    return or_(until <= now, until > now + _FAR)
 
 
 def _release(connection: Connection, posted: Posted) -> Row[Any] | None:
