@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +22,7 @@ import httpcore
 from livepin_server.errors import InvalidError
 from livepin_server.services.monitoring.targets import require_address
 
-from .telling import TellError, unverified
+from .telling import TellError, anchored, unverified
 
 PATIENCE = 15.0  # seconds for all of it
 _PIECE = 5.0  # seconds for each step
@@ -95,7 +94,7 @@ class Calling:
     async def _post(self, call: Call) -> tuple[int, str | None]:
         secure = urlsplit(call.url).scheme == "https"  # in small letters, as `require_url` has it
         guarded = _Guarded(self._resolve, allow_private=call.allow_private, cleartext=not secure)
-        context = ssl.create_default_context(cadata=call.ca) if secure else None
+        context = await anchored(call.ca) if secure else None
         headers = {"content-type": "application/json", "user-agent": "livepin", **call.headers}
         timeout = dict.fromkeys(("connect", "read", "write", "pool"), _PIECE)
         pool = httpcore.AsyncConnectionPool(ssl_context=context, network_backend=guarded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -14,7 +13,7 @@ from livepin_server.services.monitoring.outbox import Posted
 from livepin_server.settings import MailServer
 
 from .letter import letter
-from .telling import TellError, settings_of, unverified
+from .telling import TellError, anchored, settings_of, unverified
 
 PATIENCE = 18.0  # seconds until a server is ready for the mail itself
 TAKING = 120.0  # seconds until it has taken that: many look through it first (RFC 5321, 4.5.3.2.6)
@@ -42,7 +41,7 @@ class EmailNotifier:
         self._server = server
         self._patience = patience
         self._taking = taking
-        self._context = ssl.create_default_context(cadata=ca)
+        self._ca = ca
 
     async def tell(self, posted: Posted) -> str | None:
         """Hand a mail to the SMTP server; return which addresses it refused, where it took others.
@@ -70,6 +69,8 @@ class EmailNotifier:
 
     async def _send(self, server: MailServer, posted: Posted, to: list[str]) -> str | None:
         mail = letter(posted, sender=server.sender, to=to).as_bytes()
+        secure = server.security != "cleartext"
+        context = await anchored(self._ca) if secure else None
         client = aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
@@ -79,7 +80,7 @@ class EmailNotifier:
             timeout=_STEP,
             use_tls=server.security == "tls",
             start_tls=server.security == "starttls",  # required: without it, it ends here
-            tls_context=self._context,
+            tls_context=context,
         )
         try:
             async with asyncio.timeout(self._patience):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import unicodedata
 from datetime import timedelta
@@ -54,6 +55,14 @@ class Notifier(Protocol):
         Raises:
             TellError: it was not told, as far as is known.
         """
+
+
+async def anchored(ca: str | None) -> ssl.SSLContext:
+    """Return a context that verifies by a CA in PEM, or by the system's, as these are now.
+
+    In a thread: to read the system's takes as long as hundreds of requests to the server.
+    """
+    return await asyncio.to_thread(ssl.create_default_context, cadata=ca)
 
 
 def settings_of(posted: Posted, kind: type[_T]) -> _T:
