@@ -97,7 +97,7 @@ def _expires_soon(host: str) -> Finding:
         ("?pattern=aip.example.com", 404, "did you mean api.example.com?"),
         ("?pattern=a%20b", 422, None),
         ("?limit=0", 400, None),
-        ("?since=yesterday", 400, None),
+        ("?since=yesterday", 422, None),
         ("?since=2027-01-31T12:00:00", 422, "such as 2027-01-31T12:00:00Z"),
         ("?limit=1001", 400, None),
         (f"?pattern={'a' * 1101}", 400, None),

@@ -21,6 +21,19 @@ def silent(sock) -> None:
         pass
 
 
+def threads() -> int:
+    """How many look, or still do."""
+    return sum(each.name.endswith("(_work)") for each in threading.enumerate())
+
+
+def until_threads(left: int) -> None:
+    """Wait until no more than that look."""
+    deadline = time.monotonic() + 30
+    while threads() > left:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def seen_of(targets, seconds=30.0, **more):
     """What is seen of each target."""
     found = [[] for _ in targets]
@@ -139,15 +152,11 @@ def test_few_connections_are_open_at_once_however_many_addresses_there_are(
     while not hanging.connections:  # a busy machine may have made none within a second
         assert not any(seen_of(targets, seconds=1.0))
     assert hanging.connections <= AT_ONCE
+    until_threads(0)  # else the endpoint ends what they are about to secure
 
 
 def test_no_thread_is_left_when_all_was_seen(tls_endpoint, authority, chain) -> None:
-    def threads() -> int:
-        return sum(each.name.endswith("(_work)") for each in threading.enumerate())
-
     served, before = tls_endpoint(chain), threads()
     assert seen_of([served.target(ca=authority.pem)])[0][0].verified
-    deadline = time.monotonic() + 30
-    while threads() > before:
-        assert time.monotonic() < deadline
+    until_threads(before)
     assert addresses.AT_ONCE == 32

@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 
 import livepin
 import pytest
@@ -184,11 +185,12 @@ def test_an_idle_client_does_not_spin(
     kind = type(pins.context())
     real = kind.open_connections.fget
     monkeypatch.setattr(
-        kind, "open_connections", property(lambda self: looks.append(1) or real(self))
+        kind, "open_connections", property(lambda self: looks.append(id(self)) or real(self))
     )
     start = time.monotonic()
     time.sleep(2.5)  # due after one second, and nobody there
-    assert len(looks) <= time.monotonic() - start + 1
+    # At each context that is still there, which the collector decides.
+    assert max(Counter(looks).values(), default=0) <= time.monotonic() - start + 1
 
 
 def test_a_shorter_interval_counts_at_once(delivery, every, app) -> None:
