@@ -48,7 +48,7 @@ def test_the_status_of_one_domain_has_its_endpoints_alone(call, watched) -> None
     assert found["late"] == {"here": 2}
 
 
-def test_the_status_of_a_domain_has_its_incidents_alone(call, open_incident) -> None:
+def test_the_status_of_a_domain_has_its_incidents_alone(call, watched, open_incident) -> None:
     numbers = [open_incident(call.services, f"{name}.example.org") for name in ("one", "two")]
     found = call("GET", f"{MONITOR}?pattern=two.example.org")["incidents"]
     assert [each["number"] for each in found] == numbers[1:]
