@@ -66,7 +66,7 @@ _EVERY = 900  # seconds
 _ROUNDS = 3
 _PACED = 12.0  # seconds
 _SOON = 1.5  # seconds from a replaced certificate until its endpoint is due
-_PATTERN = "*.example.com"
+_NAMES = ("first", "second", "replaced")  # of servers; each has a domain, and connects there
 _NOW = datetime.now(timezone.utc)
 _MODES = {"verified": (False, False), "fast": (False, True), "first look": (True, False)}
 
@@ -78,11 +78,12 @@ _SERIES = {
 _FILL = (
     """INSERT INTO endpoints
         (id, account, host, port, connect, ca_digest, ca, every, domain, stream, created)
-    SELECT i, 'bench', 'h' || i || '.example.com', 443,
+    SELECT i, 'bench', 'h' || i || CASE WHEN i <= :replaced THEN '.replaced' WHEN i > :watched
+            THEN '' WHEN i % 2 = 0 THEN '.first' ELSE '.second' END || '.example.com', 443,
         CASE WHEN i <= :replaced THEN CAST(:third AS TEXT) WHEN i > :watched THEN ''
             WHEN i % 2 = 0 THEN CAST(:first AS TEXT) ELSE CAST(:second AS TEXT) END,
         '', CASE WHEN i <= :watched THEN CAST(:ca AS TEXT) END,
-        CAST(:every AS INTEGER), CAST(:domain AS TEXT), 'main', CAST(:now AS BIGINT)
+        CAST(:every AS INTEGER), '*.first.example.com', 'main', CAST(:now AS BIGINT)
     FROM {series}""",
     """INSERT INTO schedule (endpoint, vantage, next_due, lease_until, fence, looked, took)
     SELECT i, CAST(:vantage AS TEXT),
@@ -134,9 +135,9 @@ class _Servers:
         self._folders = [place / each for each in ("ecdsa", "rsa", "replaced")]
         self.pins: list[Pin] = []
         self._nginx: list[Nginx] = []
-        for each, kind in zip(self._folders, ("ec", "rsa", "ec"), strict=True):
+        for each, kind, name in zip(self._folders, ("ec", "rsa", "ec"), _NAMES, strict=True):
             each.mkdir()
-            self.pins.append(_write(each, self._chain(kind)))
+            self.pins.append(_write(each, self._chain(kind, name)))
             files = {"certificate": each / "chain.pem", "key": each / "key.pem"}
             self._nginx.append(stack.enter_context(Nginx(each, **files)))
 
@@ -148,16 +149,20 @@ class _Servers:
     def replace(self) -> None:
         """Have the third one present a certificate with another key, and wait until it does."""
         before = self._presented()
-        self.pins[2] = _write(self._folders[2], self._chain("ec"))
+        self.pins[2] = _write(self._folders[2], self._chain("ec", _NAMES[2]))
         os.kill(self._nginx[2].pids[0], signal.SIGHUP)
         _until(lambda: self._presented() != before)
 
-    def _chain(self, kind: str) -> Chain:
+    def _chain(self, kind: str, name: str) -> Chain:
         key = make_key(kind)
-        return make_chain(_PATTERN, authority=self._authority, intermediate=True, key=key)
+        return make_chain(_pattern(name), authority=self._authority, intermediate=True, key=key)
 
     def _presented(self) -> str:
         return ssl.get_server_certificate(("127.0.0.1", self._nginx[2].port), timeout=30)
+
+
+def _pattern(name: str) -> str:
+    return f"*.{name}.example.com"
 
 
 def _write(place: Path, chain: Chain) -> Pin:
@@ -170,7 +175,7 @@ def _write(place: Path, chain: Chain) -> Pin:
 
 
 def _made(data: Path, database: str, count: int, servers: _Servers, watched: int = _WATCHED) -> str:
-    """Make an account with a domain and rows for so many endpoints; return the database's URL."""
+    """Make an account with domains and rows for so many endpoints; return the database's URL."""
     settings = Settings(delivery_urls=["https://pins.example.com"], database=database)
     plan = folder.Plan(
         data=data, account="bench", settings=settings, root_key=None, passphrase=None
@@ -181,7 +186,9 @@ def _made(data: Path, database: str, count: int, servers: _Servers, watched: int
     intent = Intent(author="bench", reason="bench", how=How(confirmed=True, force=True))
     with folder.opened(data, {}, clock=lambda: _NOW, look=lambda t: {e: [] for e in t}) as found:
         services = found.services
-        services.domains.add("bench", NewDomain(pattern=_PATTERN, pins=pins), intent)
+        for name, address in zip(_NAMES, servers.addresses, strict=True):
+            new = NewDomain(pattern=_pattern(name), pins=pins, connect=address, ca=servers.ca)
+            services.domains.add("bench", new, intent)
         services.database.write(lambda each: _fill(each, count, watched, servers))
         url = services.database.url.render_as_string(hide_password=False)
     if database:
@@ -193,7 +200,7 @@ def _fill(connection: Connection, count: int, watched: int, servers: _Servers) -
     first, second, third = servers.addresses
     given = {
         "count": count, "replaced": _REPLACED, "watched": watched, "first": first,
-        "second": second, "third": third, "ca": servers.ca, "every": _EVERY, "domain": _PATTERN,
+        "second": second, "third": third, "ca": servers.ca, "every": _EVERY,
         "now": micros(_NOW), "later": micros(_NOW + timedelta(days=30)), "vantage": HERE,
         "state": _state(),
     }  # fmt: skip
@@ -206,7 +213,7 @@ def _fill(connection: Connection, count: int, watched: int, servers: _Servers) -
 def _state() -> str:
     """Return what is held of an endpoint that nobody looks at here, with a key to be replaced."""
     leaf = CertificateSeen(
-        subject="CN=h", issuer="CN=Issuer", names=[_PATTERN], key_type="EC P-256",
+        subject="CN=h", issuer="CN=Issuer", names=[_pattern(_NAMES[0])], key_type="EC P-256",
         not_before=_NOW, not_after=_NOW + timedelta(days=90),
         sha256=f"sha256/0123456789{'A' * 32}=",
     )  # fmt: skip

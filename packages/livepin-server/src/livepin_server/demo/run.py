@@ -307,7 +307,9 @@ class Story:
             "--ca", str(stage.folder / "demo-ca.pem"), "--allow-private",
         )  # fmt: skip
         stage.api.present(stage.next_chain())
-        self._say("the API's certificate has changed; livepin monitor run: do not wait for a turn")
+        stage.api_line.point(stage.api.port)  # which cuts what is open
+        self._until(lambda line: line["outcome"] == _STOPPED and line["url"] == stage.url, 30)
+        self._say("the API's certificate has changed, and the app stops; livepin monitor run")
         started = time.monotonic()
         stage.livepin("monitor", "run", HOST, found=True)
         told = stage.duty.told("incident.opened", timeout=_PATIENCE)

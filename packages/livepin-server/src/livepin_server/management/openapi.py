@@ -114,8 +114,9 @@ def _close(schemas: dict[str, Any], handler: HTTPRouteHandler) -> None:
         if "additionalProperties" in shape:
             schemas[name]["additionalProperties"] = shape["additionalProperties"]
         for member, said in shape.get("properties", {}).items():
-            for items in _items(said):
-                _items(schemas[name]["properties"][member])[0].update(items)
+            shown = _items(schemas[name]["properties"][member])
+            for items, more in zip(shown, _items(said), strict=True):
+                items.update(more)
 
 
 def _items(said: dict[str, Any]) -> list[dict[str, Any]]:
@@ -176,15 +177,18 @@ def _needs(handler: HTTPRouteHandler) -> str:
 
 
 def _refusals(operation: dict[str, Any], handler: HTTPRouteHandler, *, public: bool) -> list[str]:
+    parameters = handler.parsed_fn_signature.parameters
     changes = "GET" not in handler.http_methods
-    found = {*_ANY} | ({"409"} if changes else set())
+    # What is staged may contradict what was published since, also where it is only looked at.
+    staged = "staged" in parameters or any("/stages/" in each for each in handler.paths)
+    found = {*_ANY} | ({"409"} if changes or staged else set())
     if not public:
         found |= {"401", "403"}
     if operation.get("parameters"):
         found |= {"400", "404", "422"}
     if operation.get("requestBody"):
         found |= {*_OF_BODY}
-    if "how" in handler.parsed_fn_signature.parameters:
+    if "how" in parameters:
         found |= {"412"}
     return sorted(found)
 

@@ -24,7 +24,7 @@ _SEES: dict[str, Any] = {"role": Role.VIEWER, "area": Area.INSTALLATIONS, "sync_
 def show_policy(
     services: NamedDependency[Services],
     account: FromPath[str],
-    version: Annotated[int | None, Parameter(ge=0, lt=2**53)] = None,
+    version: Annotated[int | None, Parameter(gt=-1, lt=2**53)] = None,
 ) -> Response[PolicyView]:
     """Return the policy in force, or one of before; version 0 is as shipped."""
     found = services.policies.show(account, version)

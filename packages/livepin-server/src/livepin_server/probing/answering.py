@@ -1,8 +1,9 @@
 """The child of a `Prober`: batches of questions on standard input, looks on standard output.
 
 A line of JSON each way: `Batch`, then a `Look` for each of its questions, or `OVER` where there was
-no time for the rest, with empty lines between as signs of life. It ends with its standard input, or
-where nobody takes its signs of life, so that none outlives its server.
+no time for the rest, with empty lines between as signs of life. What is seen together
+is told together, and lost together where a child crashes: it is asked for anew. A child ends with
+its standard input, or where nobody takes its signs of life, so that none outlives its server.
 """
 
 from __future__ import annotations

@@ -17,12 +17,24 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import Row
 
 from livepin_server.errors import ConflictError, NotFoundError
 from livepin_server.storage.database import Database
-from livepin_server.storage.schema import channels, incidents, outbox
+from livepin_server.storage.schema import Moment, channels, incidents, outbox
 
 from .channel_kinds import ChannelSettings, DeadNotice, Retried
 from .model import SEVERITIES, ChannelKind, Notice
@@ -30,7 +42,7 @@ from .model import SEVERITIES, ChannelKind, Notice
 FIRST, LONGEST = timedelta(seconds=30), timedelta(minutes=30)  # between two attempts
 PATIENCE = timedelta(days=3)  # after which a notice is given up
 _LATEST = timedelta(hours=1)  # for which a receiver may ask not to be told
-_FAR = 2 * _LATEST  # nobody puts a row off for longer, or claims it: the clock was ahead then
+_FAR = 2 * _LATEST  # nobody puts a notice off for longer, or claims it
 _JITTER = 0.2  # of a pause, so that not all come back at once
 _MOST_DEAD = 1000  # that are listed
 _TROUBLE = 300  # characters
@@ -333,7 +345,7 @@ def _heads(now: datetime) -> Any:
     """
     other = outbox.alias("other")
     busy = or_(
-        ~_is_over(other.c.lease_until, now),
+        other.c.lease_until > now,
         and_(_is_waiting(other), other.c.incident == outbox.c.incident, other.c.id < outbox.c.id),
     )
     same = (other.c.account == outbox.c.account, other.c.channel == outbox.c.channel)
@@ -341,15 +353,43 @@ def _heads(now: datetime) -> Any:
     return (
         select(first)
         .join(channels, _is_its_channel)
-        .where(_is_waiting(outbox), _is_over(outbox.c.due, now), channels.c.disabled.is_(None))
+        .where(_is_waiting(outbox), outbox.c.due <= now, channels.c.disabled.is_(None))
         .where(~select(other.c.id).where(*same, busy).exists())
         .group_by(outbox.c.account, outbox.c.channel)
         .order_by(first)
     )
 
 
-def _is_over(until: ColumnElement[datetime], now: datetime) -> ColumnElement[bool]:
-    return or_(until <= now, until > now + _FAR)
+def is_ahead(connection: Connection, latest: datetime) -> bool:
+    """Tell whether notices wait until later than they can have been put off, or are from then."""
+    return (
+        connection.execute(select(outbox.c.id).where(_ahead(latest)).limit(1)).first() is not None
+    )
+
+
+def set_right(connection: Connection, latest: datetime, now: datetime) -> None:
+    """Have what a clock that was ahead put here, or put off, be told now."""
+    connection.execute(
+        update(outbox)
+        .where(_ahead(latest))
+        .values(
+            created=_no_later(outbox.c.created, now),
+            told=_no_later(outbox.c.told, now),
+            due=now,
+            lease_until=_FREE,
+            fence=outbox.c.fence + 1,
+        )
+    )
+
+
+def _no_later(moment: ColumnElement[datetime], now: datetime) -> ColumnElement[datetime]:
+    return case((moment > now, literal(now, Moment())), else_=moment)
+
+
+def _ahead(latest: datetime) -> ColumnElement[bool]:
+    until = latest + _FAR
+    late = or_(outbox.c.due > until, outbox.c.lease_until > until, outbox.c.created > latest)
+    return and_(_is_waiting(outbox), late)
 
 
 def _release(connection: Connection, posted: Posted) -> Row[Any] | None:

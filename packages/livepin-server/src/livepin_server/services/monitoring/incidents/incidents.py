@@ -239,6 +239,7 @@ class Incidents:
             }  # fmt: skip
             latest = max([now, *clocks.values()]) + silence.AHEAD
             is_told_ahead = rows.is_ahead(connection, latest)
+            waits_ahead = outbox.is_ahead(connection, latest)
         for vantage, clock in wrong.items():
             count = self._database.write(
                 partial(leases.set_right, vantage=vantage, clock=clock, longest=longest, now=now)
@@ -249,6 +250,8 @@ class Incidents:
             )  # fmt: skip
         if is_told_ahead:
             self._database.write(partial(rows.set_right, latest=latest, now=now))
+        if waits_ahead:
+            self._database.write(partial(outbox.set_right, latest=latest, now=now))
 
     def _remind(self, connection: Connection, now: datetime) -> None:
         rows.one_at_a_time(connection)
