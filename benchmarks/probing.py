@@ -35,7 +35,7 @@ from livepin_server.probing.workers import Answers, Worker
 from .machine import MissingError, cpu_seconds, program
 from .nginx import Nginx
 
-BUDGET = "`verified` at most OpenSSL's own client, `fast` at most a third of it"
+BUDGET = "`verified` at most OpenSSL's own client, `fast` at most a third of it: missed, ADR 0034"
 
 _ROUNDS = 3
 _LOOKS = 1_500
