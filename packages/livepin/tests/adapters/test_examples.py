@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from livepin.testing import Authority, Chain, DeliverySimulator, RecordingServer
 
+pytestmark = pytest.mark.no_cover  # processes, each of which would be measured for nothing
+
 EXAMPLES = Path(__file__).parents[4] / "examples"
 HOST = "localhost"
 

@@ -26,6 +26,8 @@ from livepin.jsontext import dump
 from livepin.testing import Chain, RecordingServer, TokenIssuer
 from livepin.tokens import Algorithm, SigningKey
 
+pytestmark = pytest.mark.no_cover  # processes, each of which would be measured for nothing
+
 HERE = Path(__file__).parents[4]
 EXAMPLES = HERE / "examples"
 HOST = "api.example.com"
