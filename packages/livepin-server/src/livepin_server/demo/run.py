@@ -20,7 +20,7 @@ from .stage import HOST, OTHER, Stage, StageError
 
 _LATE = 3.0  # seconds by which the emergency pin comes late, about
 _WAITED = 4.5  # seconds by which it may come late at most, with its way to the app
-_TRIES = 4
+_TRIES = 3
 _PATIENCE = 30.0  # seconds
 _STOPPED = "PinMismatchError"
 _COMMAND = 1.0  # seconds that a command takes, about, on a machine that is not busy
