@@ -17,6 +17,7 @@ import livepin
 import pytest
 from livepin.client import client as client_module
 from livepin.client import push as push_module
+from livepin.client.threads import Background
 from livepin.testing import Chain, RecordingServer, make_chain
 
 HOST = "localhost"
@@ -62,19 +63,26 @@ def eventually(condition, timeout: float = 10.0) -> None:
         time.sleep(0.005)
 
 
+_own: list[Background] = []
+
+
 def own_threads() -> list[str]:
-    """Return the names of the client's threads; those of other tests' clients may still end."""
-    found = set(threading.enumerate()) - _others
-    return [each.name for each in found if each.name.startswith("livepin")]
-
-
-_others: set[threading.Thread] = set()
+    """Return the names of the threads of this test's clients; those of others may still begin."""
+    return [each.name for each in _own if each.is_alive()]
 
 
 @pytest.fixture(autouse=True)
-def _only_own_threads() -> None:
-    _others.clear()
-    _others.update(threading.enumerate())
+def _only_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    _own.clear()
+    start = Background.start
+
+    def record(self: Background) -> None:
+        starter = threading.current_thread()
+        if not isinstance(starter, Background) or starter in _own:
+            _own.append(self)
+        start(self)
+
+    monkeypatch.setattr(Background, "start", record)
 
 
 # -- by use ------------------------------------------------------------------------------------
@@ -337,7 +345,7 @@ def test_a_publish_is_enforced_at_once_by_push(delivery, every, app, odd_server)
             assert tls.recv(100) == b""
         assert pins.status().version == delivery.simulator.version
     pins.close()
-    assert own_threads() == []
+    eventually(lambda: own_threads() == [])
     assert not pins.status().push
 
 
@@ -389,7 +397,7 @@ def test_a_closed_client_stays_pinned_and_starts_no_thread(delivery, every, app)
     pins.context()._healer = None
     with pytest.raises(livepin.PinMismatchError), connected(pins, app):
         pass
-    assert own_threads() == []
+    eventually(lambda: own_threads() == [])
 
 
 def test_two_clients_do_not_disturb_each_other(delivery, every, app) -> None:

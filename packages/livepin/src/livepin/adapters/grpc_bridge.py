@@ -197,7 +197,9 @@ class Bridge:
         below, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
         reader = asyncio.StreamReader(_CHUNK)
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport = await loop.start_tls(below, protocol, self._context, server_hostname=self.host)
+        transport = await _shaken(
+            below, loop.start_tls(below, protocol, self._context, server_hostname=self.host)
+        )
         if transport is None:
             raise ConnectionError(f"{self.host} ended the connection")
         protocol.connection_made(transport)
@@ -289,6 +291,23 @@ async def _connected(host: str, port: int) -> socket.socket:
         else:
             return sock
     raise failed
+
+
+async def _shaken(
+    below: asyncio.Transport, handshake: Coroutine[Any, Any, asyncio.Transport | None]
+) -> asyncio.Transport | None:
+    """Return what a handshake over `below` ends with, and leave nothing open if it is given up."""
+    task = asyncio.ensure_future(handshake)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        # Before Python 3.11, one that is cancelled as it ends forgets what it has made.
+        below.abort()
+        with contextlib.suppress(Exception):
+            transport = await task
+            if transport is not None:
+                transport.abort()
+        raise
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
