@@ -306,20 +306,23 @@ class Story:
             "channel", "add", "webhook", "ops", "--url", stage.duty.url,
             "--ca", str(stage.folder / "demo-ca.pem"), "--allow-private",
         )  # fmt: skip
-        stage.api.present(stage.next_chain())
-        stage.api_line.point(stage.api.port)  # which cuts what is open
-        self._until(lambda line: line["outcome"] == _STOPPED and line["url"] == stage.url, 30)
-        self._say("the API's certificate has changed, and the app stops; livepin monitor run")
+        # Not the first API: that its key came late may be an incident that is not over yet.
+        stage.other.present(stage.other_chain())
+        stage.other_line.point(stage.other.port)  # which cuts what is open
+        self._until(lambda line: self._is_other(line) and line["outcome"] == _STOPPED, 30)
+        self._say(
+            "the second API's certificate has changed, and the app stops; livepin monitor run"
+        )
         started = time.monotonic()
-        stage.livepin("monitor", "run", HOST, found=True)
+        stage.livepin("monitor", "run", OTHER, found=True)
         told = stage.duty.told("incident.opened", timeout=_PATIENCE)
         seconds = time.monotonic() - started
-        assert told["domain"] == HOST, f"told of {told['domain']}"
+        assert told["domain"] == OTHER, f"told of {told['domain']}"
         self._say(f"who has to know reads: {told['sentence']}")
         self._say(f"and runs: {told['command']}")
         self._drain()
         stage.livepin(*shlex.split(told["command"])[1:])
-        self._until(lambda line: line["ok"] and line["url"] == stage.url, 30)
+        self._until(lambda line: self._is_other(line) and line["ok"], 30)
         return f"told in {seconds:.1f} s; the command that it names lets the app in again"
 
     def _drained(self, number: int) -> list[dict[str, Any]]:

@@ -175,10 +175,11 @@ class Stage:
         self.folder = Path(self._folder.name)
         self.data = self.folder / "data"
         self.authority, self.rogue = make_authority("Demo CA"), make_authority("Rogue CA")
+        self.others = make_authority("Other CA")  # what breaks from one CA is one incident
         self.chain = make_chain(HOST, authority=self.authority)
         self.api = RecordingServer(self.chain)
         self.backend = Backend()
-        chain = make_chain(OTHER, authority=self.authority)
+        chain = self.other_chain()
         self.other = RecordingServer(chain, respond=self.backend.respond)
         self.attacker = RecordingServer(make_chain(HOST, authority=self.rogue))
         self.tool = RecordingServer(make_chain(OTHER, authority=self.rogue))
@@ -195,8 +196,9 @@ class Stage:
         self.log = self.folder / "log"
         self._log = self.log.open("wb")
         # The app's trust store holds the attacker's CA: without pins it would be believed.
-        (self.folder / "ca.pem").write_text(self.authority.pem + self.rogue.pem)
-        (self.folder / "demo-ca.pem").write_text(self.authority.pem)
+        good = self.authority.pem + self.others.pem
+        (self.folder / "ca.pem").write_text(good + self.rogue.pem)
+        (self.folder / "demo-ca.pem").write_text(good)
 
     @property
     def url(self) -> str:
@@ -227,7 +229,7 @@ class Stage:
         fields = {} if token is None else {HEADER: token}
         if self.stranger == "curl":
             return self._curl(fields)
-        context = ssl.create_default_context(cadata=self.authority.pem)
+        context = ssl.create_default_context(cadata=self.others.pem)
         request = urllib.request.Request(self.other_url, headers=fields)  # noqa: S310
         try:
             with urllib.request.urlopen(request, context=context) as answer:  # noqa: S310
@@ -252,6 +254,10 @@ class Stage:
     def next_chain(self) -> Chain:
         """Return a new certificate with a new key for the API, from the same CA."""
         return make_chain(HOST, authority=self.authority)
+
+    def other_chain(self) -> Chain:
+        """Return a new certificate with a new key for the second API, from its CA."""
+        return make_chain(OTHER, authority=self.others)
 
     def initialise(self) -> None:
         """Run `livepin init`, with a short refresh interval."""

@@ -29,6 +29,7 @@ from livepin_server.storage.schema import channels, outbox
 
 from . import channel_kinds
 from .channel_kinds import AddedChannel, NewChannel, Retried, Webhook
+from .incidents.catching_up import catch_up
 from .model import ChannelView, Notice
 from .outbox import Posted, drop_dead, put_for, tell_anew
 
@@ -66,6 +67,8 @@ class Channels:
     def add(self, account: str, new: NewChannel, intent: Intent) -> AddedChannel:
         """Add a channel. The secret of a webhook, if it is made here, is shown this once.
 
+        It is told of what is open at once: so far, perhaps nobody was.
+
         Raises:
             ConflictError: the name is taken, or there are too many. InvalidError: its settings are
                 not right.
@@ -99,6 +102,7 @@ class Channels:
             connection.execute(insert(channels).values(**values))
             row = _require(connection, account, new.name)
             self._tell(connection, "channel.add", row, intent, now, after=_said(row))
+            catch_up(connection, row, now)
             return _view(connection, row)
 
         view = self._database.write(transaction)

@@ -79,9 +79,16 @@ def put(connection: Connection, notice: Notice, now: datetime, *, key: str | Non
     found = connection.execute(
         select(channels).where(channels.c.account == notice.account).order_by(channels.c.name)
     ).all()
-    wanted = [row for row in found if _is_wanted(row, notice)]
+    wanted = [row for row in found if wants(row, notice)]
     numbers = [put_for(connection, row, notice, now, key=key) for row in wanted]
     return sum(each is not None for each in numbers)
+
+
+def wants(channel: Row[Any], notice: Notice) -> bool:
+    """Tell whether a channel is told of that: it is severe enough, and of its tags."""
+    loud = SEVERITIES.index(notice.severity) >= SEVERITIES.index(channel.severity)
+    tags = set(channel.tags.split())
+    return loud and (not tags or not tags.isdisjoint(notice.tags))
 
 
 def put_for(
@@ -318,12 +325,6 @@ class Outbox:
         pause = min(doubled, LONGEST) * (1 - _JITTER * self._jitter())
         asked = timedelta(seconds=min(max(retry_after or 0.0, 0.0), _LATEST.total_seconds()))
         return max(pause, asked)
-
-
-def _is_wanted(channel: Row[Any], notice: Notice) -> bool:
-    loud = SEVERITIES.index(notice.severity) >= SEVERITIES.index(channel.severity)
-    tags = set(channel.tags.split())
-    return loud and (not tags or not tags.isdisjoint(notice.tags))
 
 
 def _is_waiting(table: Any) -> ColumnElement[bool]:

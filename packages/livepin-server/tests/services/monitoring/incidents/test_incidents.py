@@ -13,7 +13,7 @@ from livepin_server.services.monitoring.incidents.incidents import Incidents
 from livepin_server.services.monitoring.model import NewMaintenance
 from livepin_server.storage.schema import incidents as table
 
-HOST = "api.example.com"
+HOST, OTHER = "api.example.com", "b.example.com"
 INTENT = Intent(author="bob")
 BOTH = pytest.mark.parametrize("data_folder", ["sqlite", "postgresql"], indirect=True)
 
@@ -24,7 +24,7 @@ def entries(services, action):
 
 @BOTH
 def test_an_incident_is_shown_as_it_stands(watch, wrong, clock):
-    watch.twice({HOST: [wrong()], "b.example.com": [wrong("b.example.com")]})
+    watch.twice({HOST: [wrong()], OTHER: [wrong(OTHER)]})
     (view,) = watch.incidents.all("acme")
     assert view == watch.incidents.show("acme", 1)
     assert (view.number, view.kind, view.severity, view.state) == (
@@ -35,7 +35,7 @@ def test_an_incident_is_shown_as_it_stands(watch, wrong, clock):
     assert (view.notices, view.next_notice) == (1, clock() + timedelta(hours=1))
     assert view.notice.event == "again"
     clock.advance(hours=1)
-    watch.twice({HOST: [], "b.example.com": []})
+    watch.twice({HOST: [], OTHER: []})
     assert watch.incidents.all("acme") == []
     (over,) = watch.incidents.all("acme", resolved=True)
     assert (over.state, over.resolved, over.notice.duration) == ("resolved", clock(), 3600)
@@ -131,7 +131,7 @@ def test_a_snooze_is_a_minute_to_thirty_days(watch, wrong, seconds):
 
 @BOTH
 def test_endpoints_that_are_no_longer_monitored_end_their_incident(watch, wrong, clock):
-    watch.twice({HOST: [wrong()], "b.example.com": [wrong("b.example.com")]})
+    watch.twice({HOST: [wrong()], OTHER: [wrong(OTHER)]})
     clock.advance(hours=1)
 
     def go(host):
@@ -207,3 +207,22 @@ def test_the_newest_incident_of_a_cause_is_found_by_an_index(watch):
         ).all()
     assert "ix_incidents_cause" in plan[0][-1]
     assert len(plan) == 1  # nothing is sorted
+
+
+def test_a_domain_that_breaks_just_after_another_was_mended_is_told_at_once(watch, wrong, clock):
+    """Of one cause it is one incident; but people were told that all is well."""
+    watch.twice({HOST: [wrong()]})
+    clock.advance(minutes=5)
+    watch.twice({HOST: []})
+    assert watch.events == ["opened", "resolved"]
+    clock.advance(minutes=1)
+    watch.twice({OTHER: [wrong(OTHER)]})
+    assert watch.events == ["opened", "resolved", "grew"]
+    assert watch.notices[-1].domain == OTHER
+    watch.twice({OTHER: []})
+    clock.advance(minutes=1)
+    watch.twice({"c.example.com": [wrong("c.example.com")]})
+    assert watch.events[3:] == ["resolved"]
+    clock.advance(hours=1)
+    watch.incidents.remind()
+    assert watch.events[3:] == ["resolved", "again"]

@@ -100,6 +100,14 @@ def test_what_came_back_is_told_soon_for_its_end_was_told(severity):
     assert decide(info, NOW + DAY) == Decision()
 
 
+def test_another_domain_that_breaks_after_its_end_was_told_is_told_at_once_each_day():
+    new = standing("resolved", grew=1, patterns=frozenset("b"))
+    assert decide(new, NOW) == Decision(event="grew")
+    assert decide(replace(new, acknowledged=True), NOW) == Decision(event="grew")
+    flaps = replace(new, said=structs.replace(new.said, returned=NOW - HOUR))
+    assert decide(flaps, NOW) == Decision(next=NOW + HOUR)
+
+
 def test_what_comes_back_again_within_a_day_is_told_by_back_off_of_four_hours_at_most():
     def back(since, **members):
         found = standing("resolved", **members)

@@ -155,6 +155,21 @@ def would_say(
     return shown, standing.said.hosts
 
 
+def goes_on(connection: Connection, row: Row[Any], now: datetime) -> Notice | None:
+    """Return what is told of an incident to who comes later; None while nobody is reminded of it.
+
+    What nobody was told yet is not told here either: that comes by itself, to all.
+    """
+    standing, telling = _standing(connection, row, _troubles(connection, row, now), now, gone=False)
+    told = standing.said.told
+    is_snoozed = standing.snoozed is not None and standing.snoozed > now
+    if told is None or told.event == "resolved" or not telling:
+        return None
+    if standing.acknowledged or is_snoozed:
+        return None
+    return _notice(connection, row, standing, telling, Decision(event="again"), now)
+
+
 def windows(connection: Connection, account: str, now: datetime) -> list[Window]:
     """Return the maintenance windows of an account that are now."""
     query = select(maintenance.c.pattern, maintenance.c.ends).where(

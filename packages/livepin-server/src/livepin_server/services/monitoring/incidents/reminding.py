@@ -1,8 +1,8 @@
 """What is told of an incident next, and when: by what is wrong now and what was told. Pure.
 
 Whatever the sequence of looks, what is told is bounded by time: an incident that comes back is told
-of soon once a day, else by back-off alone, and growth at intervals. That a new domain breaks is
-told all the same.
+of soon once a day, at once if it is another domain that breaks, else by back-off alone, and growth
+at intervals. That a new domain breaks is told all the same.
 """
 
 from __future__ import annotations
@@ -123,7 +123,10 @@ def _dues(standing: Standing, told: Notice) -> list[tuple[datetime, Event]]:
         if not said.grew and not came_back and standing.count > told.endpoints:
             dues.append((moment + GROWTH, "grew"))
     if standing.patterns.difference(said.patterns) and len(said.patterns) < MOST_PATTERNS:
-        dues.append((moment + (LATER_GROWTH if said.grew else GROWTH), "grew"))
+        wait = LATER_GROWTH if said.grew else GROWTH
+        if came_back and not _flaps(said, moment):
+            wait = timedelta()  # who was told that all is well again knows nothing of it
+        dues.append((moment + wait, "grew"))
     return dues
 
 
