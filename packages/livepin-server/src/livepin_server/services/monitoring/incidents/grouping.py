@@ -160,7 +160,8 @@ def goes_on(connection: Connection, row: Row[Any], now: datetime) -> Notice | No
 
     What nobody was told yet is not told here either: that comes by itself, to all.
     """
-    standing, telling = _standing(connection, row, _troubles(connection, row, now), now, gone=False)
+    troubles = _troubles(connection, row, now, MOST_VIEWED)
+    standing, telling = _standing(connection, row, troubles, now, gone=False)
     told = standing.said.told
     is_snoozed = standing.snoozed is not None and standing.snoozed > now
     if told is None or told.event == "resolved" or not telling:
