@@ -278,7 +278,8 @@ def test_closing_ends_a_look_that_goes_on(start, servers, until) -> None:
     assert children() == other
 
 
-def test_nothing_is_left_after_closing(servers, chain, authority) -> None:
+def test_nothing_is_left_after_closing(servers, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # others look at the same time
     other = children()
     asked = [Question(id=1, host=HOST, connect=connect(servers.refusing()))]
     before, held = _descriptors(), _configurations()
