@@ -345,6 +345,7 @@ def test_a_publish_is_enforced_at_once_by_push(delivery, every, app, odd_server)
             assert tls.recv(100) == b""
         assert pins.status().version == delivery.simulator.version
     pins.close()
+    assert set(own_threads()) <= {"livepin-fetch"}  # which has told what it fetched, and ends
     eventually(lambda: own_threads() == [])
     assert not pins.status().push
 
@@ -397,7 +398,7 @@ def test_a_closed_client_stays_pinned_and_starts_no_thread(delivery, every, app)
     pins.context()._healer = None
     with pytest.raises(livepin.PinMismatchError), connected(pins, app):
         pass
-    eventually(lambda: own_threads() == [])
+    assert {each.name for each in _own} == {"livepin-fetch"}  # of what was asked for
 
 
 def test_two_clients_do_not_disturb_each_other(delivery, every, app) -> None:
